@@ -1,0 +1,1 @@
+"""The demo model that ships with the package; `README.md` beside it is its card."""

@@ -1,0 +1,77 @@
+"""FastSAM at run time: NumPy and OpenCV around an inference engine, no PyTorch.
+
+Importing this package loads nothing: each public name is imported when it is first used,
+so `import fastsam_deploy.runtime` costs a few milliseconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .errors import (
+        DeviceError,
+        FastSamError,
+        ImageError,
+        MissingDependencyError,
+        ModelError,
+        ParameterError,
+        PromptError,
+    )
+    from .image import load_image
+    from .masks_store import Masks
+    from .pipeline import FastSAM
+    from .prompts import Boxes, Everything, Points
+    from .segments import Segments
+    from .spec import ModelSpec
+
+_MODULE_OF = {
+    "DeviceError": "errors",
+    "FastSamError": "errors",
+    "ImageError": "errors",
+    "MissingDependencyError": "errors",
+    "ModelError": "errors",
+    "ParameterError": "errors",
+    "PromptError": "errors",
+    "load_image": "image",
+    "Masks": "masks_store",
+    "FastSAM": "pipeline",
+    "Boxes": "prompts",
+    "Everything": "prompts",
+    "Points": "prompts",
+    "Segments": "segments",
+    "ModelSpec": "spec",
+}
+
+__all__ = [
+    "Boxes",
+    "DeviceError",
+    "Everything",
+    "FastSAM",
+    "FastSamError",
+    "ImageError",
+    "Masks",
+    "MissingDependencyError",
+    "ModelError",
+    "ModelSpec",
+    "ParameterError",
+    "Points",
+    "PromptError",
+    "Segments",
+    "load_image",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,118 @@
+"""ONNX Runtime: `.onnx` on the CPU or on CUDA."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from ..errors import DeviceError, ModelError, ParameterError
+from ..processors import usable_cpus
+from ..spec import ModelSpec, TensorInfo, spec_from_tensors
+
+
+class OnnxRuntimeEngine:
+    """An ONNX Runtime session. `run` may be called from many threads at once."""
+
+    def __init__(self, path: Path, device: str, threads: int | None) -> None:
+        provider = _provider(device)
+        self._session: ort.InferenceSession | None = _session(path, provider, threads)
+        active = self._session.get_providers()[0]
+        if active != provider[0]:
+            raise DeviceError(
+                f"{path.name}: asked for device {device!r} ({provider[0]}), ONNX Runtime chose {active}; "
+                "check the CUDA and cuDNN libraries with `fastsam doctor`, or pass device='cpu'"
+            )
+        self.device = device
+        self.description: dict[str, Any] = {
+            "engine": "onnxruntime",
+            "version": ort.__version__,
+            "provider": active,
+            "threads": threads or usable_cpus(),
+        }
+        meta = self._session.get_modelmeta().custom_metadata_map
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self.spec: ModelSpec = spec_from_tensors(_infos(inputs), _infos(outputs), meta, path.name)
+
+    def run(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """See `Engine.run`."""
+        spec = self.spec
+        if self._session is None:
+            raise ModelError("the engine is closed; open the model again")
+        expected = (spec.batch, 3, *spec.size_hw)
+        fits = len(images.shape) == 4 and all(
+            want in (None, have) for want, have in zip(expected, images.shape, strict=True)
+        )
+        if not fits or images.shape[2] % spec.stride or images.shape[3] % spec.stride:
+            shape = ", ".join("any" if side is None else str(side) for side in expected)
+            raise ParameterError(
+                f"network input is {images.shape}, the model takes ({shape}) with H and W multiples of {spec.stride}; "
+                "set imgsz to fit, or export the model with --dynamic"
+            )
+        feed = {spec.input: images.astype(spec.input_dtype, copy=False)}
+        detections, prototypes = self._session.run([spec.detections, spec.prototypes], feed)
+        return {"detections": detections, "prototypes": prototypes}
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+    def __enter__(self) -> OnnxRuntimeEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def engine_from_file(path: Path, device: str, threads: int | None) -> OnnxRuntimeEngine:
+    """What `open_engine` calls."""
+    return OnnxRuntimeEngine(path, device, threads)
+
+
+def _provider(device: str) -> tuple[str, dict[str, Any]]:
+    kind, _, number = device.partition(":")
+    if kind == "cpu" and not number:
+        return "CPUExecutionProvider", {}
+    if kind == "cuda" and (number.isdecimal() or device == "cuda"):
+        available = ort.get_available_providers()
+        if "CUDAExecutionProvider" not in available:
+            raise DeviceError(
+                f"device {device!r}: this ONNX Runtime {ort.__version__} has {', '.join(available)}; "
+                "run: pip uninstall onnxruntime && pip install 'fastsam-deploy[gpu]', or pass device='cpu'"
+            )
+        return "CUDAExecutionProvider", {"device_id": int(number or 0)}
+    raise DeviceError(f"device is {device!r}, expected 'cpu', 'cuda' or 'cuda:N'")
+
+
+def _session(path: Path, provider: tuple[str, dict[str, Any]], threads: int | None) -> ort.InferenceSession:
+    if threads is not None and threads < 1:
+        raise ParameterError(f"threads is {threads}, expected 1 or more, or None for all")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or usable_cpus()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Without this a missing provider is replaced by the CPU with a warning.
+    options.add_session_config_entry("session.disable_fallback", "1")
+    try:
+        session = ort.InferenceSession(str(path), options, providers=[provider])
+        session.disable_fallback()
+    except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+        reason = str(error).splitlines()[0][:300]
+        raise ModelError(
+            f"{path}: ONNX Runtime {ort.__version__} cannot open it ({reason}); expected an ONNX model of a YOLO "
+            "segmentation network; export it again"
+        ) from error
+    return session
+
+
+def _infos(tensors: list[Any]) -> list[TensorInfo]:
+    return [
+        TensorInfo(
+            t.name,
+            t.type.removeprefix("tensor(").removesuffix(")"),
+            tuple(side if isinstance(side, int) and side > 0 else None for side in t.shape),
+        )
+        for t in tensors
+    ]

@@ -1,0 +1,154 @@
+"""Image ↔ network input: the only place that knows scale and padding.
+
+The rules are those of ultralytics' LetterBox and of its way back (`scale_boxes`, `process_mask_native`,
+8.4), so that the same checkpoint gives the same answer:
+ratio min(H/h, W/w); sides round(side x ratio), at least 1; border 114, split round(d - 0.1), round(d + 0.1).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .spec import PROTOTYPE_STRIDE
+
+PADDING_VALUE = 114
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """Where an image of (h, w) lies in a network input of (H, W), all in pixels.
+
+    Attributes:
+        image_hw: the original image.
+        input_hw: the network input; multiples of the stride.
+        content_hw: the resized image inside the input.
+        pad_xy: left and top border of the input.
+        ratio: input pixels for one image pixel, before rounding.
+    """
+
+    image_hw: tuple[int, int]
+    input_hw: tuple[int, int]
+    content_hw: tuple[int, int]
+    pad_xy: tuple[int, int]
+    ratio: float
+
+    @property
+    def scale_xy(self) -> tuple[float, float]:
+        """Input pixels for one image pixel after rounding, x and y."""
+        return self.content_hw[1] / self.image_hw[1], self.content_hw[0] / self.image_hw[0]
+
+    def to_input(self, xy: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(…, 2) points of the image as points of the network input."""
+        return np.asarray(xy, np.float64) * self.scale_xy + self.pad_xy
+
+    def to_image(self, xy: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(…, 2) points of the network input as points of the image; not clipped."""
+        return (np.asarray(xy, np.float64) - self.pad_xy) / self.scale_xy
+
+    def boxes_to_image(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, 4) float32 boxes of the input as boxes of the image, clipped to it."""
+        # float32 throughout, as the reference: the last bit decides which pixel column a box ends in.
+        pad = np.array(self.pad_xy * 2, np.float32)
+        scale = np.array(self.scale_xy * 2, np.float32)
+        height, width = self.image_hw
+        boxes: NDArray[np.float32] = (boxes_xyxy - pad) / scale
+        return boxes.clip(np.float32(0), np.array((width, height) * 2, np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """One axis of the way from the prototypes to the image: two bilinear steps, half-pixel centres.
+
+    The prototypes are first magnified `zoom` times (1, 2 or 4: the smallest at which the letterbox border ends
+    on whole pixels), the border is cut off, and what remains is stretched over the image.
+
+    Attributes:
+        zoom: factor of the first step.
+        source_size: prototypes along this axis.
+        start: first magnified pixel that is image, not border.
+        index: (side,) int64, for each image pixel the magnified pixel before it, counted from `start`.
+        weight: (side,) float32, share of the magnified pixel after that one.
+        last: index of the last magnified pixel that is image, counted from `start`.
+    """
+
+    zoom: int
+    source_size: int
+    start: int
+    index: NDArray[np.int64]
+    weight: NDArray[np.float32]
+    last: int
+
+
+def fit(image_hw: tuple[int, int], input_hw: tuple[int, int]) -> Letterbox:
+    """The letterbox of an image in an input of exactly (H, W)."""
+    (h, w), (height, width) = image_hw, input_hw
+    ratio = min(height / h, width / w)
+    content_h, content_w = max(round(h * ratio), 1), max(round(w * ratio), 1)
+    left, top = round((width - content_w) / 2 - 0.1), round((height - content_h) / 2 - 0.1)
+    return Letterbox(image_hw, input_hw, (content_h, content_w), (left, top), ratio)
+
+
+def fit_rectangle(image_hw: tuple[int, int], imgsz: int, stride: int = 32) -> Letterbox:
+    """The letterbox in the smallest input whose sides are multiples of `stride`, the longest being `imgsz`."""
+    square = fit(image_hw, (imgsz, imgsz))
+    (content_h, content_w) = square.content_hw
+    height = content_h + (imgsz - content_h) % stride
+    width = content_w + (imgsz - content_w) % stride
+    left, top = round((width - content_w) / 2 - 0.1), round((height - content_h) / 2 - 0.1)
+    return Letterbox(image_hw, (height, width), square.content_hw, (left, top), square.ratio)
+
+
+def letterbox(
+    image: NDArray[np.uint8], place: Letterbox, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Resize (bilinear) and pad an RGB image into a network input.
+
+    Args:
+        image: (h, w, 3) uint8 RGB, of place.image_hw.
+        place: from `fit` or `fit_rectangle`.
+        out: (3, H, W) float32 to write to.
+
+    Returns:
+        (3, H, W) float32 RGB in [0, 1], C-contiguous.
+    """
+    content_h, content_w = place.content_hw
+    left, top = place.pad_xy
+    if out is None:
+        out = np.empty((3, *place.input_hw), np.float32)
+    if (content_h, content_w) != place.input_hw:
+        out.fill(PADDING_VALUE / 255)
+    if place.content_hw != place.image_hw:
+        image = cv2.resize(image, (content_w, content_h), interpolation=cv2.INTER_LINEAR)
+    for plane, channel in zip(out, cv2.split(image), strict=True):
+        np.divide(channel, np.float32(255), out=plane[top : top + content_h, left : left + content_w])
+    return out
+
+
+def mask_resampling(place: Letterbox, prototypes_hw: tuple[int, int]) -> tuple[Resampling, Resampling]:
+    """Vertical and horizontal way from prototypes of (H/4, W/4) to the image (process_mask_native of ultralytics)."""
+    border = (place.input_hw[0] - place.content_hw[0]) | (place.input_hw[1] - place.content_hw[1])
+    zoom = PROTOTYPE_STRIDE // math.gcd(PROTOTYPE_STRIDE, border | border // 2)
+    ratio = place.ratio * zoom / PROTOTYPE_STRIDE
+    axes = []
+    for source_size, side in zip(prototypes_hw, place.image_hw, strict=True):
+        content = max(round(side * ratio), 1)
+        start = round((source_size * zoom - content) / 2 - 0.1)
+        index, weight = bilinear(content, side)
+        axes.append(Resampling(zoom, source_size, start, index, weight, content - 1))
+    return axes[0], axes[1]
+
+
+def bilinear(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Half-pixel bilinear resampling of `source` pixels to `target`: index before, and share of the one after.
+
+    Points before the first centre take the first pixel (share 0); the one after the last pixel is the last.
+    """
+    step = np.float32(source) / np.float32(target)
+    at = np.maximum((np.arange(target, dtype=np.float32) + np.float32(0.5)) * step - np.float32(0.5), 0)
+    index = np.minimum(at.astype(np.int64), source - 1)
+    return index, (at - index.astype(np.float32)).astype(np.float32)

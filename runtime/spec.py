@@ -1,0 +1,245 @@
+"""What a model file takes and gives: the contract that travels inside the file.
+
+Names and metadata follow the ecosystem, so that files exported by ultralytics open too.
+Two layouts of the detections exist:
+
+- `raw`: (b, 4 + nc + mask_dim, anchors) — cx, cy, w, h in input pixels, nc scores, coefficients;
+- `nms`: (b, max_det, 6 + mask_dim) — x1, y1, x2, y2 in input pixels, score, class, coefficients,
+  rows past the last detection are zero.
+
+The prototypes are (b, mask_dim, H / 4, W / 4) in both.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from .errors import ModelError, ParameterError
+
+METADATA_KEY = "fastsam_deploy"
+"""Key of the JSON text of a ModelSpec in an ONNX file's metadata_props."""
+
+PROTOTYPE_STRIDE = 4
+_DTYPES = {"float32": "float32", "float": "float32", "float16": "float16"}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One input or output of a network. A dimension that may vary is None."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        dims = ", ".join("?" if d is None else str(d) for d in self.shape)
+        return f"{self.name} ({dims}) {self.dtype}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Contract of one model file.
+
+    Attributes:
+        input: name of the image input, (b, 3, H, W) RGB in [0, 1].
+        detections: name of the detections output, in the layout `layout`.
+        prototypes: name of the prototypes output.
+        layout: "raw" or "nms" (see the module's text).
+        input_dtype: "float32" or "float16".
+        batch: the fixed batch size, None where any is taken.
+        size_hw: the fixed input size in pixels, None where a side may vary.
+        imgsz: default longest side of the network input, pixels.
+        stride: both input sides are multiples of it.
+        class_names: one name for each class; the index is the class number.
+        mask_dim: coefficients of a detection = number of prototypes.
+        precision: of the weights and the arithmetic: "fp32", "fp16" or "int8".
+        checkpoint_sha256: of the checkpoint that the file was exported from, where known.
+        tools: name → version of what wrote the file.
+    """
+
+    input: str = "images"
+    detections: str = "output0"
+    prototypes: str = "output1"
+    layout: str = "raw"
+    input_dtype: str = "float32"
+    batch: int | None = None
+    size_hw: tuple[int | None, int | None] = (None, None)
+    imgsz: int = 1024
+    stride: int = 32
+    class_names: tuple[str, ...] = ("object",)
+    mask_dim: int = 32
+    precision: str = "fp32"
+    checkpoint_sha256: str | None = None
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.layout not in ("raw", "nms"):
+            raise ModelError(f"model spec: layout is {self.layout!r}, expected 'raw' or 'nms'; export the file again")
+        if self.input_dtype not in ("float32", "float16"):
+            raise ModelError(
+                f"model spec: input {self.input} is {self.input_dtype}, expected float32 or float16; export it again"
+            )
+        for side in self.size_hw:
+            if side is not None and (side < self.stride or side % self.stride):
+                raise ModelError(f"model spec: input size {self.size_hw} is not a multiple of {self.stride}")
+
+    @property
+    def class_count(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def fixed_hw(self) -> tuple[int, int] | None:
+        """(H, W) of a model with a fixed input size, None for one that takes any."""
+        height, width = self.size_hw
+        return None if height is None or width is None else (height, width)
+
+    def to_json(self) -> str:
+        """The spec as one line of JSON (the text stored under METADATA_KEY)."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "model spec") -> ModelSpec:
+        """Read what `to_json` wrote. Unknown keys are ignored, so that newer files open.
+
+        Raises:
+            ModelError: the text is not a spec.
+        """
+        try:
+            found = json.loads(text)
+            known = {k: v for k, v in found.items() if k in cls.__dataclass_fields__}
+            known["size_hw"] = tuple(known.get("size_hw", (None, None)))
+            known["class_names"] = tuple(known.get("class_names", ("object",)))
+            return cls(**known)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ModelError(
+                f"{source}: the text under metadata key {METADATA_KEY!r} is not a model spec ({error}); export it again"
+            ) from error
+
+
+def check_imgsz(imgsz: int, stride: int = 32) -> int:
+    """`imgsz` if it is a positive multiple of `stride`, else a ParameterError naming the neighbours."""
+    if isinstance(imgsz, bool) or int(imgsz) != imgsz or imgsz < stride or imgsz % stride:
+        below = max(stride, int(imgsz) // stride * stride)
+        raise ParameterError(
+            f"imgsz is {imgsz}, expected a multiple of the network's stride {stride}; use {below} or {below + stride}"
+        )
+    return int(imgsz)
+
+
+def spec_from_tensors(
+    inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], metadata: Mapping[str, str], source: str
+) -> ModelSpec:
+    """The spec of a model file from its tensors and metadata; ours or a foreign one.
+
+    The tensors decide; metadata adds what they cannot say (class names, default size, origin).
+
+    Args:
+        inputs, outputs: what the engine reports.
+        metadata: ONNX metadata_props (or a plan's JSON).
+        source: file name for messages.
+
+    Raises:
+        ModelError: the tensors are not those of a YOLO segmentation network.
+    """
+    image = _only_image_input(inputs, source)
+    prototypes = _prototypes_output(outputs, source)
+    detections = _detections_output(outputs, prototypes, source)
+    mask_dim = prototypes.shape[1]
+    assert mask_dim is not None  # _prototypes_output picked it by that
+    layout, class_count = _layout(detections, mask_dim, source)
+    if METADATA_KEY in metadata:
+        base = ModelSpec.from_json(metadata[METADATA_KEY], source)
+    else:
+        base = _spec_from_ultralytics(metadata, image)
+    if class_count is not None and class_count != base.class_count:
+        if METADATA_KEY in metadata or "names" in metadata:
+            raise ModelError(
+                f"{source}: {detections} holds {class_count} classes and {mask_dim} mask coefficients, "
+                f"its metadata names {base.class_count} classes; export it again"
+            )
+        base = replace(base, class_names=tuple(f"class{i}" for i in range(class_count)))
+    return replace(
+        base,
+        input=image.name,
+        detections=detections.name,
+        prototypes=prototypes.name,
+        layout=layout,
+        input_dtype=_DTYPES[image.dtype],
+        batch=image.shape[0],
+        size_hw=(image.shape[2], image.shape[3]),
+        mask_dim=mask_dim,
+    )
+
+
+def _only_image_input(inputs: Sequence[TensorInfo], source: str) -> TensorInfo:
+    found = "; ".join(map(str, inputs)) or "none"
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3 or inputs[0].dtype not in _DTYPES:
+        raise ModelError(
+            f"{source}: inputs are {found}; expected one, images (b, 3, H, W) float32 or float16; "
+            "is this a YOLO segmentation network?"
+        )
+    return inputs[0]
+
+
+def _prototypes_output(outputs: Sequence[TensorInfo], source: str) -> TensorInfo:
+    four = [t for t in outputs if len(t.shape) == 4 and t.shape[1] is not None]
+    if len(four) != 1:
+        found = "; ".join(map(str, outputs)) or "none"
+        raise ModelError(
+            f"{source}: outputs are {found}; expected detections (b, 4+nc+32, anchors) and mask prototypes "
+            "(b, 32, H/4, W/4); export a segmentation network (a detection network has no masks)"
+        )
+    return four[0]
+
+
+def _detections_output(outputs: Sequence[TensorInfo], prototypes: TensorInfo, source: str) -> TensorInfo:
+    three = [t for t in outputs if len(t.shape) == 3]
+    if len(three) != 1 or len(outputs) != 2:
+        found = "; ".join(map(str, outputs))
+        raise ModelError(
+            f"{source}: outputs are {found}; expected exactly one of three dimensions beside {prototypes.name}; "
+            "export it with its detections in one tensor, as ultralytics does"
+        )
+    return three[0]
+
+
+def _layout(detections: TensorInfo, mask_dim: int, source: str) -> tuple[str, int | None]:
+    """("raw", nc) or ("nms", None)."""
+    _, rows, columns = detections.shape
+    if columns == 6 + mask_dim:
+        return "nms", None
+    if rows is not None and rows >= 4 + 1 + mask_dim:
+        return "raw", rows - 4 - mask_dim
+    raise ModelError(
+        f"{source}: {detections} beside {mask_dim} prototypes is neither (b, {4 + mask_dim}+nc, anchors) "
+        f"nor (b, max_det, {6 + mask_dim}); export a YOLOv8, YOLO11 or YOLO26 segmentation network"
+    )
+
+
+def _spec_from_ultralytics(metadata: Mapping[str, str], image: TensorInfo) -> ModelSpec:
+    """What ultralytics writes beside a network: names, imgsz, stride, args (Python literals)."""
+
+    def literal(key: str, default: Any) -> Any:
+        try:
+            return ast.literal_eval(metadata[key])
+        except (KeyError, ValueError, SyntaxError):
+            return default
+
+    names = literal("names", {0: "object"})
+    if isinstance(names, Mapping):
+        names = [names[k] for k in sorted(names)]
+    fixed = [side for side in image.shape[2:] if side is not None]
+    size = literal("imgsz", fixed or [1024])
+    args = literal("args", {})
+    half = isinstance(args, Mapping) and (args.get("half") is True or args.get("quantize") == 16)
+    return ModelSpec(
+        imgsz=int(max(fixed or size)) if isinstance(size, Sequence) else int(size),
+        stride=int(literal("stride", 32)),
+        class_names=tuple(str(name) for name in names),
+        precision="fp16" if half or image.dtype == "float16" else "fp32",
+        tools={"ultralytics": metadata["version"]} if "version" in metadata else {},
+    )

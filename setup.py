@@ -1,0 +1,16 @@
+"""Maps the top-level folders to the namespace package `fastsam_deploy`; all else is in pyproject.toml."""
+
+from setuptools import setup
+
+PACKAGES = ["runtime", "runtime.engines", "export", "models"]
+
+setup(
+    packages=[f"fastsam_deploy.{name}" for name in PACKAGES],
+    package_dir={f"fastsam_deploy.{name}": name.replace(".", "/") for name in PACKAGES},
+    package_data={
+        "fastsam_deploy.runtime": ["py.typed"],
+        "fastsam_deploy.export": ["py.typed"],
+        # The checkpoint stays in the repository: only the ONNX file is needed to run.
+        "fastsam_deploy.models": ["fastsam-demo.onnx", "README.md"],
+    },
+)
