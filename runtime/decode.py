@@ -123,4 +123,5 @@ def _xyxy_from_cxcywh(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 def _largest_float32_below(value: float) -> np.float32:
     """For a float32 x, x > value (as real numbers) is the same as x > this."""
     rounded = np.float32(value)
-    return np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > value else rounded
+    below: np.float32 = np.nextafter(rounded, np.float32(-np.inf))
+    return rounded if float(rounded) <= value else below

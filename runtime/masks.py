@@ -77,7 +77,7 @@ def snap_to_border(boxes_xyxy: NDArray[np.float32], image_hw: tuple[int, int]) -
     box that then has IoU > 0.9 with the image becomes the image. The masks stay as they are.
     """
     height, width = image_hw
-    boxes = boxes_xyxy.copy()
+    boxes: NDArray[np.float32] = boxes_xyxy.copy()
     boxes[:, :2][boxes[:, :2] < _BORDER_PX] = 0
     boxes[boxes[:, 2] > width - _BORDER_PX, 2] = width
     boxes[boxes[:, 3] > height - _BORDER_PX, 3] = height

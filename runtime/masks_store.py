@@ -20,6 +20,9 @@ from .errors import FastSamError
 Rle = Mapping[str, Any]
 """COCO run-length encoding: {"size": [h, w], "counts": str}, columns first."""
 
+Rows = slice | Sequence[int] | Sequence[bool] | NDArray[np.bool_] | NDArray[np.integer[Any]]
+"""Which rows: a slice, one bool for each, or row numbers in the order wanted."""
+
 
 @dataclass(frozen=True)
 class Masks:
@@ -83,9 +86,9 @@ class Masks:
         """Full-size (h, w) bool masks, one at a time."""
         return (self.full(i) for i in range(len(self)))
 
-    def __getitem__(self, index: slice | ArrayLike) -> Masks:
-        """A sub-set, in the order of `index` (a slice, n bools, or integers); crops are shared."""
-        chosen = np.atleast_1d(np.arange(len(self))[index])
+    def __getitem__(self, rows: Rows) -> Masks:
+        """A sub-set; crops are shared."""
+        chosen = row_numbers(rows, len(self))
         part = Masks(self.image_hw, tuple(self.crops[i] for i in chosen), self.corners_xy[chosen])
         if "areas" in self.__dict__:  # counted once is enough
             part.__dict__["areas"] = self.areas[chosen]
@@ -121,7 +124,7 @@ class Masks:
         Args:
             tolerance_px: simplify with Douglas-Peucker to this distance; 0 keeps every corner.
         """
-        found = []
+        found: list[list[NDArray[np.int64]]] = []
         for crop, corner in zip(self.crops, self.corners_xy, strict=True):
             if not crop.size:
                 found.append([])
@@ -186,6 +189,19 @@ class Masks:
         return Masks(self.image_hw, tuple(change(crop) for crop in self.crops), self.corners_xy)
 
 
+def row_numbers(rows: Rows, count: int) -> NDArray[np.int64]:
+    """(k,) int64, the row numbers that `rows` means among `count`.
+
+    Raises:
+        IndexError: a number or the count of bools does not fit.
+    """
+    if not isinstance(rows, slice):
+        rows = np.asarray(rows)
+        rows = rows if rows.size else rows.astype(np.int64)  # NumPy makes an empty list float
+    chosen: NDArray[np.int64] = np.arange(count)[rows]
+    return chosen
+
+
 def concatenate(parts: Iterable[Masks], image_hw: tuple[int, int]) -> Masks:
     """All masks of `parts`, which are over the same image, in their order."""
     parts = list(parts)
@@ -210,6 +226,8 @@ def _encode_rle(crop: NDArray[np.bool_], corner_xy: tuple[int, int], image_hw: t
     touching = np.flatnonzero(edges[1:] == edges[:-1])
     keep[touching] = keep[touching + 1] = False
     counts = np.diff(np.concatenate(([0], edges[keep], [height * width])))
+    if len(counts) > 1 and counts[-1] == 0:  # a mask that ends in the last corner: COCO writes no run after it
+        counts = counts[:-1]
     packed = coco.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)
     return {"size": [height, width], "counts": packed["counts"].decode("ascii")}
 
@@ -227,7 +245,8 @@ def _decode_rle(rle: Rle, image_hw: tuple[int, int]) -> NDArray[np.bool_]:
     if min(runs, default=0) < 0 or sum(runs) != size[0] * size[1]:
         raise FastSamError(f"RLE runs hold {sum(runs)} pixels, the size {size} has {size[0] * size[1]}; write it again")
     values = np.arange(len(runs)) % 2 == 1
-    return np.repeat(values, runs).reshape(size[1], size[0]).T
+    mask: NDArray[np.bool_] = np.repeat(values, runs).reshape(size[1], size[0]).T
+    return mask
 
 
 def _runs_from_text(counts: str) -> list[int]:

@@ -97,10 +97,11 @@ class Points:
                 "give points in pixels of the original image"
             )
         held = segments.masks.contain(np.floor(self.xy).astype(np.int64))
-        wanted, allowed = held[:, self.labels], ~held[:, ~self.labels].any(1)
+        wanted = held[:, self.labels]
+        allowed: NDArray[np.bool_] = np.logical_not(held[:, ~self.labels].any(axis=1))
         if self.mode == "each":
             return self._each(segments, wanted & allowed[:, None])
-        hit = wanted.any(1) | (not self.labels.any())
+        hit = wanted.any(1) if self.labels.any() else np.ones(len(segments), np.bool_)
         rows = np.flatnonzero(hit & allowed)
         fits = wanted.mean(1) if self.labels.any() else np.ones(len(segments))
         chosen = segments[rows].answering(np.zeros(len(rows)), fits[rows])
@@ -181,7 +182,10 @@ def clean_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     (h, w) bool to the same. Kernel sizes: CASIA-IVA-Lab/FastSAM `fastsam/prompt.py`.
     """
     closed = cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    cleaned = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((8, 8), np.uint8)).view(np.bool_)
+    # Not MORPH_OPEN: with a kernel of even size it uses one anchor for both steps and moves the mask by a pixel.
+    kernel = np.ones((8, 8), np.uint8)
+    opened = cv2.dilate(cv2.erode(closed, kernel, anchor=(4, 4)), kernel, anchor=(3, 3))
+    cleaned: NDArray[np.bool_] = opened.view(np.bool_)
     return cleaned if cleaned.any() else mask
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import FastSamError, MissingDependencyError, PromptError
-from .masks_store import Masks, concatenate
+from .masks_store import Masks, Rows, concatenate, row_numbers
 
 if TYPE_CHECKING:
     from supervision import Detections
@@ -108,9 +108,13 @@ class Segments:
     def __len__(self) -> int:
         return len(self.masks)
 
-    def __getitem__(self, index: int | slice | ArrayLike) -> Segments:
-        """Rows by a slice, n bools or integers, in that order; a single integer gives one row."""
-        chosen = np.atleast_1d(np.arange(len(self))[index])
+    def __getitem__(self, rows: int | np.integer[Any] | Rows) -> Segments:
+        """Rows by a slice, n bools or integers, in that order; a single integer gives one row.
+
+        Raises:
+            IndexError: a number or the count of bools does not fit.
+        """
+        chosen = row_numbers([int(rows)] if isinstance(rows, (int, np.integer)) else rows, len(self))
         return replace(
             self,
             boxes_xyxy=self.boxes_xyxy[chosen],

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Everything that must hold, from a fresh clone: environments, lint, types, tests.
+#
+#   bash scripts/test.sh            all but the tests marked slow
+#   bash scripts/test.sh -m slow    the slow ones (nightly); other arguments go to pytest too
+#
+# Three environments are made under .venv-test (about 7 GB, most of it PyTorch) and reused:
+#   full   the package with [export] and the tests' tools
+#   bare   the package alone with ONNX Runtime and NumPy 1.26: what a plain user has, no torch anywhere
+#   wheel  nothing but the built wheel and its [cpu] extra
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+python=${PYTHON:-python3}
+envs=${FASTSAM_TEST_ENVS:-$PWD/.venv-test}
+
+# An environment is made again when what defines it changes.
+stamp=$(cat pyproject.toml setup.py scripts/test.sh | sha256sum | cut -c1-16)
+make_env() { # name, then what pip installs
+  local dir=$envs/$1
+  shift
+  if [ "$(cat "$dir/stamp" 2>/dev/null)" != "$stamp" ]; then
+    echo "== making $dir"
+    rm -rf "$dir"
+    "$python" -m venv "$dir"
+    "$dir/bin/python" -m pip install --quiet --upgrade pip
+    "$dir/bin/python" -m pip install --quiet "$@"
+    echo "$stamp" >"$dir/stamp"
+  fi
+}
+install_project() { # name: the sources as they are now
+  "$envs/$1/bin/python" -m pip install --quiet --no-deps --force-reinstall .
+}
+
+make_env full ".[export,supervision,dev]"
+make_env bare ".[cpu]" "numpy==1.26.*" pytest pytest-timeout hypothesis
+install_project full
+install_project bare
+bin=$envs/full/bin
+
+echo "== lint"
+"$bin/ruff" check .
+"$bin/ruff" format --check .
+
+echo "== types"
+# From another folder, so that the installed package is checked and not the sources beside us.
+(cd "$envs" && "$bin/mypy" --config-file "$OLDPWD/pyproject.toml" -p fastsam_deploy.runtime -p fastsam_deploy.export)
+
+echo "== tests, NumPy 1.26, without torch"
+"$envs/bare/bin/python" -m pytest -q -p no:cacheprovider tests/runtime tests/scripts -m "not slow and not export" "$@"
+
+echo "== tests, everything"
+FASTSAM_BARE_PYTHON=$envs/bare/bin/python "$bin/python" -m pytest -q -p no:cacheprovider \
+  --cov --cov-report=term:skip-covered -m "not slow" "$@"

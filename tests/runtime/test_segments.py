@@ -1,0 +1,138 @@
+"""The result type: validation, slicing, COCO, files."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from fastsam_deploy.runtime.errors import FastSamError, MissingDependencyError
+from fastsam_deploy.runtime.masks_store import Masks
+from fastsam_deploy.runtime.segments import Segments, write_atomically
+
+
+@pytest.fixture
+def three() -> Segments:
+    dense = np.zeros((3, 20, 30), np.bool_)
+    dense[0, 2:8, 3:9] = dense[1, 0:20, 10:30] = dense[2, 19, 29] = True
+    boxes = np.array([[3, 2, 9, 8], [10, 0, 30, 20], [29, 19, 30, 20]], np.float32)
+    return Segments.unprompted(
+        boxes, np.array([0.9, 0.8, 0.7], np.float32), np.array([0, 1, 0]), Masks.from_dense(dense), ("cat", "dog")
+    )
+
+
+def _same(a: Segments, b: Segments, tolerance: float = 0.0) -> None:
+    np.testing.assert_allclose(a.boxes_xyxy, b.boxes_xyxy, atol=tolerance)
+    np.testing.assert_allclose(a.scores, b.scores, atol=tolerance)
+    np.testing.assert_array_equal(a.classes, b.classes)
+    np.testing.assert_array_equal(a.prompts, b.prompts)
+    np.testing.assert_allclose(a.fits, b.fits, atol=tolerance)
+    np.testing.assert_array_equal(a.masks.dense(), b.masks.dense())
+    assert (a.image_hw, a.class_names) == (b.image_hw, b.class_names)
+
+
+def test_rows_belong_together(three):
+    with pytest.raises(ValueError, match=r"scores \(2,\), expected \(3,\)"):
+        Segments.unprompted(three.boxes_xyxy, three.scores[:2], three.classes, three.masks)
+
+
+def test_slicing_keeps_rows_together(three):
+    for rows, expected in (
+        (slice(None, None, -1), [2, 1, 0]),
+        (1, [1]),
+        (np.int64(2), [2]),
+        ([True, False, True], [0, 2]),
+    ):
+        part = three[rows]
+        assert part.scores.tolist() == three.scores[expected].tolist()
+        np.testing.assert_array_equal(part.masks.dense(), three.masks.dense()[expected])
+    assert len(three[[]]) == 0 and three[[]].image_hw == (20, 30)
+    with pytest.raises(IndexError):
+        three[3]
+
+
+def test_empty_goes_everywhere(tmp_path):
+    nothing = Segments.empty((7, 5))
+    assert nothing.to_coco() == [] and nothing.masks.dense().shape == (0, 7, 5) and nothing.masks.polygons() == []
+    for suffix in (".json", ".npz"):
+        nothing.save(tmp_path / f"x{suffix}")
+        _same(Segments.load(tmp_path / f"x{suffix}"), nothing)
+
+
+def test_coco_annotations_are_read_by_pycocotools(three, tmp_path):
+    from pycocotools.coco import COCO
+
+    rows = three.to_coco(image_id=7)
+    document = {
+        "info": {},
+        "images": [{"id": 7, "height": 20, "width": 30}],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+        "annotations": json.loads(json.dumps(rows)),
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(document))
+    coco = COCO(str(tmp_path / "coco.json"))
+    for annotation, mask, area in zip(coco.loadAnns(coco.getAnnIds(7)), three.masks, three.areas, strict=True):
+        np.testing.assert_array_equal(coco.annToMask(annotation), mask)
+        assert annotation["area"] == area
+    assert rows[0]["bbox"] == [3, 2, 6, 6] and [row["category_id"] for row in rows] == [1, 2, 1]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_files_come_back(three, tmp_path, suffix):
+    answered = three.answering([0, -1, 5], [0.5, np.nan, 1])
+    answered.save(tmp_path / f"x{suffix}")
+    _same(Segments.load(tmp_path / f"x{suffix}"), answered, tolerance=1e-6)
+
+
+def test_json_is_plain(three):
+    row = json.loads(json.dumps(three.to_json()))["segments"][0]
+    assert row["bbox"] == [3, 2, 6, 6] and row["prompt"] is None and row["fit"] is None and row["area"] == 36
+
+
+def test_what_is_no_segments_file_is_refused(three, tmp_path):
+    three.save(tmp_path / "good.npz")
+    three.save(tmp_path / "good.json")
+    damaged = {
+        "cut.npz": (tmp_path / "good.npz").read_bytes()[:300],
+        "cut.json": (tmp_path / "good.json").read_bytes()[:300],
+        "empty.npz": b"",
+        "other.json": b'{"segments": 3}',
+        "binary.json": b"\xff\xfe\x00",
+    }
+    for name, content in damaged.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(FastSamError, match=r"expected|Segments\.save"):
+            Segments.load(tmp_path / name)
+    np.savez(tmp_path / "foreign.npz", a=1)
+    for name in ("foreign.npz", "absent.json", "x.txt"):
+        with pytest.raises(FastSamError):
+            Segments.load(tmp_path / name)
+    with pytest.raises(FastSamError, match="suffix"):
+        three.save(tmp_path / "x.png")
+
+
+def test_writing_leaves_the_old_file_or_the_new_one(tmp_path):
+    target = tmp_path / "x.json"
+    target.write_text("old")
+    with pytest.raises(TypeError):
+        write_atomically(target, "text, not bytes")
+    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+    write_atomically(target, b"new")
+    assert target.read_text() == "new" and list(tmp_path.iterdir()) == [target]
+    with pytest.raises(FastSamError, match="choose another folder"):
+        write_atomically(tmp_path / "absent" / "x.json", b"")
+
+
+def test_supervision(three):
+    try:
+        import supervision
+    except ImportError:
+        with pytest.raises(MissingDependencyError, match="pip install"):
+            three.to_supervision()
+        return
+    found = three.to_supervision()
+    assert isinstance(found, supervision.Detections)
+    np.testing.assert_array_equal(found.mask, three.masks.dense())
+    assert found.data["class_name"].tolist() == ["cat", "dog", "cat"]
+    assert len(Segments.empty((4, 4)).to_supervision()) == 0
