@@ -68,7 +68,17 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    try:
+        module = import_module(f".{_MODULE_OF[name]}", __name__)
+    except ModuleNotFoundError as error:
+        if error.name != "cv2":
+            raise
+        from .errors import MissingDependencyError
+
+        raise MissingDependencyError(
+            f"{name} needs OpenCV, which is not installed; run: pip install 'fastsam-deploy[cpu]'"
+        ) from error
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -60,28 +60,29 @@ class Letterbox:
         return boxes.clip(np.float32(0), np.array((width, height) * 2, np.float32))
 
 
+TAPS = 3
+"""Prototypes along an axis that a pixel of the image depends on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resampling:
-    """One axis of the way from the prototypes to the image: two bilinear steps, half-pixel centres.
+    """One axis of the way from the prototypes to the image: two bilinear steps, half-pixel centres, in one.
 
-    The prototypes are first magnified `zoom` times (1, 2 or 4: the smallest at which the letterbox border ends
-    on whole pixels), the border is cut off, and what remains is stretched over the image.
+    The prototypes are first magnified 1, 2 or 4 times (the least at which the letterbox border ends on whole
+    pixels), the border is cut off, and what remains is stretched over the image. A pixel of the image is a mean of
+    two magnified pixels, each a mean of two prototypes, so of three neighbours at most.
 
     Attributes:
-        zoom: factor of the first step.
-        source_size: prototypes along this axis.
-        start: first magnified pixel that is image, not border.
-        index: (side,) int64, for each image pixel the magnified pixel before it, counted from `start`.
-        weight: (side,) float32, share of the magnified pixel after that one.
-        last: index of the last magnified pixel that is image, counted from `start`.
+        index: (side,) int64, the first of the three prototypes of each image pixel; ascending.
+        weight: (3, side) float32, their shares, none negative, sum 1.
+        kind: (side,) int64, 2 x index, + 1 where the third prototype has a share; ascending.
+        begin: the first image pixel whose `kind` is at least the position; (2 x (prototypes - 2) + 1,) int64.
     """
 
-    zoom: int
-    source_size: int
-    start: int
     index: NDArray[np.int64]
     weight: NDArray[np.float32]
-    last: int
+    kind: NDArray[np.int64]
+    begin: NDArray[np.int64]
 
 
 def fit(image_hw: tuple[int, int], input_hw: tuple[int, int]) -> Letterbox:
@@ -138,9 +139,26 @@ def mask_resampling(place: Letterbox, prototypes_hw: tuple[int, int]) -> tuple[R
     for source_size, side in zip(prototypes_hw, place.image_hw, strict=True):
         content = max(round(side * ratio), 1)
         start = round((source_size * zoom - content) / 2 - 0.1)
-        index, weight = bilinear(content, side)
-        axes.append(Resampling(zoom, source_size, start, index, weight, content - 1))
+        axes.append(_two_steps(source_size, zoom, slice(start, start + content), side))
     return axes[0], axes[1]
+
+
+def _two_steps(source_size: int, zoom: int, content: slice, side: int) -> Resampling:
+    """Magnify `source_size` values `zoom` times, keep `content` of them, stretch that to `side`."""
+    prototype, share = bilinear(source_size, source_size * zoom)
+    prototype, share = prototype[content], share[content]
+    near, after = bilinear(len(prototype), side)
+    far = np.minimum(near + 1, len(prototype) - 1)
+    index = np.minimum(prototype[near], source_size - TAPS)
+    weight = np.zeros((TAPS, side), np.float32)
+    columns = np.arange(side)
+    for magnified, part in ((near, 1 - after), (far, after)):
+        tap = prototype[magnified] - index
+        weight[tap, columns] += part * (1 - share[magnified])
+        # The last prototype has none after it: bilinear gives it the share 0, which may go anywhere.
+        weight[np.minimum(tap + 1, TAPS - 1), columns] += part * share[magnified]
+    kind = 2 * index + (weight[-1] > 0)
+    return Resampling(index, weight, kind, kind.searchsorted(np.arange(2 * (source_size - TAPS + 1) + 1)))
 
 
 def bilinear(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

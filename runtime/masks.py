@@ -1,45 +1,30 @@
 """Coefficients × prototypes → binary masks, each assembled on its own box and nowhere else.
 
 The reference (ultralytics 8.4, `retina_masks=True`) multiplies, resamples every mask to the full image in two
-bilinear steps, takes > 0 and clears what is outside the box. A pixel depends on nothing outside its box but a
-margin of two prototypes, so the same numbers come from the box's part alone.
+bilinear steps, takes > 0 and clears what is outside the box. Here the same pixels come from less work:
+
+- a pixel depends on at most 3 x 3 prototypes, so the box's part of them is enough;
+- both bilinear steps along an axis are one weighted mean of three neighbours (`Resampling`);
+- the weights are not negative: where all three neighbours are above 0, or none, so is the pixel, or is not.
+  Only along the outline is there anything to calculate.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .letterbox import Letterbox, Resampling, mask_resampling
+from .letterbox import TAPS, Letterbox, Resampling, mask_resampling
 from .masks_store import Masks
 
-_BLOCK_PIXELS = 1 << 15
-"""Rows are thresholded in blocks of about this many pixels, which stay in the processor's second-level cache."""
+_CHUNK_VALUES = 1 << 22
+"""Logits of several masks are multiplied at once, up to this many (16 MB)."""
 
 _BORDER_PX = 20
 _FULL_IMAGE_IOU = 0.9
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """The part of a Resampling that the image pixels [first, end) need.
-
-    Attributes:
-        source: slice of prototypes.
-        before, after: for each magnified pixel, its two prototypes, counted from source.start.
-        zoom_weight: share of `after`.
-        index: for each image pixel the magnified pixel before it, counted from the first one used.
-        weight: share of the one after it.
-    """
-
-    source: slice
-    before: NDArray[np.int64]
-    after: NDArray[np.int64]
-    zoom_weight: NDArray[np.float32]
-    index: NDArray[np.int64]
-    weight: NDArray[np.float32]
 
 
 def assemble(
@@ -58,17 +43,14 @@ def assemble(
         place: the letterbox of the image.
     """
     vertical, horizontal = mask_resampling(place, (prototypes.shape[1], prototypes.shape[2]))
-    planes = prototypes.astype(np.float32, copy=False)
     corners = np.ceil(boxes_xyxy).astype(np.int64)
     crops = []
-    for row, (x1, y1, x2, y2) in zip(coefficients, corners.tolist(), strict=True):
+    for logits, (x1, y1, x2, y2) in zip(_logits(coefficients, prototypes), corners.tolist(), strict=True):
         if x2 <= x1 or y2 <= y1:
             crops.append(np.zeros((0, 0), np.bool_))
             continue
-        rows, columns = _span(vertical, y1, y2), _span(horizontal, x1, x2)
-        part = planes[:, rows.source, columns.source]
-        logits = (row @ part.reshape(len(row), -1)).reshape(part.shape[1:])
-        crops.append(_above_zero(_stretch_columns(logits, columns), rows))
+        part = logits[vertical.index[y1] : vertical.index[y2 - 1] + TAPS]
+        crops.append(_above_zero(_stretched(part, horizontal, x1, x2), vertical, y1, y2))
     return Masks(place.image_hw, tuple(crops), corners[:, :2])
 
 
@@ -87,54 +69,73 @@ def snap_to_border(boxes_xyxy: NDArray[np.float32], image_hw: tuple[int, int]) -
     return boxes
 
 
-def _span(axis: Resampling, first: int, end: int) -> _Span:
-    index = axis.index[first:end]
-    low, high = int(index[0]), min(int(index[-1]) + 1, axis.last)
-    magnified = np.arange(axis.start + low, axis.start + high + 1)
-    at = np.maximum((magnified.astype(np.float32) + np.float32(0.5)) / np.float32(axis.zoom) - np.float32(0.5), 0)
-    before = np.minimum(at.astype(np.int64), axis.source_size - 1)
-    after = np.minimum(before + 1, axis.source_size - 1)
-    source = slice(int(before[0]), int(after[-1]) + 1)
-    return _Span(
-        source,
-        before - source.start,
-        after - source.start,
-        at - before.astype(np.float32),
-        index - low,
-        axis.weight[first:end],
-    )
+def _logits(coefficients: NDArray[np.float32], prototypes: NDArray[np.floating]) -> Iterator[NDArray[np.float32]]:
+    """(H/4, W/4) of each mask in turn. Whole ones: one large product costs less than many small parts."""
+    flat = prototypes.astype(np.float32, copy=False).reshape(len(prototypes), -1)
+    chunk = max(1, _CHUNK_VALUES // flat.shape[1])
+    for start in range(0, len(coefficients), chunk):
+        yield from (coefficients[start : start + chunk] @ flat).reshape(-1, *prototypes.shape[1:])
 
 
-def _magnified(logits: NDArray[np.float32], span: _Span, axis: int) -> NDArray[np.float32]:
-    """First bilinear step along one axis; nothing to do where every magnified pixel is a prototype."""
-    if not span.zoom_weight.any():
-        return logits.take(span.before, axis)
-    shape = (-1, 1) if axis == 0 else (1, -1)
-    weight = span.zoom_weight.reshape(shape)
-    return logits.take(span.before, axis) * (1 - weight) + logits.take(span.after, axis) * weight
+def _stretched(logits: NDArray[np.float32], axis: Resampling, left: int, right: int) -> NDArray[np.float32]:
+    """Columns [left, right) of the image for rows of prototypes: (rows, W/4) → (rows, right - left)."""
+    start = int(axis.index[left])
+    # Transposed: NumPy gathers whole rows several times faster than single values.
+    lines = np.ascontiguousarray(logits[:, start : axis.index[right - 1] + TAPS].T)
+    taps, weight = axis.index[left:right] - start, axis.weight[:, left:right, None]
+    columns = lines.take(taps, 0)
+    columns *= weight[0]
+    for tap in range(1, TAPS):
+        more = lines.take(taps + tap, 0)
+        more *= weight[tap]
+        columns += more
+    return np.asarray(cv2.transpose(columns))
 
 
-def _stretch_columns(logits: NDArray[np.float32], columns: _Span) -> NDArray[np.float32]:
-    """(rows, prototypes) → (rows, image columns)."""
-    near = _magnified(logits, columns, 1)
-    step = np.diff(near, axis=1, append=near[:, -1:])  # past the last pixel there is only itself
-    stretched = step.take(columns.index, 1)
-    stretched *= columns.weight
-    stretched += near.take(columns.index, 1)
-    return stretched
+def _above_zero(rows: NDArray[np.float32], axis: Resampling, top: int, bottom: int) -> NDArray[np.bool_]:
+    """Rows [top, bottom) of the image from rows of prototypes: (rows, columns) → (bottom - top, columns) bool.
+
+    `rows` begins with the prototype row that image row `top` depends on first.
+    """
+    start, width = int(axis.index[top]), rows.shape[1]
+    above = rows > 0
+    # For each first tap, and for image rows that mix two prototypes and for those that mix three:
+    # are all of them above 0, and do they differ?
+    all_two, any_two = above[:-2] & above[1:-1], above[:-2] | above[1:-1]
+    all_three, any_three = all_two & above[2:], any_two | above[2:]
+    everywhere = np.stack((all_two, all_three), 1).reshape(-1, width)
+    mask = everywhere.take(axis.kind[top:bottom] - 2 * start, 0)
+    _draw_outline(mask, rows, np.flatnonzero(any_two ^ all_two), 2, axis, top)
+    _draw_outline(mask, rows, np.flatnonzero(any_three ^ all_three), 3, axis, top)
+    return mask
 
 
-def _above_zero(logits: NDArray[np.float32], rows: _Span) -> NDArray[np.bool_]:
-    """(prototypes, columns) → (image rows, columns) bool: is the logit above 0?"""
-    near = _magnified(logits, rows, 0)
-    step = np.diff(near, axis=0, append=near[-1:])
-    np.negative(near, out=near)
-    width = near.shape[1]
-    above = np.empty((len(rows.index), width), np.bool_)
-    block = max(1, _BLOCK_PIXELS // width)
-    for start in range(0, len(above), block):
-        part = slice(start, start + block)
-        rise = step.take(rows.index[part], 0)
-        rise *= rows.weight[part, None]
-        np.greater(rise, near.take(rows.index[part], 0), out=above[part])
-    return above
+def _draw_outline(
+    mask: NDArray[np.bool_], rows: NDArray[np.float32], cells: NDArray[np.int64], taps: int, axis: Resampling, top: int
+) -> None:
+    """Set those pixels of `mask` that are above 0 where prototypes differ in sign.
+
+    Args:
+        cells: numbers (first tap x width + column) in `rows`, ascending.
+        taps: whether the image rows that mix two prototypes are meant, or those that mix three.
+    """
+    width = mask.shape[1]
+    tap = cells // width
+    kind = 2 * (tap + int(axis.index[top])) + taps - 2
+    y, end = np.maximum(axis.begin[kind], top), np.minimum(axis.begin[kind + 1], top + len(mask))
+    pixel, pixels = (y - top - tap) * width + cells, mask.reshape(-1)
+    # The shares sum to 1: the mean is the first prototype and what the others differ from it.
+    flat = rows.reshape(-1)
+    first = flat.take(cells)
+    differences = [flat.take(cells + number * width) - first for number in range(1, taps)]
+    np.negative(first, out=first)
+    for _ in range(int((end - y).max(initial=0))):  # one image row of every cell in each round
+        rise = axis.weight[1].take(y, mode="clip")
+        rise *= differences[0]
+        for number in range(2, taps):
+            rise += axis.weight[number].take(y, mode="clip") * differences[number - 1]
+        above = rise > first
+        above &= y < end
+        pixels[pixel[above]] = True
+        y += 1
+        pixel += width

@@ -144,7 +144,9 @@ class FastSAM:
         try:
             return load_image(image, color=color), _ms_since(start)
         except ImageError as error:
-            raise (ImageError(f"image {i} of {count}: {error}") if count > 1 else error) from error
+            if count == 1:
+                raise
+            raise ImageError(f"image {i} of {count}: {error}") from error
 
     def _place(self, image_hw: tuple[int, ...]) -> Letterbox:
         height, width = image_hw

@@ -27,6 +27,7 @@ class OnnxRuntimeEngine:
             )
         self.device = device
         self.description: dict[str, Any] = {
+            "file": path.name,
             "engine": "onnxruntime",
             "version": ort.__version__,
             "provider": active,
@@ -93,6 +94,9 @@ def _session(path: Path, provider: tuple[str, dict[str, Any]], threads: int | No
     options.intra_op_num_threads = threads or usable_cpus()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # Threads that go on spinning after a run take a processor from the masks' matrix product: on two cores it took
+    # 5 to 17 ms with spinning and 3.5 without, and the network itself was no slower (198 against 183 ms).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Without this a missing provider is replaced by the CPU with a warning.
     options.add_session_config_entry("session.disable_fallback", "1")
     try:

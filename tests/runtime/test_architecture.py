@@ -28,6 +28,8 @@ ORDER = [
     "engines",
     "render",
     "pipeline",
+    "files",
+    "segment_files",
     "doctor",
     "cli",
 ]
@@ -143,3 +145,16 @@ import fastsam_deploy.runtime.pipeline, fastsam_deploy.runtime.engines.onnxrunti
 print(json.dumps(before == (dict(os.environ), list(warnings.filters), list(logging.getLogger().handlers))))
 """
     assert json.loads(_run(code)) is True
+
+
+def test_missing_opencv_says_what_to_install():
+    code = """
+import sys
+sys.modules["cv2"] = None  # as if it were not installed
+import fastsam_deploy.runtime as runtime
+try:
+    runtime.FastSAM
+except runtime.FastSamError as error:
+    print(error)
+"""
+    assert "pip install 'fastsam-deploy[cpu]'" in _run(code)

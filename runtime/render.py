@@ -1,0 +1,215 @@
+"""Pictures of an answer: overlay, prompt markers, cut-outs, masks; and writing them to files.
+
+Nothing here allocates n full-size masks: segments are painted crop by crop into one map of labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import FastSamError, ParameterError
+from .prompts import Boxes, Points
+from .segments import Prompt, Segments, write_atomically
+
+_GOLDEN_RATIO = 0.618033988749895
+_FOREGROUND, _BACKGROUND, _BOX = (40, 200, 60), (230, 50, 40), (255, 190, 0)
+_WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
+# cv2 draws at 1 / 2**_SHIFT of a pixel when it is told so.
+_SHIFT = 4
+
+_ENCODINGS: dict[str, list[int]] = {
+    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 92],
+    ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, 92],
+    ".png": [cv2.IMWRITE_PNG_COMPRESSION, 4],
+    ".webp": [cv2.IMWRITE_WEBP_QUALITY, 92],
+}
+
+
+def distinct_colors(count: int, seed: int = 0) -> NDArray[np.uint8]:
+    """(count, 3) uint8 RGB; neighbours in the list differ most. Colour i is the same for every `count`.
+
+    Args:
+        count: how many.
+        seed: another seed, other colours.
+    """
+    i = np.arange(count) + 1.0
+    hue = (0.53 + seed * 0.137 + i * _GOLDEN_RATIO) % 1.0
+    # Hues alone become alike after a dozen: saturation and brightness take turns with other periods.
+    saturation = np.array([0.85, 0.6, 1.0])[np.arange(count) % 3]
+    value = np.array([1.0, 0.8])[np.arange(count) // 3 % 2]
+    hsv = np.stack([hue * 360, saturation, value], -1).astype(np.float32)
+    rgb = np.zeros((count, 3), np.uint8)
+    rgb[:] = np.rint(cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0] * 255) if count else 0
+    return rgb
+
+
+def draw_segments(
+    image: NDArray[np.uint8],
+    segments: Segments,
+    *,
+    alpha: float = 0.5,
+    contours: bool = True,
+    colors: ArrayLike | None = None,
+) -> NDArray[np.uint8]:
+    """The image with a tint over each segment; where segments overlap the smaller is seen.
+
+    Args:
+        image: (h, w, 3) uint8 RGB, the image that the segments are of. It stays as it is.
+        segments: what to draw.
+        alpha: strength of the tint, from 0 (none) to 1 (opaque).
+        contours: draw the edge of what is seen of each segment in its full colour.
+        colors: one RGB colour for all, or (n, 3), in 0 … 255; None: `distinct_colors`.
+
+    Returns:
+        (h, w, 3) uint8 RGB, new.
+
+    Raises:
+        ParameterError: image, alpha or colors do not fit.
+    """
+    _check_image(image, segments)
+    if not 0 <= alpha <= 1:
+        raise ParameterError(f"alpha is {alpha}, expected 0 … 1")
+    labels = _label_map(segments)
+    tint = cv2.applyColorMap(labels, _palette(segments, colors))
+    drawn: NDArray[np.uint8] = cv2.addWeighted(image, 1 - alpha, tint, alpha, 0)
+    cv2.copyTo(image, (labels == 0).view(np.uint8), drawn)
+    if contours:
+        cv2.copyTo(tint, _edges(labels), drawn)
+    return drawn
+
+
+def draw_prompts(image: NDArray[np.uint8], prompt: Prompt | Sequence[Prompt] | None) -> NDArray[np.uint8]:
+    """The image with the prompt on it: foreground points green, background points red, boxes yellow.
+
+    Args:
+        image: (h, w, 3) uint8 RGB; it stays as it is.
+        prompt: one or several; what has no place in the image (Everything) draws nothing.
+
+    Returns:
+        (h, w, 3) uint8 RGB, new.
+    """
+    drawn: NDArray[np.uint8] = image.copy()
+    thickness = _line_width(image.shape) + 1
+    prompts = prompt if isinstance(prompt, Sequence) else [prompt]
+    for boxes in (p for p in prompts if isinstance(p, Boxes)):
+        for left, top, right, bottom in _drawn_at(boxes.xyxy - (0, 0, 1, 1)):
+            for color, width in ((_BLACK, thickness + 2), (_BOX, thickness)):
+                cv2.rectangle(drawn, (left, top), (right, bottom), color, width, cv2.LINE_AA, _SHIFT)
+    for points in (p for p in prompts if isinstance(p, Points)):
+        for center, foreground in zip(_drawn_at(points.xy - 0.5), points.labels, strict=True):
+            radius = 3 * thickness << _SHIFT
+            cv2.circle(drawn, center, radius, _FOREGROUND if foreground else _BACKGROUND, -1, cv2.LINE_AA, _SHIFT)
+            cv2.circle(drawn, center, radius, _WHITE, thickness, cv2.LINE_AA, _SHIFT)
+    return drawn
+
+
+def cutout(image: NDArray[np.uint8], segments: Segments, i: int) -> NDArray[np.uint8]:
+    """Segment `i` alone, cut to its mask's extent: (ch, cw, 4) uint8 RGBA, transparent black outside the mask.
+
+    Args:
+        image: (h, w, 3) uint8 RGB, the image that the segments are of.
+        segments: n segments.
+        i: which one, 0 … n - 1.
+
+    Raises:
+        ParameterError: the image is of another size, or the mask is empty.
+    """
+    _check_image(image, segments)
+    one = segments.masks[[i]]
+    left, top, right, bottom = one.boxes_xyxy()[0].astype(int).tolist()
+    if right <= left:
+        raise ParameterError(f"segment {i} has no pixel; expected a mask; leave it out")
+    x, y = one.corners_xy[0].tolist()
+    mask = one.crops[0][top - y : bottom - y, left - x : right - x]
+    rgba = np.zeros((*mask.shape, 4), np.uint8)
+    rgba[..., :3] = image[top:bottom, left:right] * mask[..., None]
+    rgba[..., 3] = mask * np.uint8(255)
+    return rgba
+
+
+def mask_image(segments: Segments, i: int) -> NDArray[np.uint8]:
+    """Mask `i` at the size of the image: (h, w) uint8, 255 inside, 0 outside."""
+    image: NDArray[np.uint8] = segments.masks.full(i) * np.uint8(255)
+    return image
+
+
+def save_image(path: str | Path, image: NDArray[np.uint8]) -> None:
+    """Write (h, w) gray, (h, w, 3) RGB or (h, w, 4) RGBA; the suffix is .png, .jpg or .webp. Whole or not at all.
+
+    Raises:
+        FastSamError: another suffix, alpha in a JPEG, or the folder cannot be written.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _ENCODINGS:
+        raise FastSamError(f"{path}: suffix {path.suffix!r}, expected one of {', '.join(_ENCODINGS)}")
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if channels == 4 and suffix in (".jpg", ".jpeg"):
+        raise FastSamError(f"{path}: JPEG has no transparency; write a cut-out as .png or .webp")
+    if channels > 1:
+        image = cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA if channels == 4 else cv2.COLOR_RGB2BGR)
+    try:
+        done, encoded = cv2.imencode(suffix, image, _ENCODINGS[suffix])
+    except cv2.error as error:
+        raise FastSamError(f"{path}: OpenCV cannot write {image.shape} as {suffix} ({error}); try .png") from error
+    if not done:
+        raise FastSamError(f"{path}: OpenCV cannot write {image.shape} as {suffix}; try .png")
+    write_atomically(path, encoded.tobytes())
+
+
+def _check_image(image: NDArray[np.uint8], segments: Segments) -> None:
+    if image.shape != (*segments.image_hw, 3) or image.dtype != np.uint8:
+        height, width = segments.image_hw
+        raise ParameterError(
+            f"image is {image.dtype} {image.shape}, the segments are of one of uint8 ({height}, {width}, 3); "
+            "give the array that load_image made of the image that was segmented"
+        )
+
+
+def _label_map(segments: Segments) -> NDArray[np.uint8]:
+    """(h, w) uint8: 0 = nothing, else 1 + (index of the smallest segment there) % 255.
+
+    8 bits are enough, as the map only picks colours; beyond 255 segments the colours repeat.
+    """
+    labels = np.zeros(segments.image_hw, np.uint8)
+    # Large ones first; of equal ones the better, which comes first in `segments`, ends on top.
+    for i in np.lexsort((np.arange(len(segments)), segments.areas))[::-1].tolist():
+        crop = segments.masks.crops[i]
+        x, y = segments.masks.corners_xy[i].tolist()
+        np.copyto(labels[y : y + crop.shape[0], x : x + crop.shape[1]], np.uint8(1 + i % 255), where=crop)
+    return labels
+
+
+def _palette(segments: Segments, colors: ArrayLike | None) -> NDArray[np.uint8]:
+    """(256, 1, 3) uint8: the colour of each label."""
+    n = len(segments)
+    given = distinct_colors(n) if colors is None else np.asarray(colors)
+    if given.shape not in ((3,), (n, 3)) or not ((given >= 0) & (given <= 255)).all():
+        raise ParameterError(f"colors have shape {given.shape}; expected one RGB colour or ({n}, 3), in 0 … 255")
+    palette = np.zeros((256, 1, 3), np.uint8)
+    count = min(n, 255)
+    palette[1 : count + 1, 0] = np.broadcast_to(given, (n, 3))[:count]
+    return palette
+
+
+def _edges(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(h, w) uint8, not 0 at labelled pixels within the line's width of another label."""
+    kernel = np.ones((2 * _line_width(labels.shape) + 1,) * 2, np.uint8)
+    change = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, kernel)
+    edges: NDArray[np.uint8] = cv2.min(change, labels)
+    return edges
+
+
+def _line_width(shape: tuple[int, ...]) -> int:
+    """Pixels: 1 up to 1000 pixels of height or width, then growing with the image."""
+    return max(1, round(max(shape[:2]) / 1000))
+
+
+def _drawn_at(places: NDArray[np.float64]) -> list[list[int]]:
+    fixed_point: list[list[int]] = np.rint(places * (1 << _SHIFT)).astype(int).tolist()
+    return fixed_point

@@ -1,0 +1,178 @@
+"""The command line of the original FastSAM (CASIA-IVA-Lab/FastSAM, `Inference.py`), on this runtime.
+
+    python scripts/Inference.py --model_path FastSAM-s.pt --img_path dogs.jpg --box_prompt "[[570,200,230,400]]"
+
+Flags, defaults and priority (box, text, point, everything) are the original's; where that fails its users this differs:
+- booleans are booleans: `--retina False` is false, `--withContours` alone is true;
+- a box can be flat, `[570,200,230,400]`; several boxes are all answered, in their order;
+- points without labels are foreground; a `[0,0]` alone still means that there is no point;
+- `--randomcolor` works; `--retina` changes nothing, as masks always have the resolution of the image;
+- `.onnx` files are taken too; a `.pt` is exported once (pip install 'fastsam-deploy[export]') to `NAME.onnx` beside it
+  and again when the checkpoint has changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+try:
+    from fastsam_deploy.runtime.errors import FastSamError, MissingDependencyError, ModelError, PromptError
+    from fastsam_deploy.runtime.files import OutputFolder
+    from fastsam_deploy.runtime.image import load_image
+    from fastsam_deploy.runtime.pipeline import FastSAM
+    from fastsam_deploy.runtime.prompts import Boxes, Points, clean_mask
+    from fastsam_deploy.runtime.render import draw_prompts, draw_segments, save_image
+    from fastsam_deploy.runtime.segments import Prompt, Segments
+except ModuleNotFoundError as missing:
+    sys.exit(f"fastsam: {missing}; run this first, in the folder of the repository: pip install '.[cpu]'")
+
+_ONE_COLOR = (30, 144, 255)
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def boolean(text: str) -> bool:
+    """What `type=bool` should have been: there, "False" is true."""
+    try:
+        return _WORDS[text.lower()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False") from None
+
+
+def parser() -> argparse.ArgumentParser:
+    """The original's flags and defaults."""
+    arguments = argparse.ArgumentParser(
+        "Inference.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = arguments.add_argument
+    add("--model_path", type=Path, default=Path("./weights/FastSAM.pt"), help="checkpoint (.pt) or .onnx")
+    add("--img_path", type=Path, default=Path("./images/dogs.jpg"), help="image file")
+    add("--imgsz", type=int, help="longest side of the network's input; default: 1024, or what an .onnx was made for")
+    add("--iou", type=float, default=0.9, help="of boxes that overlap more than this the better stays")
+    add("--conf", type=float, default=0.4, help="keep segments with a score above it")
+    add("--output", type=Path, default=Path("./output/"), help="folder of the picture, which keeps the image's name")
+    add("--text_prompt", help='for example "a dog" (not there yet)')
+    add("--point_prompt", default="[[0,0]]", help='"[[x1,y1],[x2,y2]]"')
+    add("--point_label", help='"[1,0]", 1 foreground, 0 background; default: all foreground')
+    add("--box_prompt", default="[[0,0,0,0]]", help='"[[x,y,w,h],[x2,y2,w2,h2]]" or "[x,y,w,h]"')
+    add("--device", default="cpu", help="cpu, cuda or cuda:N")
+    flag = {"type": boolean, "nargs": "?", "const": True, "metavar": "True|False"}
+    add("--randomcolor", default=True, help="a colour for each mask, or one for all", **flag)
+    add("--retina", default=True, help="changes nothing: masks always have the resolution of the image", **flag)
+    add("--withContours", default=False, help="draw the edges of the masks", **flag)
+    add("--better_quality", default=False, help="close gaps and remove specks of the masks", **flag)
+    return arguments
+
+
+def chosen_prompt(args: argparse.Namespace) -> Prompt | None:
+    """Box, else text, else point, else None for everything.
+
+    Raises:
+        PromptError: the one that counts is not of its shape, or is a text.
+    """
+    boxes = _rows(args.box_prompt, "--box_prompt", "[[x,y,w,h]]", 4)
+    if any(map(any, boxes)):
+        return Boxes([(x, y, x + w, y + h) for x, y, w, h in boxes])
+    if args.text_prompt:
+        raise PromptError(
+            f"--text_prompt {args.text_prompt!r}: text prompts are not there yet; use --box_prompt or --point_prompt"
+        )
+    points = _rows(args.point_prompt, "--point_prompt", "[[x,y]]", 2)
+    if any(map(any, points)):
+        labels = None if args.point_label is None else _literal(args.point_label, "--point_label", "[1,0]")
+        return Points(points, labels, clean=args.better_quality)
+    return None
+
+
+def onnx_from(model: Path) -> Path:
+    """The ONNX file of a model: itself, or `NAME.onnx` beside a checkpoint, exported where it is missing or old.
+
+    Raises:
+        FastSamError: the export fails, its libraries are missing, or `NAME.onnx` is somebody else's.
+    """
+    if model.suffix != ".pt":
+        return model
+    cached = model.with_suffix(".onnx")
+    if cached.is_file():
+        with FastSAM(cached) as found:
+            made_from = found.spec.checkpoint_sha256
+        if made_from is None:
+            raise ModelError(
+                f"{cached}: is beside {model.name}, but was not exported by this project and would be replaced; "
+                "give it as --model_path, or move it away"
+            )
+        if model.is_file() and made_from == hashlib.sha256(model.read_bytes()).hexdigest():
+            return cached
+    try:
+        from fastsam_deploy.export.to_onnx import export_onnx
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{model}: a checkpoint has to be exported to ONNX first ({error}); "
+            "run: pip install 'fastsam-deploy[export]', or give an .onnx file"
+        ) from error
+    print(f"exporting {model} to {cached}, once", file=sys.stderr)
+    export_onnx(model, cached)
+    return cached
+
+
+def run(args: argparse.Namespace) -> None:
+    """Segment one image and write its overlay to the output folder."""
+    prompt = chosen_prompt(args)
+    image = load_image(args.img_path)
+    if not args.retina:
+        print("--retina False: masks have the resolution of the image all the same, at no cost", file=sys.stderr)
+    with FastSAM(onnx_from(args.model_path), args.device, conf=args.conf, iou=args.iou, imgsz=args.imgsz) as model:
+        found = model.segment(image, prompt)
+    if args.better_quality:
+        found = cleaned(found)
+    color = None if args.randomcolor else _ONE_COLOR
+    picture = draw_prompts(draw_segments(image, found, contours=args.withContours, colors=color), prompt)
+    suffix = args.img_path.suffix if args.img_path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp") else ".png"
+    path = OutputFolder(args.output, [args.img_path]).file(Path(args.img_path.stem), suffix)
+    save_image(path, picture)
+    print(f"{args.img_path}: {len(found)} masks, {sum(found.timing_ms.values()):.0f} ms; see {path}")
+
+
+def cleaned(found: Segments) -> Segments:
+    """Each mask with gaps closed and specks removed."""
+    return replace(found, masks=found.masks.with_margin(8).map(clean_mask))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0, or 2 with one line on standard error."""
+    try:
+        run(parser().parse_args(argv))
+    except FastSamError as error:
+        print(f"fastsam: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _rows(text: str, option: str, example: str, width: int) -> list[list[float]]:
+    """Rows of `width` numbers; a single row may be flat."""
+    found = _literal(text, option, example)
+    rows = [found] if found and not isinstance(found[0], (list, tuple)) else list(found)
+    fits = all(isinstance(row, (list, tuple)) and len(row) == width for row in rows)
+    if not fits or not all(type(value) in (int, float) for row in rows for value in row):
+        raise PromptError(f'{option}: {text!r:.80} is not {width} numbers for each; expected "{example}"')
+    return [list(row) for row in rows]
+
+
+def _literal(text: str, option: str, example: str) -> Any:
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise PromptError(f'{option}: {text!r:.80} cannot be read; expected "{example}" in quotes') from error
+    if not isinstance(found, (list, tuple)):
+        raise PromptError(f'{option}: {text!r:.80} is no list; expected "{example}"')
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
