@@ -8,7 +8,7 @@ ratio min(H/h, W/w); sides round(side x ratio), at least 1; border 114, split ro
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -26,9 +26,11 @@ class Letterbox:
     Attributes:
         image_hw: the original image.
         input_hw: the network input; multiples of the stride.
-        content_hw: the resized image inside the input.
-        pad_xy: left and top border of the input.
+        content_hw: the image inside the input, for coordinates.
+        pad_xy: left and top border of the input, for coordinates.
         ratio: input pixels for one image pixel, before rounding.
+        drawn_hw, drawn_xy: size and left top corner of the resized image that `letterbox` draws. The same as
+            content_hw and pad_xy, but for a pixel in some rectangles (see `fit_rectangle`).
     """
 
     image_hw: tuple[int, int]
@@ -36,6 +38,8 @@ class Letterbox:
     content_hw: tuple[int, int]
     pad_xy: tuple[int, int]
     ratio: float
+    drawn_hw: tuple[int, int]
+    drawn_xy: tuple[int, int]
 
     @property
     def scale_xy(self) -> tuple[float, float]:
@@ -89,19 +93,32 @@ def fit(image_hw: tuple[int, int], input_hw: tuple[int, int]) -> Letterbox:
     """The letterbox of an image in an input of exactly (H, W)."""
     (h, w), (height, width) = image_hw, input_hw
     ratio = min(height / h, width / w)
-    content_h, content_w = max(round(h * ratio), 1), max(round(w * ratio), 1)
-    left, top = round((width - content_w) / 2 - 0.1), round((height - content_h) / 2 - 0.1)
-    return Letterbox(image_hw, input_hw, (content_h, content_w), (left, top), ratio)
+    content_hw = (max(round(h * ratio), 1), max(round(w * ratio), 1))
+    pad_xy = _pad_xy(content_hw, input_hw)
+    return Letterbox(image_hw, input_hw, content_hw, pad_xy, ratio, content_hw, pad_xy)
 
 
 def fit_rectangle(image_hw: tuple[int, int], imgsz: int, stride: int = 32) -> Letterbox:
-    """The letterbox in the smallest input whose sides are multiples of `stride`, the longest being `imgsz`."""
+    """The letterbox in the smallest input whose sides are multiples of `stride`, the longest being `imgsz`.
+
+    Where the shorter side happens to round down to a multiple of the stride, the reference's way back takes its ratio
+    from that side and is off: by less than a pixel of the input in photographs, by many in narrow strips. Up to
+    a pixel ours is equal to the reference; beyond that it is right (docs/adr/0005).
+    """
     square = fit(image_hw, (imgsz, imgsz))
-    (content_h, content_w) = square.content_hw
-    height = content_h + (imgsz - content_h) % stride
-    width = content_w + (imgsz - content_w) % stride
-    left, top = round((width - content_w) / 2 - 0.1), round((height - content_h) / 2 - 0.1)
-    return Letterbox(image_hw, (height, width), square.content_hw, (left, top), square.ratio)
+    content_h, content_w = square.content_hw
+    input_hw = (content_h + (imgsz - content_h) % stride, content_w + (imgsz - content_w) % stride)
+    drawn_xy = _pad_xy(square.content_hw, input_hw)
+    reference = fit(image_hw, input_hw)
+    off = max(abs(side - other) for side, other in zip(reference.content_hw, square.content_hw, strict=True))
+    if off <= 1:
+        return replace(reference, drawn_hw=square.content_hw, drawn_xy=drawn_xy)
+    return replace(square, input_hw=input_hw, pad_xy=drawn_xy, drawn_xy=drawn_xy)
+
+
+def _pad_xy(content_hw: tuple[int, int], input_hw: tuple[int, int]) -> tuple[int, int]:
+    """Left and top border of content in the middle of an input; an odd pixel goes to the right and the bottom."""
+    return round((input_hw[1] - content_hw[1]) / 2 - 0.1), round((input_hw[0] - content_hw[0]) / 2 - 0.1)
 
 
 def letterbox(
@@ -117,13 +134,14 @@ def letterbox(
     Returns:
         (3, H, W) float32 RGB in [0, 1], C-contiguous.
     """
-    content_h, content_w = place.content_hw
-    left, top = place.pad_xy
+    content_h, content_w = place.drawn_hw
+    left, top = place.drawn_xy
     if out is None:
         out = np.empty((3, *place.input_hw), np.float32)
-    if (content_h, content_w) != place.input_hw:
-        out.fill(PADDING_VALUE / 255)
-    if place.content_hw != place.image_hw:
+    border = np.float32(PADDING_VALUE / 255)
+    out[:, :top] = out[:, top + content_h :] = border
+    out[:, :, :left] = out[:, :, left + content_w :] = border
+    if place.drawn_hw != place.image_hw:
         image = cv2.resize(image, (content_w, content_h), interpolation=cv2.INTER_LINEAR)
     for plane, channel in zip(out, cv2.split(image), strict=True):
         np.divide(channel, np.float32(255), out=plane[top : top + content_h, left : left + content_w])

@@ -23,6 +23,9 @@ from .masks_store import Masks
 _CHUNK_VALUES = 1 << 22
 """Logits of several masks are multiplied at once, up to this many (16 MB)."""
 
+_DENSE_PIXELS = 1 << 17
+"""Up to this size calculating every pixel costs less than finding those that need it."""
+
 _BORDER_PX = 20
 _FULL_IMAGE_IOU = 0.9
 
@@ -77,19 +80,26 @@ def _logits(coefficients: NDArray[np.float32], prototypes: NDArray[np.floating])
         yield from (coefficients[start : start + chunk] @ flat).reshape(-1, *prototypes.shape[1:])
 
 
-def _stretched(logits: NDArray[np.float32], axis: Resampling, left: int, right: int) -> NDArray[np.float32]:
-    """Columns [left, right) of the image for rows of prototypes: (rows, W/4) → (rows, right - left)."""
-    start = int(axis.index[left])
-    # Transposed: NumPy gathers whole rows several times faster than single values.
-    lines = np.ascontiguousarray(logits[:, start : axis.index[right - 1] + TAPS].T)
-    taps, weight = axis.index[left:right] - start, axis.weight[:, left:right, None]
-    columns = lines.take(taps, 0)
-    columns *= weight[0]
+def _mixed(lines: NDArray[np.float32], axis: Resampling, first: int, end: int) -> NDArray[np.float32]:
+    """Lines [first, end) of the image from lines of prototypes: (prototypes, k) → (end - first, k).
+
+    `lines` begins with the prototype that image line `first` depends on first.
+    """
+    taps, weight = axis.index[first:end] - axis.index[first], axis.weight[:, first:end, None]
+    mixed = lines.take(taps, 0)
+    mixed *= weight[0]
     for tap in range(1, TAPS):
         more = lines.take(taps + tap, 0)
         more *= weight[tap]
-        columns += more
-    return np.asarray(cv2.transpose(columns))
+        mixed += more
+    return mixed
+
+
+def _stretched(logits: NDArray[np.float32], axis: Resampling, left: int, right: int) -> NDArray[np.float32]:
+    """Columns [left, right) of the image for rows of prototypes: (rows, W/4) → (rows, right - left)."""
+    # Transposed: NumPy gathers whole lines several times faster than single values.
+    lines = np.ascontiguousarray(logits[:, axis.index[left] : axis.index[right - 1] + TAPS].T)
+    return np.asarray(cv2.transpose(_mixed(lines, axis, left, right)))
 
 
 def _above_zero(rows: NDArray[np.float32], axis: Resampling, top: int, bottom: int) -> NDArray[np.bool_]:
@@ -97,6 +107,8 @@ def _above_zero(rows: NDArray[np.float32], axis: Resampling, top: int, bottom: i
 
     `rows` begins with the prototype row that image row `top` depends on first.
     """
+    if (bottom - top) * rows.shape[1] <= _DENSE_PIXELS:
+        return _mixed(rows, axis, top, bottom) > 0
     start, width = int(axis.index[top]), rows.shape[1]
     above = rows > 0
     # For each first tap, and for image rows that mix two prototypes and for those that mix three:

@@ -18,10 +18,13 @@ SIZES = st.integers(1, 40).map(lambda k: 32 * k)
 def test_rectangle_is_the_smallest_that_holds_the_content(h: int, w: int, imgsz: int):
     place = fit_rectangle((h, w), imgsz)
     height, width = place.input_hw
-    content_h, content_w = place.content_hw
+    content_h, content_w = place.drawn_hw
     assert max(height, width) == imgsz and not height % 32 and not width % 32
     assert 0 <= height - content_h < 32 and 0 <= width - content_w < 32
     assert min(place.content_hw) >= 1
+    # What coordinates take for the content is what was drawn, but for a pixel.
+    assert np.abs(np.subtract(place.content_hw, place.drawn_hw)).max() <= 1
+    assert np.abs(np.subtract(place.pad_xy, place.drawn_xy)).max() <= 1
     assert 0 <= place.pad_xy[0] <= width - content_w and 0 <= place.pad_xy[1] <= height - content_h
 
 
@@ -55,7 +58,7 @@ def test_pixels_are_the_resized_image_in_a_border_of_114(image_hw, rect):
     place = fit_rectangle(image_hw, 128) if rect else fit(image_hw, (128, 128))
     blob = letterbox(image, place)
     assert blob.shape == (3, *place.input_hw) and blob.dtype == np.float32 and blob.flags.c_contiguous
-    (content_h, content_w), (left, top) = place.content_hw, place.pad_xy
+    (content_h, content_w), (left, top) = place.drawn_hw, place.drawn_xy
     expected = np.full((*place.input_hw, 3), 114, np.uint8)
     expected[top : top + content_h, left : left + content_w] = cv2.resize(image, (content_w, content_h))
     np.testing.assert_array_equal(blob, expected.transpose(2, 0, 1).astype(np.float32) / np.float32(255))
@@ -94,3 +97,14 @@ def test_mask_resampling_stays_inside_the_prototypes(h: int, w: int, imgsz: int,
         np.testing.assert_array_equal(np.repeat(np.arange(2 * (source - 2)), np.diff(axis.begin)), axis.kind)
         np.testing.assert_array_equal(axis.kind // 2, axis.index)
         assert not axis.weight[2, axis.kind % 2 == 0].any()
+
+
+def test_narrow_strips_are_not_squashed():
+    """Letterbox and its way back must agree (ul#20953): here the reference's way back is off by 8 of 1024 rows."""
+    place = fit_rectangle((4000, 126), 1024)
+    assert place.input_hw == (1024, 32) and place.drawn_hw == (1024, 32)
+    marked = np.zeros((4000, 126, 3), np.uint8)
+    marked[3800:3900] = 255
+    rows = np.flatnonzero(letterbox(marked, place)[0].mean(1) > 0.5)
+    back = place.to_image(np.array([[0, rows[0]], [0, rows[-1] + 1]]))[:, 1]
+    np.testing.assert_allclose(back, [3800, 3900], atol=4)

@@ -1,0 +1,72 @@
+"""The README's commands run, its links lead somewhere, and its figures are those of the results files."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.splitlines() if line]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """A folder that looks like the clone from where the commands stand."""
+    for name in ("examples", "models"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def _run(arguments: list[str], folder: Path) -> str:
+    done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("fastsam")])
+def test_commands_run(command: str, workplace: Path):
+    program = command.split()[0]
+    if program == "fastsam-export":
+        pytest.importorskip("ultralytics", reason="needs the extra [export]")
+    # The command of this environment, whatever PATH says.
+    output = _run(["bash", "-c", f'PATH="{Path(sys.executable).parent}:$PATH" {command}'], workplace)
+    assert output
+
+
+def test_the_other_commands_are_known():
+    """Installing and the two scripts: scripts/test.sh and tests/scripts run them."""
+    known = {"bash scripts/demo.sh", "bash scripts/test.sh", "pip install '.[cpu]'", "pip install '.[export]'"}
+    assert {line for line in COMMANDS if not line.startswith("fastsam")} == known
+
+
+@pytest.mark.parametrize("code", [block for language, block in BLOCKS if language == "python"])
+def test_python_runs(code: str, workplace: Path):
+    assert "(" in _run([sys.executable, "-c", code], workplace)
+    assert (workplace / "coffee.npz").is_file()
+
+
+@pytest.mark.parametrize("document", [*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")])
+def test_links_lead_somewhere(document: Path):
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (document.parent / target).exists(), target
+
+
+def test_the_table_is_that_of_the_results():
+    path = ROOT / "benchmarks/cpu_vs_ultralytics.py"
+    spec = importlib.util.spec_from_file_location("cpu_vs_ultralytics", path)
+    assert spec is not None and spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    report = json.loads((path.parent / "results/cpu_vs_ultralytics.json").read_text(encoding="utf-8"))
+    shown = README.split("cpu_vs_ultralytics.json -->\n", maxsplit=1)[1].split("<!-- end -->", maxsplit=1)[0]
+    assert shown.strip() == benchmark.markdown(report).strip()
