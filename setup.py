@@ -2,7 +2,7 @@
 
 from setuptools import setup
 
-PACKAGES = ["runtime", "runtime.engines", "export", "models"]
+PACKAGES = ["runtime", "runtime.engines", "export", "export.photographs", "models"]
 
 setup(
     packages=[f"fastsam_deploy.{name}" for name in PACKAGES],
@@ -10,6 +10,7 @@ setup(
     package_data={
         "fastsam_deploy.runtime": ["py.typed"],
         "fastsam_deploy.export": ["py.typed"],
+        "fastsam_deploy.export.photographs": ["*.jpg", "README.md"],
         # The checkpoint stays in the repository: only the ONNX file is needed to run.
         "fastsam_deploy.models": ["fastsam-demo.onnx", "README.md"],
     },

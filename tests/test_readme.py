@@ -34,7 +34,7 @@ def _run(arguments: list[str], folder: Path) -> str:
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("fastsam")])
 def test_commands_run(command: str, workplace: Path):
-    program = command.split()[0]
+    program = command.split(maxsplit=1)[0]
     if program == "fastsam-export":
         pytest.importorskip("ultralytics", reason="needs the extra [export]")
     # The command of this environment, whatever PATH says.
