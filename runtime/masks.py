@@ -86,7 +86,7 @@ def _mixed(lines: NDArray[np.float32], axis: Resampling, first: int, end: int) -
     `lines` begins with the prototype that image line `first` depends on first.
     """
     taps, weight = axis.index[first:end] - axis.index[first], axis.weight[:, first:end, None]
-    mixed = lines.take(taps, 0)
+    mixed: NDArray[np.float32] = lines.take(taps, 0)
     mixed *= weight[0]
     for tap in range(1, TAPS):
         more = lines.take(taps + tap, 0)

@@ -1,0 +1,65 @@
+"""Half the file without a rounding error: weights as the checkpoint stores them, in FP16.
+
+ultralytics saves checkpoints in FP16. Fusing batch normalisation multiplies each output channel by a factor, after
+which a weight needs FP32 again. So the file keeps the two apart, FP16 weight and FP32 factor, and the graph
+multiplies them; runtimes do that once, when they load the file. All arithmetic is FP32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+from torch import nn
+
+_SMALL = 1024
+"""Initializers of fewer elements stay as they are."""
+
+_ROUNDING = 1e-6
+"""Relative; the product of weight and factor may differ from torch's by the order of its roundings."""
+
+Array = NDArray[np.float32]
+
+
+def stored_compactly(model: onnx.ModelProto, network: nn.Module) -> onnx.ModelProto:
+    """Store every weight as FP16 that loses nothing by it; the others stay FP32.
+
+    Args:
+        model: graph of the fused network, FP32; changed in place and returned.
+        network: the same network, not fused.
+    """
+    graph = model.graph
+    factors = _factors(network)
+    nodes: list[NodeProto] = []
+    for weight in [w for w in graph.initializer if w.data_type == TensorProto.FLOAT]:
+        values = numpy_helper.to_array(weight)
+        if values.size < _SMALL:
+            continue
+        name = weight.name
+        plain, factor = factors.get(name, (values, None))
+        halved = plain.astype(np.float16)
+        product = halved.astype(np.float32) if factor is None else halved.astype(np.float32) * factor
+        if product.shape != values.shape or not np.allclose(product, values, rtol=_ROUNDING, atol=0):
+            continue
+        weight.CopyFrom(numpy_helper.from_array(halved, f"{name}_fp16"))
+        cast = name if factor is None else f"{name}_fp32"
+        nodes.append(helper.make_node("Cast", [f"{name}_fp16"], [cast], f"{name}_cast", to=TensorProto.FLOAT))
+        if factor is not None:
+            graph.initializer.append(numpy_helper.from_array(factor, f"{name}_factor"))
+            nodes.append(helper.make_node("Mul", [cast, f"{name}_factor"], [name], f"{name}_scaled"))
+    for i, node in enumerate(nodes):
+        graph.node.insert(i, node)
+    return model
+
+
+def _factors(network: nn.Module) -> dict[str, tuple[Array, Array]]:
+    """Initializer name → weight (o, i, h, w) before fusing, and its factor (o, 1, 1, 1), both float32."""
+    found = {}
+    for name, layer in network.named_modules():
+        conv, norm = getattr(layer, "conv", None), getattr(layer, "bn", None)
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            found[f"{name}.conv.weight"] = (conv.weight.numpy(), factor.numpy().reshape(-1, 1, 1, 1))
+    return found

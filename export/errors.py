@@ -1,0 +1,7 @@
+"""What can go wrong in an export. Each message says: what, found, expected, what to do."""
+
+from ..runtime.errors import FastSamError
+
+
+class ExportError(FastSamError):
+    """A checkpoint cannot be read, or a file made from it did not prove equal to it."""

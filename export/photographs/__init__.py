@@ -1,0 +1,1 @@
+"""Photographs that come with the package: an export is compared with its checkpoint on them."""

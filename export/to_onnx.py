@@ -1,0 +1,144 @@
+"""Checkpoint → ONNX file that is proven equal to it, or no file at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+
+from ..runtime.errors import ParameterError
+from ..runtime.spec import ModelSpec, check_imgsz
+from .checkpoint import Checkpoint, load_checkpoint
+from .compact import stored_compactly
+from .errors import ExportError
+from .graph import DEFAULT_OPSET, check_opset, graph_from_network, tidied, tool_versions, with_metadata
+from .inputs import load_photographs
+from .precision import computed_in_fp16
+from .validate import FP16, FP32, Proof, validate
+
+_TRACED_BHW = (2, 256, 320)
+"""What a dynamic graph is traced with: batch, height and width all different, so that none stands for another."""
+
+
+def export_onnx(
+    checkpoint: str | Path,
+    output: str | Path,
+    *,
+    imgsz: int | tuple[int, int] = 1024,
+    dynamic: bool = True,
+    batch: int = 1,
+    opset: int = DEFAULT_OPSET,
+    half: bool = False,
+    compact: bool = False,
+    simplify: bool = True,
+    exporter: str = "dynamo",
+    images: Path | None = None,
+    trust: bool = False,
+    step: Callable[[str], None] = lambda _: None,
+) -> Proof:
+    """Export a FastSAM (or YOLO-seg) checkpoint and prove the file equal to it on photographs.
+
+    Args:
+        checkpoint: a `.pt` file, or FastSAM-s.pt / FastSAM-x.pt, which are downloaded when absent.
+        output: the `.onnx` file; replaced only when the new one is proven.
+        imgsz: input size in pixels: (H, W), or the side of a square. Of a dynamic file it is the default.
+        dynamic: batch, height and width stay open.
+        batch: of a file that is not dynamic.
+        opset: ONNX operator set.
+        half: weights and arithmetic in FP16 (decoding of boxes, input and outputs stay FP32).
+        compact: store weights as FP16 where that loses nothing, compute in FP32: half the file size.
+        simplify: fold the graph with onnxslim.
+        exporter: "dynamo" or "torchscript" (docs/adr/0001).
+        images: folder of photographs to compare on; None: those that come with the package.
+        trust: unpickle the checkpoint without restriction (it can run code).
+        step: told what is being done.
+
+    Raises:
+        ExportError: the checkpoint cannot be read, or the file is not equal to it.
+        ParameterError: a setting does not fit.
+    """
+    target = Path(output)
+    _check(target, dynamic=dynamic, batch=batch, half=half, compact=compact)
+    check_opset(opset, exporter)
+    photographs = load_photographs(images)
+    step("reading the checkpoint")
+    source = load_checkpoint(checkpoint, trust=trust)
+    size = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
+    height, width = (check_imgsz(side, source.stride) for side in size)
+    spec = _spec(source, (height, width), None if dynamic else batch, half=half, compact=compact)
+    with _kept_if_proven(target) as draft:
+        step("tracing the network")
+        example = _TRACED_BHW if dynamic else (batch, height, width)
+        graph = graph_from_network(source.network, example, dynamic=dynamic, opset=opset, exporter=exporter)
+        graph = _finished(graph, source, spec, half=half, compact=compact, simplify=simplify)
+        with _writing(target):
+            onnx.save(graph, draft)
+        proof = validate(draft, source, spec, photographs, FP16 if half else FP32, step)
+    return replace(proof, path=target)
+
+
+def _finished(
+    graph: onnx.ModelProto, source: Checkpoint, spec: ModelSpec, *, half: bool, compact: bool, simplify: bool
+) -> onnx.ModelProto:
+    """The traced graph in the precision that was asked for, with its metadata."""
+    channels = (4 + spec.class_count + spec.mask_dim, spec.mask_dim)
+    graph = tidied(graph, channels=channels, dynamic=spec.batch is None, simplify=simplify)
+    if half:
+        graph = computed_in_fp16(graph)
+    elif compact:
+        graph = stored_compactly(graph, source.network)
+    graph = with_metadata(graph, spec, {"license": source.license} if source.license else {})
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
+
+
+def _check(target: Path, *, dynamic: bool, batch: int, half: bool, compact: bool) -> None:
+    if target.suffix != ".onnx":
+        raise ParameterError(f"output is {target}, expected a name that ends in .onnx")
+    if batch < 1:
+        raise ParameterError(f"batch is {batch}, expected 1 or more")
+    if dynamic and batch != 1:
+        raise ParameterError(f"batch is {batch} in a dynamic export, which takes any; leave it out, or use --fixed")
+    if half and compact:
+        raise ParameterError("half and compact: FP16 arithmetic has FP16 weights already; leave compact out")
+
+
+def _spec(source: Checkpoint, size_hw: tuple[int, int], batch: int | None, *, half: bool, compact: bool) -> ModelSpec:
+    return ModelSpec(
+        batch=batch,
+        size_hw=(None, None) if batch is None else size_hw,
+        imgsz=max(size_hw),
+        stride=source.stride,
+        class_names=source.class_names,
+        mask_dim=source.mask_dim,
+        precision="fp16" if half else "fp32",
+        checkpoint_sha256=source.sha256,
+        tools={**tool_versions(), **({"weights": "stored as fp16, computed in fp32"} if compact else {})},
+    )
+
+
+@contextmanager
+def _kept_if_proven(target: Path) -> Iterator[Path]:
+    """A temporary file in the target's folder, renamed to `target` on success and removed otherwise."""
+    draft = target.with_name(f".{target.stem}.{os.getpid()}.draft.onnx")
+    with _writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft.touch()  # a folder that cannot be written to should say so before the work, not after it
+    try:
+        yield draft
+        with _writing(target):
+            draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ExportError(f"{target}: cannot be written ({error}); choose another place") from error
