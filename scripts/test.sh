@@ -4,10 +4,10 @@
 #   bash scripts/test.sh            all but the tests marked slow
 #   bash scripts/test.sh -m slow    the slow ones (nightly); other arguments go to pytest too
 #
-# Three environments are made under .venv-test (about 7 GB, most of it PyTorch) and reused:
-#   full   the package with [export] and the tests' tools
-#   bare   the package alone with ONNX Runtime and NumPy 1.26: what a plain user has, no torch anywhere
-#   wheel  nothing but the built wheel and its [cpu] extra
+# Two environments are made under .venv-test (about 7 GB, most of it PyTorch) and reused; both have the project
+# installed as a user has it, not in place:
+#   full   with [export] and the tests' tools; NumPy 2
+#   bare   with [cpu] alone, as a plain user: no torch anywhere; NumPy 1.26
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python3}

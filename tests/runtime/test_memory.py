@@ -1,0 +1,62 @@
+"""Memory: flat over many runs, and far from n x h x w."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastsam_deploy.runtime.letterbox import fit
+from fastsam_deploy.runtime.masks import assemble
+
+RUNS = """
+import gc, sys
+from fastsam_deploy.runtime import Boxes, FastSAM, Points, load_image
+
+def resident_mb():
+    gc.collect()
+    with open("/proc/self/statm") as pages:
+        return int(pages.read().split()[1]) * 4096 / 1e6
+
+image = load_image(sys.argv[1])
+with FastSAM(imgsz=320, conf=0.1) as model:
+    def run(times):
+        for i in range(times):
+            found = model.segment(image[: 300 + i % 7, : 400 + i % 5])
+            found.select([Points([[50, 50]], mode="all"), Boxes([0, 0, 200, 200])]).masks.rle()
+    run(30)
+    before = resident_mb()
+    run(150)
+    print(resident_mb() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory in use from Linux's /proc")
+def test_many_runs_do_not_grow(coffee):
+    """Memory that grows: CASIA#178, #182."""
+    done = subprocess.run([sys.executable, "-c", RUNS, str(coffee)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 15, "MB more after 150 more runs"
+
+
+def test_300_masks_of_24_megapixels_stay_small():
+    """16 GB spikes, out of memory with retina masks: ul#17668, ul#14241. Dense they are 7.2 GB."""
+    image_hw = (4000, 6000)
+    place = fit(image_hw, (1024, 1024))
+    rng = np.random.default_rng(0)
+    corners = rng.integers(0, (5600, 3600), (300, 2))
+    boxes = np.concatenate([corners, corners + 400], 1).astype(np.float32)
+    prototypes = rng.standard_normal((32, 256, 256)).astype(np.float32)
+    coefficients = rng.standard_normal((300, 32)).astype(np.float32)
+    tracemalloc.start()
+    try:
+        masks = assemble(coefficients, prototypes, boxes, place)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(masks) == 300 and masks.areas.all()
+    assert peak < 100e6, "48 MB are the bitmaps"
