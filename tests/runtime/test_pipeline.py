@@ -102,7 +102,7 @@ def test_many_threads_share_one_model(model, coffee, cat):
 def test_no_detection_is_an_empty_answer(model):
     """No detection → crash: CASIA#80, ul#17623."""
     flat = np.full((120, 200, 3), 114, np.uint8)
-    with FastSAM(model.engine, conf=0.999) as strict:
+    with FastSAM(model.engine, conf=0.9999) as strict:
         nothing = strict.segment(flat)
         assert len(nothing) == 0 and nothing.masks.dense().shape == (0, 120, 200)
         assert len(nothing.select(Points([[5, 5]]))) == 0 and len(nothing.select(Boxes([0, 0, 9, 9]))) == 0
