@@ -2,7 +2,7 @@
 
     python scripts/make_demo_onnx.py
 
-Any batch and size, default 1024; weights stored as FP16 (exactly those of the checkpoint), arithmetic in FP32.
+Any batch and size, default 640, near which it was trained; weights stored as FP16 (exactly those of the checkpoint), arithmetic in FP32.
 Needs the extra [export].
 """
 
@@ -22,7 +22,7 @@ def main() -> int:
     """Export, prove, print what was found; 2 if it did not work."""
     target = MODELS / "fastsam-demo.onnx"
     try:
-        proof = export_onnx(MODELS / "fastsam-demo.pt", target, imgsz=1024, compact=True)
+        proof = export_onnx(MODELS / "fastsam-demo.pt", target, imgsz=640, compact=True)
     except FastSamError as error:
         print(f"make_demo_onnx: {error}", file=sys.stderr)
         return 2

@@ -364,4 +364,4 @@ def test_the_shipped_file_was_made_from_the_shipped_checkpoint(demo_checkpoint: 
     with open_engine(shipped) as engine:
         assert engine.spec.checkpoint_sha256 == hashlib.sha256(demo_checkpoint.read_bytes()).hexdigest()
         assert (engine.spec.precision, engine.spec.batch, engine.spec.size_hw) == ("fp32", None, (None, None))
-        assert engine.spec.imgsz == 1024
+        assert engine.spec.imgsz == 640
