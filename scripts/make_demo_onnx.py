@@ -2,8 +2,8 @@
 
     python scripts/make_demo_onnx.py
 
-Any batch and size, default 640, near which it was trained; weights stored as FP16 (exactly those of the checkpoint), arithmetic in FP32.
-Needs the extra [export].
+Any batch and size, default 640, near which it was trained; weights stored as FP16 (exactly those of the
+checkpoint), arithmetic in FP32. Needs the extra [export].
 """
 
 from __future__ import annotations
