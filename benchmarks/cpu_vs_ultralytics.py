@@ -79,7 +79,7 @@ def _arguments() -> argparse.Namespace:
         "--megapixels", type=float, nargs="+", default=[0.65, 3.0], help="each photograph is resized to"
     )
     parser.add_argument("--imgsz", type=int, default=1024)
-    parser.add_argument("--conf", type=float, default=0.1, help="low, so that there are masks enough to speak of")
+    parser.add_argument("--conf", type=float, default=0.4)
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--output", type=Path, default=RESULTS)
