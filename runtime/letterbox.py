@@ -77,16 +77,13 @@ class Resampling:
     two magnified pixels, each a mean of two prototypes, so of three neighbours at most.
 
     Attributes:
-        index: (side,) int64, the first of the three prototypes of each image pixel; ascending.
-        weight: (3, side) float32, their shares, none negative, sum 1.
-        kind: (side,) int64, 2 x index, + 1 where the third prototype has a share; ascending.
-        begin: the first image pixel whose `kind` is at least the position; (2 x (prototypes - 2) + 1,) int64.
+        first: (side,) int64, the first of the three prototypes of each image pixel; ascending.
+        matrix: (side, prototypes) float32, the share of each prototype: in every row three neighbours from `first`
+            on, none negative, sum 1; all else is 0.
     """
 
-    index: NDArray[np.int64]
-    weight: NDArray[np.float32]
-    kind: NDArray[np.int64]
-    begin: NDArray[np.int64]
+    first: NDArray[np.int64]
+    matrix: NDArray[np.float32]
 
 
 def fit(image_hw: tuple[int, int], input_hw: tuple[int, int]) -> Letterbox:
@@ -167,16 +164,13 @@ def _two_steps(source_size: int, zoom: int, content: slice, side: int) -> Resamp
     prototype, share = prototype[content], share[content]
     near, after = bilinear(len(prototype), side)
     far = np.minimum(near + 1, len(prototype) - 1)
-    index = np.minimum(prototype[near], source_size - TAPS)
-    weight = np.zeros((TAPS, side), np.float32)
-    columns = np.arange(side)
+    matrix = np.zeros((side, source_size), np.float32)
+    pixels = np.arange(side)
     for magnified, part in ((near, 1 - after), (far, after)):
-        tap = prototype[magnified] - index
-        weight[tap, columns] += part * (1 - share[magnified])
-        # The last prototype has none after it: bilinear gives it the share 0, which may go anywhere.
-        weight[np.minimum(tap + 1, TAPS - 1), columns] += part * share[magnified]
-    kind = 2 * index + (weight[-1] > 0)
-    return Resampling(index, weight, kind, kind.searchsorted(np.arange(2 * (source_size - TAPS + 1) + 1)))
+        matrix[pixels, prototype[magnified]] += part * (1 - share[magnified])
+        # The last prototype has none after it: bilinear gives that the share 0, wherever it goes.
+        matrix[pixels, np.minimum(prototype[magnified] + 1, source_size - 1)] += part * share[magnified]
+    return Resampling(np.minimum(prototype[near], source_size - TAPS), matrix)
 
 
 def bilinear(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -1,30 +1,27 @@
 """Coefficients × prototypes → binary masks, each assembled on its own box and nowhere else.
 
 The reference (ultralytics 8.4, `retina_masks=True`) multiplies, resamples every mask to the full image in two
-bilinear steps, takes > 0 and clears what is outside the box. Here the same pixels come from less work:
-
-- a pixel depends on at most 3 x 3 prototypes, so the box's part of them is enough;
-- both bilinear steps along an axis are one weighted mean of three neighbours (`Resampling`);
-- the weights are not negative: where all three neighbours are above 0, or none, so is the pixel, or is not.
-  Only along the outline is there anything to calculate.
+bilinear steps, takes > 0 and clears what is outside the box. A pixel depends on at most 3 x 3 prototypes, so the
+box's part of them gives the same pixels. Both bilinear steps along an axis are one matrix (`Resampling`), with three
+values in a row: multiplied in blocks along the diagonal, it costs less than gathering and mixing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import ModelError
 from .letterbox import TAPS, Letterbox, Resampling, mask_resampling
 from .masks_store import Masks
 
 _CHUNK_VALUES = 1 << 22
 """Logits of several masks are multiplied at once, up to this many (16 MB)."""
 
-_DENSE_PIXELS = 1 << 17
-"""Up to this size calculating every pixel costs less than finding those that need it."""
+_BLOCK_COLUMNS, _BLOCK_ROWS = 64, 32
+"""Image columns and rows of a block: few, so that blocks are mostly diagonal; enough for the call to be worth it."""
 
 _BORDER_PX = 20
 _FULL_IMAGE_IOU = 0.9
@@ -44,7 +41,15 @@ def assemble(
         boxes_xyxy: (n, 4) float32, pixels of the image, inside it. A mask covers the pixels x1 ≤ x < x2,
             y1 ≤ y < y2 whose logit is above 0.
         place: the letterbox of the image.
+
+    Raises:
+        ModelError: the prototypes hold NaN or infinity.
     """
+    if not np.isfinite(prototypes.sum(dtype=np.float64)):  # one pass, no array of its own
+        raise ModelError(
+            "the network's prototypes hold NaN or infinity; expected finite numbers; an FP16 file can overflow on an "
+            "image: use the FP32 one"
+        )
     vertical, horizontal = mask_resampling(place, (prototypes.shape[1], prototypes.shape[2]))
     corners = np.ceil(boxes_xyxy).astype(np.int64)
     crops = []
@@ -52,7 +57,7 @@ def assemble(
         if x2 <= x1 or y2 <= y1:
             crops.append(np.zeros((0, 0), np.bool_))
             continue
-        part = logits[vertical.index[y1] : vertical.index[y2 - 1] + TAPS]
+        part = logits[vertical.first[y1] : vertical.first[y2 - 1] + TAPS]
         crops.append(_above_zero(_stretched(part, horizontal, x1, x2), vertical, y1, y2))
     return Masks(place.image_hw, tuple(crops), corners[:, :2])
 
@@ -80,26 +85,14 @@ def _logits(coefficients: NDArray[np.float32], prototypes: NDArray[np.floating])
         yield from (coefficients[start : start + chunk] @ flat).reshape(-1, *prototypes.shape[1:])
 
 
-def _mixed(lines: NDArray[np.float32], axis: Resampling, first: int, end: int) -> NDArray[np.float32]:
-    """Lines [first, end) of the image from lines of prototypes: (prototypes, k) → (end - first, k).
-
-    `lines` begins with the prototype that image line `first` depends on first.
-    """
-    taps, weight = axis.index[first:end] - axis.index[first], axis.weight[:, first:end, None]
-    mixed: NDArray[np.float32] = lines.take(taps, 0)
-    mixed *= weight[0]
-    for tap in range(1, TAPS):
-        more = lines.take(taps + tap, 0)
-        more *= weight[tap]
-        mixed += more
-    return mixed
-
-
 def _stretched(logits: NDArray[np.float32], axis: Resampling, left: int, right: int) -> NDArray[np.float32]:
     """Columns [left, right) of the image for rows of prototypes: (rows, W/4) → (rows, right - left)."""
-    # Transposed: NumPy gathers whole lines several times faster than single values.
-    lines = np.ascontiguousarray(logits[:, axis.index[left] : axis.index[right - 1] + TAPS].T)
-    return np.asarray(cv2.transpose(_mixed(lines, axis, left, right)))
+    columns = np.empty((len(logits), right - left), np.float32)
+    for start in range(left, right, _BLOCK_COLUMNS):
+        end = min(start + _BLOCK_COLUMNS, right)
+        band = slice(axis.first[start], axis.first[end - 1] + TAPS)
+        np.matmul(logits[:, band], axis.matrix[start:end, band].T, out=columns[:, start - left : end - left])
+    return columns
 
 
 def _above_zero(rows: NDArray[np.float32], axis: Resampling, top: int, bottom: int) -> NDArray[np.bool_]:
@@ -107,47 +100,11 @@ def _above_zero(rows: NDArray[np.float32], axis: Resampling, top: int, bottom: i
 
     `rows` begins with the prototype row that image row `top` depends on first.
     """
-    if (bottom - top) * rows.shape[1] <= _DENSE_PIXELS:
-        return _mixed(rows, axis, top, bottom) > 0
-    start, width = int(axis.index[top]), rows.shape[1]
-    above = rows > 0
-    # For each first tap, and for image rows that mix two prototypes and for those that mix three:
-    # are all of them above 0, and do they differ?
-    all_two, any_two = above[:-2] & above[1:-1], above[:-2] | above[1:-1]
-    all_three, any_three = all_two & above[2:], any_two | above[2:]
-    everywhere = np.stack((all_two, all_three), 1).reshape(-1, width)
-    mask = everywhere.take(axis.kind[top:bottom] - 2 * start, 0)
-    _draw_outline(mask, rows, np.flatnonzero(any_two ^ all_two), 2, axis, top)
-    _draw_outline(mask, rows, np.flatnonzero(any_three ^ all_three), 3, axis, top)
+    mask = np.empty((bottom - top, rows.shape[1]), np.bool_)
+    above = axis.first[top]
+    for start in range(top, bottom, _BLOCK_ROWS):
+        end = min(start + _BLOCK_ROWS, bottom)
+        first, last = axis.first[start], axis.first[end - 1] + TAPS
+        logits = axis.matrix[start:end, first:last] @ rows[first - above : last - above]
+        np.greater(logits, 0, out=mask[start - top : end - top])
     return mask
-
-
-def _draw_outline(
-    mask: NDArray[np.bool_], rows: NDArray[np.float32], cells: NDArray[np.int64], taps: int, axis: Resampling, top: int
-) -> None:
-    """Set those pixels of `mask` that are above 0 where prototypes differ in sign.
-
-    Args:
-        cells: numbers (first tap x width + column) in `rows`, ascending.
-        taps: whether the image rows that mix two prototypes are meant, or those that mix three.
-    """
-    width = mask.shape[1]
-    tap = cells // width
-    kind = 2 * (tap + int(axis.index[top])) + taps - 2
-    y, end = np.maximum(axis.begin[kind], top), np.minimum(axis.begin[kind + 1], top + len(mask))
-    pixel, pixels = (y - top - tap) * width + cells, mask.reshape(-1)
-    # The shares sum to 1: the mean is the first prototype and what the others differ from it.
-    flat = rows.reshape(-1)
-    first = flat.take(cells)
-    differences = [flat.take(cells + number * width) - first for number in range(1, taps)]
-    np.negative(first, out=first)
-    for _ in range(int((end - y).max(initial=0))):  # one image row of every cell in each round
-        rise = axis.weight[1].take(y, mode="clip")
-        rise *= differences[0]
-        for number in range(2, taps):
-            rise += axis.weight[number].take(y, mode="clip") * differences[number - 1]
-        above = rise > first
-        above &= y < end
-        pixels[pixel[above]] = True
-        y += 1
-        pixel += width

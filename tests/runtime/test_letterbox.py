@@ -89,14 +89,12 @@ def test_mask_resampling_stays_inside_the_prototypes(h: int, w: int, imgsz: int,
     place = fit_rectangle((h, w), imgsz) if rect else fit((h, w), (imgsz, imgsz))
     prototypes_hw = (place.input_hw[0] // 4, place.input_hw[1] // 4)
     for axis, source, side in zip(mask_resampling(place, prototypes_hw), prototypes_hw, (h, w), strict=True):
-        assert axis.index.shape == (side,) and axis.weight.shape == (3, side)
-        assert (np.diff(axis.index) >= 0).all() and axis.index[0] >= 0 and axis.index[-1] + 2 < source
-        assert (axis.weight >= 0).all()
-        np.testing.assert_allclose(axis.weight.sum(0), 1, atol=1e-5)
-        assert axis.begin[0] == 0 and axis.begin[-1] == side
-        np.testing.assert_array_equal(np.repeat(np.arange(2 * (source - 2)), np.diff(axis.begin)), axis.kind)
-        np.testing.assert_array_equal(axis.kind // 2, axis.index)
-        assert not axis.weight[2, axis.kind % 2 == 0].any()
+        assert axis.first.shape == (side,) and axis.matrix.shape == (side, source)
+        assert (np.diff(axis.first) >= 0).all() and axis.first[0] >= 0 and axis.first[-1] + 2 < source
+        assert (axis.matrix >= 0).all()
+        np.testing.assert_allclose(axis.matrix.sum(1), 1, atol=1e-5)
+        offset = np.arange(source) - axis.first[:, None]
+        assert not axis.matrix[(offset < 0) | (offset > 2)].any()
 
 
 def test_narrow_strips_are_not_squashed():

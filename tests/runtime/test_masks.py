@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import fastsam_deploy.runtime.masks as masks_module
+from fastsam_deploy.runtime.errors import ModelError
 from fastsam_deploy.runtime.letterbox import fit, fit_rectangle
 from fastsam_deploy.runtime.masks import assemble, snap_to_border
 
@@ -43,7 +42,6 @@ def _whole_image_logits(coefficients: np.ndarray, prototypes: np.ndarray, place)
     return _bilinear(_bilinear(logits, h, 1, content_h / h), w, 2, content_w / w)
 
 
-@pytest.mark.parametrize("dense_pixels", [masks_module._DENSE_PIXELS, 0], ids=["as it is", "outlines only"])
 @settings(max_examples=150, deadline=None)
 @given(
     st.integers(1, 260),
@@ -52,7 +50,7 @@ def _whole_image_logits(coefficients: np.ndarray, prototypes: np.ndarray, place)
     st.booleans(),
     st.integers(0, 2**32 - 1),
 )
-def test_masks_equal_the_dense_formula(dense_pixels, h, w, imgsz, rect, seed):
+def test_masks_equal_the_dense_formula(h, w, imgsz, rect, seed):
     place = fit_rectangle((h, w), imgsz) if rect else fit((h, w), (imgsz, imgsz))
     rng = np.random.default_rng(seed)
     prototypes = rng.standard_normal((4, place.input_hw[0] // 4, place.input_hw[1] // 4)).astype(np.float32)
@@ -62,8 +60,7 @@ def test_masks_equal_the_dense_formula(dense_pixels, h, w, imgsz, rect, seed):
     boxes = boxes.clip(0, (w, h, w, h)).astype(np.float32)
     boxes[0] = (0, 0, w, h)
 
-    with mock.patch.object(masks_module, "_DENSE_PIXELS", dense_pixels):
-        masks = assemble(coefficients, prototypes, boxes, place)
+    masks = assemble(coefficients, prototypes, boxes, place)
 
     logits = _whole_image_logits(coefficients, prototypes, place)
     x, y = np.arange(w), np.arange(h)[:, None]
@@ -118,3 +115,12 @@ def test_snap_handles_every_box_not_only_the_first():
     snapped = snap_to_border(boxes, (100, 200))
     assert snapped.tolist() == [[40, 40, 60, 60], [0, 0, 200, 100], [0, 20, 200, 80], [0, 0, 200, 100]]
     assert boxes[1].tolist() == [3, 2, 190, 99], "the input stays as it was"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_prototypes_that_overflowed_are_an_error_not_an_empty_mask(bad):
+    place = fit((9, 9), (32, 32))
+    prototypes = np.ones((1, 8, 8), np.float32)
+    prototypes[0, 3, 3] = bad
+    with pytest.raises(ModelError, match="NaN or infinity"):
+        assemble(np.ones((1, 1), np.float32), prototypes, np.array([[0, 0, 9, 9]], np.float32), place)
