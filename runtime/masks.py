@@ -52,14 +52,12 @@ def assemble(
         )
     vertical, horizontal = mask_resampling(place, (prototypes.shape[1], prototypes.shape[2]))
     corners = np.ceil(boxes_xyxy).astype(np.int64)
-    crops = []
-    for logits, (x1, y1, x2, y2) in zip(_logits(coefficients, prototypes), corners.tolist(), strict=True):
-        if x2 <= x1 or y2 <= y1:
-            crops.append(np.zeros((0, 0), np.bool_))
-            continue
-        part = logits[vertical.first[y1] : vertical.first[y2 - 1] + TAPS]
-        crops.append(_above_zero(_stretched(part, horizontal, x1, x2), vertical, y1, y2))
-    return Masks(place.image_hw, tuple(crops), corners[:, :2])
+    crops = _empty_crops(np.maximum(corners[:, 2:] - corners[:, :2], 0))
+    for logits, crop, (x1, y1, x2, y2) in zip(_logits(coefficients, prototypes), crops, corners.tolist(), strict=True):
+        if crop.size:
+            part = logits[vertical.first[y1] : vertical.first[y2 - 1] + TAPS]
+            _above_zero(_stretched(part, horizontal, x1, x2), vertical, y1, y2, crop)
+    return Masks(place.image_hw, crops, corners[:, :2])
 
 
 def snap_to_border(boxes_xyxy: NDArray[np.float32], image_hw: tuple[int, int]) -> NDArray[np.float32]:
@@ -85,6 +83,15 @@ def _logits(coefficients: NDArray[np.float32], prototypes: NDArray[np.floating])
         yield from (coefficients[start : start + chunk] @ flat).reshape(-1, *prototypes.shape[1:])
 
 
+def _empty_crops(sizes_wh: NDArray[np.int64]) -> tuple[NDArray[np.bool_], ...]:
+    """Bitmaps to be filled, in one piece of memory: the system hands out one large piece faster than many."""
+    areas = sizes_wh.prod(1)
+    ends = np.cumsum(areas)
+    memory = np.empty(int(areas.sum()), np.bool_)
+    pieces = zip((ends - areas).tolist(), ends.tolist(), sizes_wh.tolist(), strict=True)
+    return tuple(memory[start:end].reshape(height, width) for start, end, (width, height) in pieces)
+
+
 def _stretched(logits: NDArray[np.float32], axis: Resampling, left: int, right: int) -> NDArray[np.float32]:
     """Columns [left, right) of the image for rows of prototypes: (rows, W/4) → (rows, right - left)."""
     columns = np.empty((len(logits), right - left), np.float32)
@@ -95,16 +102,14 @@ def _stretched(logits: NDArray[np.float32], axis: Resampling, left: int, right: 
     return columns
 
 
-def _above_zero(rows: NDArray[np.float32], axis: Resampling, top: int, bottom: int) -> NDArray[np.bool_]:
-    """Rows [top, bottom) of the image from rows of prototypes: (rows, columns) → (bottom - top, columns) bool.
+def _above_zero(rows: NDArray[np.float32], axis: Resampling, top: int, bottom: int, mask: NDArray[np.bool_]) -> None:
+    """Is the logit above 0? Rows [top, bottom) of the image from rows of prototypes, into `mask`.
 
-    `rows` begins with the prototype row that image row `top` depends on first.
+    `rows` (rows, columns) begins with the prototype row that image row `top` depends on first.
     """
-    mask = np.empty((bottom - top, rows.shape[1]), np.bool_)
     above = axis.first[top]
     for start in range(top, bottom, _BLOCK_ROWS):
         end = min(start + _BLOCK_ROWS, bottom)
         first, last = axis.first[start], axis.first[end - 1] + TAPS
         logits = axis.matrix[start:end, first:last] @ rows[first - above : last - above]
         np.greater(logits, 0, out=mask[start - top : end - top])
-    return mask

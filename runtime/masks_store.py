@@ -87,9 +87,14 @@ class Masks:
         return (self.full(i) for i in range(len(self)))
 
     def __getitem__(self, rows: Rows) -> Masks:
-        """A sub-set; crops are shared."""
+        """A sub-set. Crops are shared, or copied where they are the smaller part: all masks of an image can lie in
+        one piece of memory, which one answer of many should not keep.
+        """
         chosen = row_numbers(rows, len(self))
-        part = Masks(self.image_hw, tuple(self.crops[i] for i in chosen), self.corners_xy[chosen])
+        crops = tuple(self.crops[i] for i in chosen)
+        if 2 * sum(crop.size for crop in crops) < sum(crop.size for crop in self.crops):
+            crops = tuple(crop.copy() for crop in crops)
+        part = Masks(self.image_hw, crops, self.corners_xy[chosen])
         if "areas" in self.__dict__:  # counted once is enough
             part.__dict__["areas"] = self.areas[chosen]
         return part

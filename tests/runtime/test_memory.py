@@ -60,3 +60,11 @@ def test_300_masks_of_24_megapixels_stay_small():
         tracemalloc.stop()
     assert len(masks) == 300 and masks.areas.all()
     assert peak < 100e6, "48 MB are the bitmaps"
+
+
+def test_an_answer_does_not_keep_all_masks_in_memory():
+    place = fit((1000, 1000), (256, 256))
+    boxes = np.array([[0, 0, 1000, 1000]] * 9 + [[0, 0, 10, 10]], np.float32)
+    masks = assemble(np.ones((10, 1), np.float32), np.ones((1, 64, 64), np.float32), boxes, place)
+    one = masks[[9]]
+    assert sum(crop.nbytes if crop.base is None else crop.base.nbytes for crop in one.crops) <= 100
