@@ -29,7 +29,7 @@ def workplace(tmp_path: Path) -> Path:
 def _run(arguments: list[str], folder: Path) -> str:
     done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("fastsam")])
