@@ -155,42 +155,24 @@ class Segments:
 
         category_id is the class number + 1, as COCO counts from 1. `prompt` and `fit` are None without a prompt.
         """
-        rows = zip(
-            self._xywh(), self.scores, self.classes, self.areas, self.masks.rle(), self.prompts, self.fits, strict=True
-        )
         return [
             {
                 "id": first_id + i,
                 "image_id": image_id,
                 "category_id": int(number) + 1,
-                "bbox": bbox,
-                "score": round(float(score), 6),
-                "area": int(area),
-                "segmentation": rle,
+                **row,
                 "iscrowd": 0,
-                **_prompt_json(prompt, fit),
             }
-            for i, (bbox, score, number, area, rle, prompt, fit) in enumerate(rows)
+            for i, (number, row) in enumerate(zip(self.classes, self._json_rows(), strict=True))
         ]
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON values; masks as COCO RLE. `from_json` reads it back."""
-        rows = zip(
-            self._xywh(), self.scores, self.classes, self.areas, self.masks.rle(), self.prompts, self.fits, strict=True
-        )
         return {
             "image": {"height": self.image_hw[0], "width": self.image_hw[1]},
             "class_names": list(self.class_names),
             "segments": [
-                {
-                    "bbox": bbox,
-                    "score": round(float(score), 6),
-                    "class": int(number),
-                    "area": int(area),
-                    "segmentation": rle,
-                    **_prompt_json(prompt, fit),
-                }
-                for bbox, score, number, area, rle, prompt, fit in rows
+                {"class": int(number), **row} for number, row in zip(self.classes, self._json_rows(), strict=True)
             ],
         }
 
@@ -271,10 +253,22 @@ class Segments:
             raise FastSamError(f"{path}: {error}; expected a file that Segments.save wrote") from error
         raise FastSamError(f"{path}: suffix {path.suffix!r}, expected .json or .npz")
 
-    def _xywh(self) -> list[list[float]]:
+    def _json_rows(self) -> list[dict[str, Any]]:
+        """What both forms of JSON say of each segment, as plain values; masks as COCO RLE."""
         boxes = self.boxes_xyxy.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
-        return [[round(v, 3) for v in row] for row in boxes.tolist()]
+        rows = zip(boxes.tolist(), self.scores, self.areas, self.masks.rle(), self.prompts, self.fits, strict=True)
+        return [
+            {
+                "bbox": [round(side, 3) for side in box],
+                "score": round(float(score), 6),
+                "area": int(area),
+                "segmentation": rle,
+                "prompt": None if prompt == NO_PROMPT else int(prompt),
+                "fit": None if prompt == NO_PROMPT else round(float(fit), 6),
+            }
+            for box, score, area, rle, prompt, fit in rows
+        ]
 
     def _npz(self) -> bytes:
         import io
@@ -350,8 +344,3 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
     except OSError as error:
         raise FastSamError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from error
-
-
-def _prompt_json(prompt: int, fit: float) -> dict[str, Any]:
-    asked = prompt != NO_PROMPT
-    return {"prompt": int(prompt) if asked else None, "fit": round(float(fit), 6) if asked else None}

@@ -36,14 +36,6 @@ def demo_checkpoint() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """Photographs and ground truth that may not be shipped."""
-    if not (SHARED / "data").is_dir():
-        pytest.skip(f"{SHARED}/data is not there; set FASTSAM_SHARED to the folder with the test data")
-    return SHARED
-
-
-@pytest.fixture(scope="session")
 def photographs(coffee: Path, cat: Path) -> list[NDArray[np.uint8]]:
     """RGB arrays of many shapes: the shipped photographs, and more where the test data is."""
     from fastsam_deploy.runtime import load_image

@@ -10,14 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def demo_checkpoint() -> Path:
-    """The shipped checkpoint."""
-    return ROOT / "models/fastsam-demo.pt"
-
 
 @pytest.fixture(scope="session")
 def photo_batch() -> np.ndarray:
