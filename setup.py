@@ -2,7 +2,7 @@
 
 from setuptools import setup
 
-PACKAGES = ["runtime", "runtime.engines", "export", "export.photographs", "models"]
+PACKAGES = ["runtime", "runtime.engines", "export", "export.photographs", "models", "triton_models"]
 
 setup(
     packages=[f"fastsam_deploy.{name}" for name in PACKAGES],
@@ -11,6 +11,7 @@ setup(
         "fastsam_deploy.runtime": ["py.typed"],
         "fastsam_deploy.export": ["py.typed"],
         "fastsam_deploy.export.photographs": ["*.jpg", "README.md"],
+        "fastsam_deploy.triton_models": ["*/1/model.py", "requirements.txt"],
         # The checkpoint stays in the repository: only the ONNX file is needed to run.
         "fastsam_deploy.models": ["fastsam-demo.onnx", "README.md"],
     },

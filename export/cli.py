@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,8 @@ from rich.table import Table
 from ..runtime.errors import FastSamError, MissingDependencyError, ParameterError
 
 if TYPE_CHECKING:
-    from .validate import Proof
+    from .clip import ClipProof
+    from .validate import Finding, Proof
 
 app = typer.Typer(
     name="fastsam-export",
@@ -58,6 +60,89 @@ def onnx(
     _report(proof, Console())
 
 
+@app.command()
+def triton(
+    model: Annotated[Path, typer.Argument(help="An .onnx file, or a .plan with its .json beside it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the repository.")] = Path(
+        "model_repository"
+    ),
+    device: Annotated[str | None, typer.Option(help="cpu or gpu; default: gpu for a plan, cpu for ONNX.")] = None,
+    imgsz: Annotated[
+        int | None, typer.Option(help="Longest side of the network's input; default: the model's.")
+    ] = None,
+    rect: Annotated[
+        bool | None,
+        typer.Option(
+            "--rect/--square",
+            help="Input is the smallest rectangle round an image (default on a CPU), or a square, so that images of "
+            "all shapes share a batch (default on a GPU).",
+        ),
+    ] = None,
+    max_batch: Annotated[int | None, typer.Option(help="Largest batch; default 8.")] = None,
+    instances: Annotated[int | None, typer.Option(help="Instances of the network; default 1.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of an instance; default: all.")] = None,
+    queue: Annotated[int | None, typer.Option(help="Requests that may wait for the network; default 128.")] = None,
+    queue_ms: Annotated[int | None, typer.Option(help="How long a request may wait; default 10000.")] = None,
+    clip: Annotated[
+        Path | None, typer.Option(help="Folder made by fastsam-export clip; text prompts work with it.")
+    ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Use the server's response cache: more prompts on an image cost little.")
+    ] = False,
+    add_version: Annotated[bool, typer.Option("--add-version", help="To a repository that is there.")] = False,
+) -> None:
+    """Model to a repository for Triton Inference Server."""
+    from .to_triton import build_repository
+
+    settings = {
+        "max_batch": max_batch,
+        "instances": instances,
+        "threads": threads,
+        "queue": queue,
+        "queue_ms": queue_ms,
+    }
+    given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    given["cache"] = cache
+    given |= {"device": device, "imgsz": imgsz, "rect": rect, "clip": clip, "add_version": add_version}
+    made = build_repository(model, output, **given)
+    console = Console()
+    serving = made.serving
+    shape = "rectangles round each image" if serving.rect else "one shape for all images"
+    console.print(
+        f"{made.path}: {', '.join(made.models)}, version {made.version}; {serving.engine} on {serving.device}, "
+        f"imgsz {serving.imgsz}, {shape}, batches up to {serving.max_batch}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    for name, reason in made.left_out.items():
+        console.print(f"left out: {name}: {reason}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def clip(
+    name: Annotated[
+        str, typer.Argument(help="open_clip's ARCH/TAG or ARCH/TAG=weights, hf:ORG/NAME of transformers, or a folder.")
+    ] = "ViT-B-32/openai",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder; an earlier export in it is replaced.")] = Path(
+        "clip"
+    ),
+    half: Annotated[bool, typer.Option("--half", help="FP16 arithmetic; inputs and outputs stay FP32.")] = False,
+    images: Annotated[Path | None, typer.Option(help="Photographs to compare on; default: three of ours.")] = None,
+) -> None:
+    """CLIP model to two ONNX files and a tokenizer, compared with the model on photographs and sentences.
+
+    From files: ViT-B-32/openai=weights.safetensors, or a folder that open_clip or transformers saved.
+    """
+    try:
+        from .clip import export_clip
+
+        with Console(stderr=True).status("starting") as status:
+            proof = export_clip(name, output, half=half, images=images, step=status.update)
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(f"{error}; run: pip install 'fastsam-deploy[export,clip-export]'") from error
+    _report_clip(proof, Console())
+
+
 def size_from_text(text: str) -> int | tuple[int, int]:
     """ "1024" → 1024, "768,1024" → (768, 1024) as (H, W).
 
@@ -76,11 +161,7 @@ def size_from_text(text: str) -> int | tuple[int, int]:
 
 
 def _report(proof: Proof, console: Console) -> None:
-    table = Table("compared with the checkpoint", "worst", "allowed", "at")
-    for finding in proof.findings:
-        bound = "≥" if finding.more_is_better else "≤"
-        table.add_row(finding.what, f"{finding.worst:.3g}", f"{bound} {finding.limit:g}", finding.at)
-    console.print(table)
+    console.print(_table("compared with the checkpoint", proof.findings))
     spec = proof.spec
     size = "any" if spec.fixed_hw is None else "{} × {}".format(*spec.fixed_hw)
     found = f"{proof.detections} detections by the checkpoint, {proof.detections_exported} by the file"
@@ -95,6 +176,29 @@ def _report(proof: Proof, console: Console) -> None:
     )
 
 
+def _report_clip(proof: ClipProof, console: Console) -> None:
+    console.print(_table("compared with the model", proof.findings))
+    spec = proof.spec
+    height, width = spec["image"]["size"]
+    dense = "with" if spec["image"]["dense"] else "no"
+    megabytes = sum(path.stat().st_size for path in proof.path.iterdir()) / 1e6
+    console.print(
+        f"{proof.path}: {spec['name']}, {spec['precision']}, images {height} × {width}, {dense} patch features, "
+        f"{spec['text']['context_length']} tokens, {spec['embed_dim']} features, {megabytes:.1f} MB; "
+        f"{proof.images} images and {proof.texts} texts compared",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _table(title: str, findings: Iterable[Finding]) -> Table:
+    table = Table(title, "worst", "allowed", "at")
+    for finding in findings:
+        bound = "≥" if finding.more_is_better else "≤"
+        table.add_row(finding.what, f"{finding.worst:.3g}", f"{bound} {finding.limit:g}", finding.at)
+    return table
+
+
 def main() -> None:
     """The command: exit code 0, or 2 with one line on stderr for an expected error."""
     try:
@@ -102,3 +206,7 @@ def main() -> None:
     except FastSamError as error:
         print(f"fastsam-export: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

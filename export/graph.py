@@ -56,7 +56,7 @@ def graph_from_network(
     ready = _fused(network, dynamic=dynamic)
     batch, height, width = example_bhw
     images = torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         ready(images)  # the head makes its anchors in its first run
         write = _by_dynamo if exporter == "dynamo" else _by_torchscript
         return write(ready, images, dynamic, opset)
@@ -72,6 +72,18 @@ def tidied(model: onnx.ModelProto, *, channels: tuple[int, int], dynamic: bool, 
         import onnxslim
 
         model = onnxslim.slim(model)
+    model = without_traces(model, _AXES if dynamic else {})
+    for tensor, count in zip(model.graph.output, channels, strict=True):
+        tensor.type.tensor_type.shape.dim[1].dim_value = count
+    return model
+
+
+def without_traces(model: onnx.ModelProto, axes: Mapping[str, Mapping[int, str]]) -> onnx.ModelProto:
+    """The graph, changed in place, without what the exporter tells of itself and of the machine; open axes named.
+
+    Args:
+        axes: input or output → axis → name.
+    """
     graph = model.graph
     # Source paths and stack traces of the exporter, and shapes whose names would no longer match.
     model.doc_string = graph.doc_string = ""
@@ -83,10 +95,8 @@ def tidied(model: onnx.ModelProto, *, channels: tuple[int, int], dynamic: bool, 
         node.name = node.name or f"{node.op_type}_{i}"
     for tensor in (*graph.input, *graph.output):
         del tensor.metadata_props[:]
-        for axis, name in _AXES[tensor.name].items() if dynamic else ():
+        for axis, name in axes.get(tensor.name, {}).items():
             tensor.type.tensor_type.shape.dim[axis].dim_param = name
-    for tensor, count in zip(graph.output, channels, strict=True):
-        tensor.type.tensor_type.shape.dim[1].dim_value = count
     model.ir_version = min(model.ir_version, _NEWEST_IR)
     return model
 
@@ -163,7 +173,7 @@ def _by_torchscript(network: nn.Module, images: torch.Tensor, dynamic: bool, ops
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporters warn about their own insides, which no user of this package can act on."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]

@@ -12,11 +12,14 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from .errors import ExportError
 
 
-def computed_in_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+def computed_in_fp16(model: onnx.ModelProto, tail: set[str] | None = None) -> onnx.ModelProto:
     """Weights and arithmetic in FP16, up to and including the last convolutions of the head.
 
     What follows them, the decoding of boxes and scores, stays FP32: FP16 has a spacing of 0.5 above 512, so boxes in
     pixels of the input would be off by as much. The model is changed in place and returned.
+
+    Args:
+        tail: names of the nodes at the end of another network that stay FP32; None: the decoding of a detector.
 
     Raises:
         ExportError: a weight is too large for FP16.
@@ -24,14 +27,14 @@ def computed_in_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = model.graph
     _lift_constants(graph)
     floats = _float_tensors(model)
-    tail = _decoding(graph)
+    tail = _decoding(graph) if tail is None else tail
     half = [node for node in graph.node if node.name not in tail]
     made = {output for node in half for output in node.output} & floats
-    images = graph.input[0].name
+    inputs = [tensor.name for tensor in graph.input if tensor.name in floats]
     _halve_weights(graph, half)
     for node in half:
         _halve_node(node)
-        _rename_inputs(node, {images: f"{images}_fp16"})
+        _rename_inputs(node, {name: f"{name}_fp16" for name in inputs})
     crossing = sorted({name for node in graph.node if node.name in tail for name in node.input} & made)
     for node in graph.node:
         if node.name in tail:
@@ -41,7 +44,7 @@ def computed_in_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
         renamed = {name: f"{name}_fp16" for name in ends}
         _rename_inputs(node, renamed)
         node.output[:] = [renamed.get(name, name) for name in node.output]
-    casts = {f"{images}_fp16": (images, TensorProto.FLOAT16)}
+    casts = {f"{name}_fp16": (name, TensorProto.FLOAT16) for name in inputs}
     casts |= {f"{name}_fp32": (name, TensorProto.FLOAT) for name in crossing if name not in ends}
     casts |= {name: (f"{name}_fp16", TensorProto.FLOAT) for name in ends}
     _set_nodes(graph, _with_casts(graph.node, casts))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .clip import Clip
+    from .connection import Connection
     from .errors import (
         DeviceError,
         FastSamError,
@@ -20,15 +22,19 @@ if TYPE_CHECKING:
         ModelError,
         ParameterError,
         PromptError,
+        ServerError,
     )
     from .image import load_image
     from .masks_store import Masks
     from .pipeline import FastSAM
+    from .postprocess import Thresholds
     from .prompts import Boxes, Everything, Points
     from .segments import Segments
     from .spec import ModelSpec
+    from .text import Text, with_image
 
 _MODULE_OF = {
+    "Clip": "clip",
     "DeviceError": "errors",
     "FastSamError": "errors",
     "ImageError": "errors",
@@ -36,18 +42,25 @@ _MODULE_OF = {
     "ModelError": "errors",
     "ParameterError": "errors",
     "PromptError": "errors",
+    "ServerError": "errors",
+    "Connection": "connection",
     "load_image": "image",
     "Masks": "masks_store",
     "FastSAM": "pipeline",
+    "Thresholds": "postprocess",
     "Boxes": "prompts",
     "Everything": "prompts",
     "Points": "prompts",
     "Segments": "segments",
     "ModelSpec": "spec",
+    "Text": "text",
+    "with_image": "text",
 }
 
 __all__ = [
     "Boxes",
+    "Clip",
+    "Connection",
     "DeviceError",
     "Everything",
     "FastSAM",
@@ -61,7 +74,11 @@ __all__ = [
     "Points",
     "PromptError",
     "Segments",
+    "ServerError",
+    "Text",
+    "Thresholds",
     "load_image",
+    "with_image",
 ]
 
 

@@ -48,6 +48,16 @@ ImagesArgument = Annotated[
     ),
 ]
 ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="ONNX file, or a model on a Triton server: grpc://HOST:8001/fastsam. Default: the demo model that comes "
+        "along.",
+        show_default=False,
+    ),
+]
+ModelFileOption = Annotated[
     Path | None,
     typer.Option("--model", "-m", help="ONNX file. Default: the demo model that comes along.", show_default=False),
 ]
@@ -78,6 +88,26 @@ BoxesOption = Annotated[
     typer.Option(
         help='Boxes, left, top, right, bottom: "[[570,200,800,600]]". One segment for each.',
         rich_help_panel=_PROMPT,
+        show_default=False,
+    ),
+]
+TextOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text",
+        metavar="TEXT",
+        help='What to look for: "a yellow dog". One segment for each --text; needs --clip.',
+        rich_help_panel=_PROMPT,
+        show_default=False,
+    ),
+]
+ClipOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--clip",
+        metavar="FOLDER",
+        help="CLIP model for --text, made by: fastsam-export clip.",
+        rich_help_panel=_NETWORK,
         show_default=False,
     ),
 ]
@@ -156,6 +186,8 @@ def segment(
     labels: LabelsOption = None,
     points_mode: PointsModeOption = PointsMode.merge,
     boxes: BoxesOption = None,
+    text: TextOption = None,
+    clip: ClipOption = None,
     conf: ConfOption = 0.4,
     iou: IouOption = 0.9,
     max_det: MaxDetOption = 300,
@@ -168,14 +200,20 @@ def segment(
     cutouts: CutoutsOption = False,
     contours: ContoursOption = True,
 ) -> None:
-    """Segment images: everything in them, or what points and boxes ask for.
+    """Segment images: everything in them, or what points, boxes and texts ask for.
 
     A bad image does not stop the others; it is reported, and the exit code is 2 at the end.
     """
-    prompt = parse_prompt(points, labels, points_mode.value, boxes)
+    prompt = parse_prompt(points, labels, points_mode.value, boxes, text)
+    if (clip is None) != (not text):
+        raise PromptError(
+            "--clip without --text; expected both or none; add what to look for: --text 'a dog'"
+            if clip
+            else "--text without --clip; expected the folder of a CLIP model; make one with fastsam-export clip"
+        )
     if output is None and (json_target is None or masks or cutouts):
         output = Path("output")
-    network = {"conf": conf, "iou": iou, "max_det": max_det, "imgsz": imgsz, "threads": threads}
+    network = {"conf": conf, "iou": iou, "max_det": max_det, "imgsz": imgsz, "threads": threads, "clip": clip}
     drawn = {"masks": masks, "cutouts": cutouts, "contours": contours}
     _segment(images, prompt, output, json_target, {"model": model, "device": device, **network}, drawn)
 
@@ -215,16 +253,17 @@ def _segment(
 
 
 def parse_prompt(
-    points: str | None, labels: str | None, points_mode: str, boxes: str | None
+    points: str | None, labels: str | None, points_mode: str, boxes: str | None, texts: list[str] | None = None
 ) -> Prompt | list[Prompt] | None:
     """The prompt of the command line; None for everything.
 
     Args:
         points, labels, boxes: JSON text, None where not given.
         points_mode: one of `prompts.POINT_MODES`.
+        texts: as they are.
 
     Raises:
-        PromptError: not JSON, or not of the shape of points, labels or boxes.
+        PromptError: not JSON, not of the shape of points, labels or boxes, or a text without a word.
     """
     from .prompts import Boxes, Points
 
@@ -237,6 +276,10 @@ def parse_prompt(
         prompts.append(Points(given, flags, mode=points_mode))
     if boxes is not None:
         prompts.append(Boxes(_json_option("--boxes", boxes, "[[x1, y1, x2, y2], …]")))
+    if texts:
+        from .text import Text
+
+        prompts.append(Text(texts))
     if not prompts:
         return None
     return prompts[0] if len(prompts) == 1 else prompts
@@ -251,7 +294,7 @@ def _json_option(option: str, text: str, expected: str) -> Any:
 
 @app.command()
 def doctor(
-    model: ModelOption = None,
+    model: ModelFileOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
     """Show what is installed, which engines and devices work, and why the others do not."""

@@ -24,7 +24,8 @@ from .processors import usable_cpus
 
 _PACKAGES = (
     "numpy", "opencv-python", "opencv-python-headless", "pillow", "pycocotools", "onnxruntime", "onnxruntime-gpu",
-    "openvino", "tensorrt", "pycuda", "cuda-bindings", "tritonclient", "supervision", "torch", "ultralytics",
+    "openvino", "tensorrt", "pycuda", "cuda-bindings", "tritonclient", "tokenizers", "supervision", "torch",
+    "ultralytics",
 )  # fmt: skip
 # Those that decide how fast a network runs on a CPU.
 _FLAGS = (

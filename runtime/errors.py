@@ -29,5 +29,9 @@ class DeviceError(FastSamError):
     """The device, provider or precision that was asked for is not to be had."""
 
 
+class ServerError(FastSamError):
+    """An inference server cannot be reached, is too busy, or failed."""
+
+
 class MissingDependencyError(FastSamError, ImportError):
     """A library behind an optional feature is not installed."""

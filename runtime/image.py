@@ -116,9 +116,24 @@ def load_image(
     )
 
 
+def read_file(path: Path) -> bytes:
+    """The content of an image file, not decoded.
+
+    Raises:
+        ImageError: it is missing or cannot be read.
+    """
+    with _opened(path, str(path)) as stream:
+        return stream.read()
+
+
 def _from_path(path: Path, max_pixels: int | None, name: str) -> NDArray[np.uint8]:
+    with _opened(path, name) as stream:
+        return _from_stream(stream, max_pixels, name)
+
+
+def _opened(path: Path, name: str) -> IO[bytes]:
     try:
-        stream = path.open("rb")
+        return path.open("rb")
     except FileNotFoundError as error:
         hint = "download it first" if re.match(r"\w{2,}:/", name) else f"looked in {Path.cwd()}"
         raise ImageError(f"{name}: no such file; expected an image; {hint}") from error
@@ -127,8 +142,6 @@ def _from_path(path: Path, max_pixels: int | None, name: str) -> NDArray[np.uint
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{name}: cannot be opened ({reason}); check the path and its permissions") from error
-    with stream:
-        return _from_stream(stream, max_pixels, name)
 
 
 def _from_stream(stream: IO[bytes], max_pixels: int | None, name: str) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .spec import PROTOTYPE_STRIDE
+from .spec import PROTOTYPE_STRIDE, ModelSpec
 
 PADDING_VALUE = 114
 
@@ -111,6 +111,18 @@ def fit_rectangle(image_hw: tuple[int, int], imgsz: int, stride: int = 32) -> Le
     if off <= 1:
         return replace(reference, drawn_hw=square.content_hw, drawn_xy=drawn_xy)
     return replace(square, input_hw=input_hw, pad_xy=drawn_xy, drawn_xy=drawn_xy)
+
+
+def fit_model(image_hw: tuple[int, int], spec: ModelSpec, imgsz: int, rect: bool = True) -> Letterbox:
+    """The letterbox of an image in the input of a model.
+
+    Args:
+        imgsz: longest side of the input; a model of fixed size has its own.
+        rect: the smallest rectangle round the image; False: a square. A model of fixed size has no choice.
+    """
+    if spec.fixed_hw is not None:
+        return fit(image_hw, spec.fixed_hw)
+    return fit_rectangle(image_hw, imgsz, spec.stride) if rect else fit(image_hw, (imgsz, imgsz))
 
 
 def _pad_xy(content_hw: tuple[int, int], input_hw: tuple[int, int]) -> tuple[int, int]:

@@ -6,6 +6,7 @@ point look-ups and box overlaps work on the crops.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,9 +76,9 @@ class Masks:
         Raises:
             FastSamError: a size differs from the image's, or the text is not RLE.
         """
-        masks = [cls.from_dense(_decode_rle(rle, image_hw)[None]) for rle in rles]
-        corners = np.concatenate([m.corners_xy for m in masks]) if masks else np.zeros((0, 2), np.int64)
-        return cls(image_hw, tuple(m.crops[0] for m in masks), corners)
+        found = [_decode_rle(rle, image_hw) for rle in rles]
+        corners = np.array([corner for _, corner in found], np.int64).reshape(-1, 2)
+        return cls(image_hw, tuple(crop for crop, _ in found), corners)
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -97,12 +98,34 @@ class Masks:
         part = Masks(self.image_hw, crops, self.corners_xy[chosen])
         if "areas" in self.__dict__:  # counted once is enough
             part.__dict__["areas"] = self.areas[chosen]
+        if "digests" in self.__dict__:
+            part.__dict__["digests"] = tuple(self.digests[i] for i in chosen)
         return part
 
     @cached_property
     def areas(self) -> NDArray[np.int64]:
         """(n,) int64, pixels of each mask."""
         return np.array([np.count_nonzero(crop) for crop in self.crops], np.int64)
+
+    @cached_property
+    def digests(self) -> tuple[bytes, ...]:
+        """n names of 16 bytes, equal for equal masks of one image, however wide their crops are, and for no others."""
+        own = self.trimmed()
+        names = []
+        for crop, corner in zip(own.crops, own.corners_xy, strict=True):
+            place = np.array([*corner, *crop.shape], np.int64).tobytes()
+            names.append(hashlib.blake2b(place + np.packbits(crop).tobytes(), digest_size=16).digest())
+        return tuple(names)
+
+    def trimmed(self) -> Masks:
+        """The same masks, each crop cut to the mask's own extent, in shared memory; an empty mask has an empty crop."""
+        extents = [cv2.boundingRect(c.view(np.uint8)) if c.size else (0, 0, 0, 0) for c in self.crops]
+        crops = tuple(c[y : y + h, x : x + w] for c, (x, y, w, h) in zip(self.crops, extents, strict=True))
+        corners = self.corners_xy + np.array([extent[:2] for extent in extents], np.int64).reshape(-1, 2)
+        part = Masks(self.image_hw, crops, corners)
+        if "areas" in self.__dict__:
+            part.__dict__["areas"] = self.areas
+        return part
 
     def full(self, i: int) -> NDArray[np.bool_]:
         """Mask `i` at the size of the image, (h, w) bool."""
@@ -221,11 +244,7 @@ def _encode_rle(crop: NDArray[np.bool_], corner_xy: tuple[int, int], image_hw: t
 
     height, width = image_hw
     x, y = int(corner_xy[0]), int(corner_xy[1])
-    # Column by column with one background pixel before and after each, so every run starts and ends inside.
-    columns = np.zeros((crop.shape[1], crop.shape[0] + 2), np.int8)
-    columns[:, 1:-1] = crop.T
-    column, edge = np.nonzero(np.diff(columns, axis=1))
-    edges = (x + column) * height + y + edge
+    edges = _edges(crop, x * height + y, height)
     # A run that reaches the bottom and goes on at the top of the next column is one run in RLE.
     keep = np.ones(len(edges), np.bool_)
     touching = np.flatnonzero(edges[1:] == edges[:-1])
@@ -237,8 +256,30 @@ def _encode_rle(crop: NDArray[np.bool_], corner_xy: tuple[int, int], image_hw: t
     return {"size": [height, width], "counts": packed["counts"].decode("ascii")}
 
 
-def _decode_rle(rle: Rle, image_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """(h, w) bool. Read here and not by pycocotools, whose C code trusts the runs to fit the image."""
+def _edges(crop: NDArray[np.bool_], start: int, height: int) -> NDArray[np.int64]:
+    """(k,) int64, where runs begin and end, ascending, counted down the columns of the image from its left top.
+
+    Args:
+        start: number of the crop's first pixel.
+        height: of the image.
+    """
+    if not crop.size:
+        return np.zeros(0, np.int64)
+    # Rows are compared as they lie in memory and the few edges sorted: 4 times as fast as going down the columns.
+    width = crop.shape[1]
+    inner = np.flatnonzero((crop[1:] != crop[:-1]).ravel()) + width
+    rows = (np.flatnonzero(crop[0]), inner, np.flatnonzero(crop[-1]) + crop.size)
+    row, column = np.divmod(np.concatenate(rows), width)
+    edges: NDArray[np.int64] = column * height + row
+    edges.sort()
+    return edges + start
+
+
+def _decode_rle(rle: Rle, image_hw: tuple[int, int]) -> tuple[NDArray[np.bool_], tuple[int, int]]:
+    """The mask, cropped to its extent, and the crop's corner (x, y).
+
+    Read here and not by pycocotools, whose C code trusts the runs to fit the image.
+    """
     try:
         size = tuple(int(side) for side in rle["size"])
         counts = rle["counts"]
@@ -249,9 +290,20 @@ def _decode_rle(rle: Rle, image_hw: tuple[int, int]) -> NDArray[np.bool_]:
         raise FastSamError(f"mask of size {size} for an image of (h, w) = {image_hw}; expected the same size")
     if min(runs, default=0) < 0 or sum(runs) != size[0] * size[1]:
         raise FastSamError(f"RLE runs hold {sum(runs)} pixels, the size {size} has {size[0] * size[1]}; write it again")
-    values = np.arange(len(runs)) % 2 == 1
-    mask: NDArray[np.bool_] = np.repeat(values, runs).reshape(size[1], size[0]).T
-    return mask
+    ends = np.cumsum(np.array(runs, np.int64))
+    inked = ends[1::2] > ends[:-1:2]
+    starts, ends = ends[: len(inked) * 2 : 2][inked], ends[1::2][inked]
+    if not len(starts):
+        return np.zeros((0, 0), np.bool_), (0, 0)
+    # Only the columns that the mask lies in are painted.
+    height = size[0]
+    left, right = int(starts[0]) // height, int(ends[-1] - 1) // height + 1
+    changes = np.stack([starts, ends], 1).ravel() - left * height
+    lengths = np.diff(changes, prepend=0, append=(right - left) * height)
+    columns = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(right - left, height)
+    rows = np.flatnonzero(columns.any(0))
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    return np.ascontiguousarray(columns[:, top:bottom].T), (left, top)
 
 
 def _runs_from_text(counts: str) -> list[int]:

@@ -1,24 +1,22 @@
-"""FastSAM on one engine: image → segments → prompt. The only module that knows all stages."""
+"""FastSAM: image → segments → prompt, on an engine in this process or on a server."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from .decode import decode
-from .engines import Engine, open_engine
-from .errors import ImageError, ModelError, ParameterError
-from .image import ImageSource, load_image
-from .letterbox import Letterbox, fit, fit_rectangle, letterbox
-from .masks import assemble, snap_to_border
+from .clip import Clip
+from .connection import Connection, is_address
+from .engines import Engine, open_client, open_engine
+from .errors import ModelError, ParameterError
+from .image import ImageSource
+from .local import LocalSegmenter
+from .postprocess import Thresholds
+from .remote import RemoteSegmenter, segments_images
 from .segments import Prompt, Segments
-from .spec import ModelSpec, check_imgsz
+from .spec import ModelSpec
 
 
 def demo_model_path() -> Path:
@@ -51,48 +49,70 @@ class FastSAM:
         max_det: int = 300,
         imgsz: int | None = None,
         threads: int | None = None,
-        rect: bool = True,
+        rect: bool | None = None,
+        connection: Connection | None = None,
+        clip: str | Path | Clip | None = None,
     ) -> None:
         """
         Args:
-            model: path of an `.onnx` file, an open engine (which stays the caller's to close), or None for the
-                demo model.
+            model: path of an `.onnx` file; the address of a model on a Triton server, `grpc://HOST:8001/fastsam` or
+                `http://HOST:8000/fastsam`; an open engine (which stays the caller's to close); or None for the demo
+                model. On a server `fastsam` and `fastsam_device` do everything there; of `fastsam_engine` only the
+                network runs there.
             device: "cpu", "cuda" or "cuda:N"; never replaced by another.
             conf: keep detections with a score above it, [0, 1).
             iou: of two boxes that overlap more than this, the better stays, (0, 1].
             max_det: keep at most this many, best first.
             imgsz: longest side of the network input, a multiple of 32; None: the model's own.
             threads: CPU threads of the network; None: as many as this process may use.
-            rect: input is the smallest rectangle round the image; False: always a square. A model of fixed size
-                has no choice.
+            rect: input is the smallest rectangle round the image (None: yes); False: always a square. A model of
+                fixed size has no choice.
+            connection: how to talk to a server: time limits, retries, TLS.
+            clip: for text prompts, a folder that `fastsam-export clip` made, opened on `device` with `threads`; or an
+                open `Clip` (which stays the caller's to close). Segments then hold their image, which must not be
+                changed as long as they are asked for texts.
+
+        device, threads, imgsz and rect are the server's own where it does everything: leave them out there.
 
         Raises:
-            ParameterError, ModelError, DeviceError, MissingDependencyError.
+            ParameterError, ModelError, DeviceError, MissingDependencyError; ServerError: a server cannot be reached.
         """
-        if not 0 <= conf < 1:
-            raise ParameterError(f"conf is {conf}, expected 0 ≤ conf < 1")
-        if not 0 < iou <= 1:
-            raise ParameterError(f"iou is {iou}, expected 0 < iou ≤ 1")
-        if max_det < 1 or int(max_det) != max_det:
-            raise ParameterError(f"max_det is {max_det}, expected a whole number of 1 or more")
-        self._owns_engine = model is None or isinstance(model, (str, Path))
-        if model is None or isinstance(model, (str, Path)):
-            model = open_engine(demo_model_path() if model is None else model, device, threads)
-        self.engine: Engine = model
-        self.conf, self.iou, self.max_det, self.rect = conf, iou, int(max_det), rect
+        self.thresholds = Thresholds(conf, iou, max_det)
+        self._owns_clip = isinstance(clip, (str, Path))
+        self.clip = Clip.open(clip, device, threads) if isinstance(clip, (str, Path)) else clip
         try:
-            self.imgsz = _checked_imgsz(imgsz, self.spec)
-        except ParameterError:
-            self.close()
+            self._segmenter = _open(model, device, threads, imgsz, rect, connection, self.clip)
+        except BaseException:
+            self._close_clip()
             raise
 
     @property
     def spec(self) -> ModelSpec:
         """What the model takes and gives."""
-        return self.engine.spec
+        return self._segmenter.spec
+
+    @property
+    def device(self) -> str:
+        """What the network runs on: "cpu", "cuda:0", or the server's host."""
+        return self._segmenter.device
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Library, version and settings of the network, for reports."""
+        return self._segmenter.description
+
+    @property
+    def imgsz(self) -> int:
+        """Longest side of the network's input, pixels."""
+        return self._segmenter.imgsz
 
     def segment(
-        self, image: ImageSource, prompt: Prompt | Sequence[Prompt] | None = None, *, color: str = "RGB"
+        self,
+        image: ImageSource,
+        prompt: Prompt | Sequence[Prompt] | None = None,
+        *,
+        color: str = "RGB",
+        thresholds: Thresholds | None = None,
     ) -> Segments:
         """Segments of one image, or those that a prompt picks.
 
@@ -101,37 +121,45 @@ class FastSAM:
                 uint8 or uint16.
             prompt: None for everything; coordinates are pixels of the image as it is shown (EXIF applied).
             color: "BGR" for arrays from OpenCV.
+            thresholds: others than the model's own, for this call.
 
         Raises:
             ImageError: it is not an image. PromptError: the prompt does not fit it.
         """
-        return self.segment_batch([image], prompt, color=color)[0]
+        return self.segment_batch([image], prompt, color=color, thresholds=thresholds)[0]
 
     def segment_batch(
-        self, images: Sequence[ImageSource], prompt: Prompt | Sequence[Prompt] | None = None, *, color: str = "RGB"
+        self,
+        images: Sequence[ImageSource],
+        prompt: Prompt | Sequence[Prompt] | None = None,
+        *,
+        color: str = "RGB",
+        thresholds: Thresholds | Sequence[Thresholds] | None = None,
     ) -> list[Segments]:
         """Segments of several images of any sizes, in their order; the network runs once for each input shape.
 
         In `timing_ms` each image carries its own time, and an equal share of the network's.
 
+        Args:
+            thresholds: for all, or one for each image; None: the model's own.
+
         Raises:
             ImageError: names the first image that is not one. PromptError: the prompt does not fit an image.
         """
-        loaded = [self._load(image, i, len(images), color) for i, image in enumerate(images)]
-        places = [self._place(pixels.shape[:2]) for pixels, _ in loaded]
-        by_shape: dict[tuple[int, int], list[int]] = {}
-        for i, place in enumerate(places):
-            by_shape.setdefault(place.input_hw, []).append(i)
-        results: dict[int, Segments] = {}
-        for indices in by_shape.values():
-            for group in _groups(indices, self.spec.batch):
-                results.update(self._run([(i, *loaded[i], places[i]) for i in group], prompt))
-        return [results[i] for i in range(len(images))]
+        given = self.thresholds if thresholds is None else thresholds
+        each = [given] * len(images) if isinstance(given, Thresholds) else list(given)
+        if len(each) != len(images):
+            raise ParameterError(f"{len(each)} thresholds for {len(images)} images; expected one for each, or one")
+        return self._segmenter.segment_batch(images, prompt, each, color)
 
     def close(self) -> None:
-        """Free the engine, if it was opened here."""
-        if self._owns_engine:
-            self.engine.close()
+        """Free the engine and the CLIP if they were opened here, or close the connection."""
+        self._segmenter.close()
+        self._close_clip()
+
+    def _close_clip(self) -> None:
+        if self._owns_clip and self.clip is not None:
+            self.clip.close()
 
     def __enter__(self) -> FastSAM:
         return self
@@ -139,87 +167,25 @@ class FastSAM:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _load(self, image: ImageSource, i: int, count: int, color: str) -> tuple[NDArray[np.uint8], float]:
-        start = perf_counter()
-        try:
-            return load_image(image, color=color), _ms_since(start)
-        except ImageError as error:
-            if count == 1:
-                raise
-            raise ImageError(f"image {i} of {count}: {error}") from error
 
-    def _place(self, image_hw: tuple[int, ...]) -> Letterbox:
-        height, width = image_hw
-        if self.spec.fixed_hw is not None:
-            return fit((height, width), self.spec.fixed_hw)
-        if self.rect:
-            return fit_rectangle((height, width), self.imgsz, self.spec.stride)
-        return fit((height, width), (self.imgsz, self.imgsz))
-
-    def _run(
-        self,
-        group: list[tuple[int, NDArray[np.uint8], float, Letterbox]],
-        prompt: Prompt | Sequence[Prompt] | None,
-    ) -> dict[int, Segments]:
-        """One network call for images that share an input shape."""
-        batch = self.spec.batch or len(group)
-        # A model of fixed batch runs full; rows past the group are not looked at.
-        blob = np.empty((batch, 3, *group[0][3].input_hw), np.float32)
-        blob[len(group) :] = 0
-        timings = []
-        for row, (_, pixels, load_ms, place) in zip(blob, group, strict=False):
-            start = perf_counter()
-            letterbox(pixels, place, row)
-            timings.append({"load": load_ms, "letterbox": _ms_since(start)})
-        start = perf_counter()
-        raw = self.engine.run(blob)
-        engine_ms = _ms_since(start) / len(group)
-        results = {}
-        for row_number, ((i, _, _, place), timing) in enumerate(zip(group, timings, strict=True)):
-            timing["engine"] = engine_ms
-            found = self._segments(raw["detections"][row_number], raw["prototypes"][row_number], place, timing)
-            start = perf_counter()
-            answer = found if prompt is None else found.select(prompt)
-            timing["prompt"] = _ms_since(start)
-            results[i] = answer
-        return results
-
-    def _segments(
-        self, output: NDArray[Any], prototypes: NDArray[Any], place: Letterbox, timing: dict[str, float]
-    ) -> Segments:
-        start = perf_counter()
-        found = decode(output, self.spec, self.conf, self.iou, self.max_det)
-        timing["decode"] = _ms_since(start)
-        start = perf_counter()
-        boxes = place.boxes_to_image(found.boxes_xyxy)
-        masks = assemble(found.coefficients, prototypes, boxes, place)
-        # A detection without a pixel is no segment: dropped, as in ultralytics.
-        kept = np.flatnonzero(masks.areas)
-        boxes = snap_to_border(boxes[kept], place.image_hw)
-        segments = Segments.unprompted(
-            boxes, found.scores[kept], found.classes[kept], masks[kept], self.spec.class_names, timing
-        )
-        timing["masks"] = _ms_since(start)
-        return segments
-
-
-def _checked_imgsz(imgsz: int | None, spec: ModelSpec) -> int:
-    if spec.fixed_hw is None:
-        return check_imgsz(spec.imgsz if imgsz is None else imgsz, spec.stride)
-    if imgsz is not None and imgsz != max(spec.fixed_hw):
-        height, width = spec.fixed_hw
-        raise ParameterError(
-            f"imgsz is {imgsz}, the model takes only inputs of {height} x {width}; "
-            "leave imgsz out, or export the model with --dynamic"
-        )
-    return max(spec.fixed_hw)
-
-
-def _groups(indices: list[int], batch: int | None) -> list[list[int]]:
-    """All at once, or in steps of a fixed batch."""
-    step = batch or len(indices)
-    return [indices[start : start + step] for start in range(0, len(indices), step)]
-
-
-def _ms_since(start: float) -> float:
-    return (perf_counter() - start) * 1000
+def _open(
+    model: str | Path | Engine | None,
+    device: str,
+    threads: int | None,
+    imgsz: int | None,
+    rect: bool | None,
+    connection: Connection | None,
+    clip: Clip | None,
+) -> LocalSegmenter | RemoteSegmenter:
+    """See FastSAM."""
+    if is_address(model):
+        client = open_client(str(model), device, threads, connection)
+        if segments_images(client):
+            return RemoteSegmenter(client, imgsz, rect, clip=clip)
+        client.close()
+    elif connection is not None:
+        raise ParameterError(f"connection is given, but {model} is on no server; leave connection out")
+    if model is None or isinstance(model, (str, Path)):
+        engine = open_engine(demo_model_path() if model is None else model, device, threads, connection)
+        return LocalSegmenter(engine, imgsz, rect is not False, owns_engine=True, clip=clip)
+    return LocalSegmenter(model, imgsz, rect is not False, clip=clip)

@@ -72,7 +72,10 @@ class Points:
             PromptError: shapes, labels or mode are not as described.
         """
         points = _floats(xy, 2, "points", "[[x, y], …]")
-        flags = np.ones(len(points)) if labels is None else np.atleast_1d(np.asarray(labels))
+        try:
+            flags = np.ones(len(points)) if labels is None else np.atleast_1d(np.asarray(labels))
+        except ValueError as error:
+            raise PromptError(f"point labels are {labels!r:.80}; expected one number for each point") from error
         if flags.shape != (len(points),):
             raise PromptError(f"{len(points)} points with labels {flags.shape}; expected one label for each point")
         if not np.isin(flags, (0, 1)).all():
@@ -141,7 +144,7 @@ class Boxes:
             PromptError: the shape is another, or a box has no pixel.
         """
         boxes = _floats(xyxy, 4, "boxes", "[[x1, y1, x2, y2], …]")
-        whole = boxes.astype(np.int64)
+        whole = boxes.clip(-(2.0**53), 2.0**53).astype(np.int64)  # beyond, a cast gives any number
         thin = np.flatnonzero((whole[:, 2:] <= whole[:, :2]).any(1))
         if len(thin):
             raise PromptError(
@@ -209,7 +212,7 @@ def _floats(values: ArrayLike, width: int, what: str, example: str) -> NDArray[n
     """(m, width) float64 of one row or several, finite."""
     try:
         array = np.asarray(values, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise PromptError(f"{what}: {values!r:.80} are not numbers; expected {example}") from error
     rows = array[None] if array.ndim == 1 and array.size else array
     if rows.ndim != 2 or rows.shape[1] != width or not len(rows):

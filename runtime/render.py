@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import FastSamError, ParameterError
 from .prompts import Boxes, Points
-from .segments import Prompt, Segments, write_atomically
+from .segments import Prompt, Segments
+from .writing import write_atomically
 
 _GOLDEN_RATIO = 0.618033988749895
 _FOREGROUND, _BACKGROUND, _BOX = (40, 200, 60), (230, 50, 40), (255, 190, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -94,16 +94,15 @@ def as_json(found: Segments, path: Path, model: FastSAM) -> dict[str, Any]:
 
 
 def describe_model(model: FastSAM) -> dict[str, Any]:
-    """What made an answer: checkpoint, precision, engine, device, thresholds."""
+    """What made an answer: checkpoint, precision, engine, device, thresholds, and the CLIP where there is one."""
     return {
         "checkpoint_sha256": model.spec.checkpoint_sha256,
         "precision": model.spec.precision,
-        "device": model.engine.device,
-        **model.engine.description,
+        "device": model.device,
+        **model.description,
         "imgsz": model.imgsz,
-        "conf": model.conf,
-        "iou": model.iou,
-        "max_det": model.max_det,
+        **asdict(model.thresholds),
+        **({} if model.clip is None else {"clip": model.clip.description}),
     }
 
 

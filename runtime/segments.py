@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,11 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import FastSamError, MissingDependencyError, PromptError
 from .masks_store import Masks, Rows, concatenate, row_numbers
+from .writing import write_atomically
 
 if TYPE_CHECKING:
     from supervision import Detections
 
 NO_PROMPT = -1
+_COLUMNS = ("scores", "classes", "prompts", "fits", "probabilities")
 
 
 class Prompt(Protocol):
@@ -50,6 +50,9 @@ class Segments:
         fits: (n,) float32, how well the row fits its prompt (see `prompts.py`); NaN where none was asked.
         class_names: name of each class number.
         timing_ms: stage → milliseconds of the call that made this.
+        probabilities: (n,) float32, what a text prompt makes of its fit (see `text.py`); NaN where none was asked.
+        features: what text prompts look at, a `MaskFeatures`, where the model has a CLIP. It holds the image, is
+            neither saved nor pickled, and passes on to every selection.
     """
 
     boxes_xyxy: NDArray[np.float32]
@@ -60,12 +63,16 @@ class Segments:
     fits: NDArray[np.float32]
     class_names: tuple[str, ...] = ("object",)
     timing_ms: Mapping[str, float] = field(default_factory=dict, compare=False)
+    probabilities: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))  # left out: all NaN
+    features: object | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         n = len(self.masks)
+        if not len(self.probabilities):
+            object.__setattr__(self, "probabilities", np.full(n, np.nan, np.float32))
         shapes = {
             "boxes_xyxy": (self.boxes_xyxy.shape, (n, 4)),
-            **{name: (getattr(self, name).shape, (n,)) for name in ("scores", "classes", "prompts", "fits")},
+            **{name: (getattr(self, name).shape, (n,)) for name in _COLUMNS},
         }
         wrong = [
             f"{name} {found}, expected {expected}" for name, (found, expected) in shapes.items() if found != expected
@@ -123,11 +130,20 @@ class Segments:
             masks=self.masks[chosen],
             prompts=self.prompts[chosen],
             fits=self.fits[chosen],
+            probabilities=self.probabilities[chosen],
         )
 
-    def answering(self, prompts: ArrayLike, fits: ArrayLike) -> Segments:
-        """The same rows, as answers to the prompts of these numbers with these fits."""
-        return replace(self, prompts=np.asarray(prompts, np.int64), fits=np.asarray(fits, np.float32))
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "features": None}  # an open network does not travel
+
+    def answering(self, prompts: ArrayLike, fits: ArrayLike, probabilities: ArrayLike = ()) -> Segments:
+        """The same rows, as answers to the prompts of these numbers with these fits; without probabilities, NaN."""
+        return replace(
+            self,
+            prompts=np.asarray(prompts, np.int64),
+            fits=np.asarray(fits, np.float32),
+            probabilities=np.asarray(probabilities, np.float32),
+        )
 
     def select(self, prompt: Prompt | Sequence[Prompt]) -> Segments:
         """What a prompt picks; several prompts are answered one after the other and joined.
@@ -141,19 +157,20 @@ class Segments:
         if not isinstance(prompt, Sequence):
             return prompt.select_from(self)
         if not prompt:
-            raise PromptError("no prompts in the list; give Everything(), Points(…) or Boxes(…)")
+            raise PromptError("no prompts in the list; give Everything(), Points(…), Boxes(…) or Text(…)")
         parts, first = [], 0
         for one in prompt:
             answer = one.select_from(self)
             numbers = np.where(answer.prompts == NO_PROMPT, NO_PROMPT, answer.prompts + first)
-            parts.append(answer.answering(numbers, answer.fits))
+            parts.append(replace(answer, prompts=numbers))
             first += one.prompt_count
         return join(parts)
 
     def to_coco(self, image_id: int | str = 0, first_id: int = 1) -> list[dict[str, Any]]:
         """COCO annotations: bbox x, y, w, h of the detection, RLE segmentation, area, score, category_id.
 
-        category_id is the class number + 1, as COCO counts from 1. `prompt` and `fit` are None without a prompt.
+        category_id is the class number + 1, as COCO counts from 1. `prompt` and `fit` are None without a prompt,
+        `probability` without a text prompt.
         """
         return [
             {
@@ -194,8 +211,9 @@ class Segments:
                 np.array([row.get("class", 0) for row in rows], np.int64),
                 Masks.from_rle([row["segmentation"] for row in rows], image_hw),
                 np.array([NO_PROMPT if row["prompt"] is None else row["prompt"] for row in rows], np.int64),
-                np.array([np.nan if row["fit"] is None else row["fit"] for row in rows], np.float32),
+                np.array([_number(row["fit"]) for row in rows], np.float32),
                 tuple(found.get("class_names", ("object",))),
+                probabilities=np.array([_number(row.get("probability")) for row in rows], np.float32),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise FastSamError(f"segments from JSON: {error!r}; expected what Segments.to_json writes") from error
@@ -257,7 +275,8 @@ class Segments:
         """What both forms of JSON say of each segment, as plain values; masks as COCO RLE."""
         boxes = self.boxes_xyxy.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
-        rows = zip(boxes.tolist(), self.scores, self.areas, self.masks.rle(), self.prompts, self.fits, strict=True)
+        asked = self.prompts, self.fits, self.probabilities
+        rows = zip(boxes.tolist(), self.scores, self.areas, self.masks.rle(), *asked, strict=True)
         return [
             {
                 "bbox": [round(side, 3) for side in box],
@@ -266,8 +285,9 @@ class Segments:
                 "segmentation": rle,
                 "prompt": None if prompt == NO_PROMPT else int(prompt),
                 "fit": None if prompt == NO_PROMPT else round(float(fit), 6),
+                "probability": None if np.isnan(probability) else round(float(probability), 6),
             }
-            for box, score, area, rle, prompt, fit in rows
+            for box, score, area, rle, prompt, fit, probability in rows
         ]
 
     def _npz(self) -> bytes:
@@ -284,6 +304,7 @@ class Segments:
             classes=self.classes,
             prompts=self.prompts,
             fits=self.fits,
+            probabilities=self.probabilities,
             class_names=np.array(self.class_names, dtype=str),
             corners_xy=self.masks.corners_xy,
             crop_hw=np.array([crop.shape for crop in crops], np.int64).reshape(-1, 2),
@@ -306,6 +327,8 @@ class Segments:
             arrays["prompts"],
             arrays["fits"],
             tuple(str(name) for name in arrays["class_names"]),
+            # Files of earlier versions have none.
+            probabilities=arrays["probabilities"] if "probabilities" in arrays else np.zeros(0, np.float32),
         )
 
 
@@ -320,27 +343,9 @@ def join(parts: Sequence[Segments]) -> Segments:
         masks=concatenate([p.masks for p in parts], first.image_hw),
         prompts=np.concatenate([p.prompts for p in parts]),
         fits=np.concatenate([p.fits for p in parts]),
+        probabilities=np.concatenate([p.probabilities for p in parts]),
     )
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write under a temporary name in the same folder, then rename: the name never shows half a file.
-
-    Raises:
-        FastSamError: the folder is missing or cannot be written.
-    """
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-            # mkstemp makes files private; what a user saves follows the umask like any other file.
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(temporary).chmod(0o666 & ~umask)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise FastSamError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from error
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value

@@ -130,6 +130,23 @@ def check_imgsz(imgsz: int, stride: int = 32) -> int:
     return int(imgsz)
 
 
+def imgsz_for(spec: ModelSpec, imgsz: int | None) -> int:
+    """Longest side of the network's input: `imgsz`, or the model's own where that is None.
+
+    Raises:
+        ParameterError: it is not a multiple of the stride, or not that of a model of fixed size.
+    """
+    if spec.fixed_hw is None:
+        return check_imgsz(spec.imgsz if imgsz is None else imgsz, spec.stride)
+    if imgsz is not None and imgsz != max(spec.fixed_hw):
+        height, width = spec.fixed_hw
+        raise ParameterError(
+            f"imgsz is {imgsz}, the model takes only inputs of {height} x {width}; "
+            "leave imgsz out, or export the model with --dynamic"
+        )
+    return max(spec.fixed_hw)
+
+
 def spec_from_tensors(
     inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], metadata: Mapping[str, str], source: str
 ) -> ModelSpec:

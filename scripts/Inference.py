@@ -7,6 +7,7 @@ Flags, defaults and priority (box, text, point, everything) are the original's; 
 - a box can be flat, `[570,200,230,400]`; several boxes are all answered, in their order;
 - points without labels are foreground; a `[0,0]` alone still means that there is no point;
 - `--randomcolor` works; `--retina` changes nothing, as masks always have the resolution of the image;
+- `--text_prompt` needs a CLIP model as a folder, which `fastsam-export clip` makes: `--clip_path clip`;
 - `.onnx` files are taken too; a `.pt` is exported once (pip install 'fastsam-deploy[export]') to `NAME.onnx` beside it
   and again when the checkpoint has changed.
 """
@@ -30,6 +31,7 @@ try:
     from fastsam_deploy.runtime.prompts import Boxes, Points, clean_mask
     from fastsam_deploy.runtime.render import draw_prompts, draw_segments, save_image
     from fastsam_deploy.runtime.segments import Prompt, Segments
+    from fastsam_deploy.runtime.text import Text
 except ModuleNotFoundError as missing:
     sys.exit(f"fastsam: {missing}; run this first, in the folder of the repository: pip install '.[cpu]'")
 
@@ -57,7 +59,8 @@ def parser() -> argparse.ArgumentParser:
     add("--iou", type=float, default=0.9, help="of boxes that overlap more than this the better stays")
     add("--conf", type=float, default=0.4, help="keep segments with a score above it")
     add("--output", type=Path, default=Path("./output/"), help="folder of the picture, which keeps the image's name")
-    add("--text_prompt", help='for example "a dog" (not there yet)')
+    add("--text_prompt", help='for example "a dog"; needs --clip_path')
+    add("--clip_path", type=Path, help="folder of a CLIP model, made by fastsam-export clip; the original fetches one")
     add("--point_prompt", default="[[0,0]]", help='"[[x1,y1],[x2,y2]]"')
     add("--point_label", help='"[1,0]", 1 foreground, 0 background; default: all foreground')
     add("--box_prompt", default="[[0,0,0,0]]", help='"[[x,y,w,h],[x2,y2,w2,h2]]" or "[x,y,w,h]"')
@@ -74,15 +77,18 @@ def chosen_prompt(args: argparse.Namespace) -> Prompt | None:
     """Box, else text, else point, else None for everything.
 
     Raises:
-        PromptError: the one that counts is not of its shape, or is a text.
+        PromptError: the one that counts is not of its shape, or is a text without --clip_path.
     """
     boxes = _rows(args.box_prompt, "--box_prompt", "[[x,y,w,h]]", 4)
     if any(map(any, boxes)):
         return Boxes([(x, y, x + w, y + h) for x, y, w, h in boxes])
     if args.text_prompt:
-        raise PromptError(
-            f"--text_prompt {args.text_prompt!r}: text prompts are not there yet; use --box_prompt or --point_prompt"
-        )
+        if args.clip_path is None:
+            raise PromptError(
+                f"--text_prompt {args.text_prompt!r:.60} without --clip_path; expected the folder of a CLIP model; "
+                "make one with fastsam-export clip"
+            )
+        return Text(args.text_prompt)
     points = _rows(args.point_prompt, "--point_prompt", "[[x,y]]", 2)
     if any(map(any, points)):
         labels = None if args.point_label is None else _literal(args.point_label, "--point_label", "[1,0]")
@@ -127,7 +133,9 @@ def run(args: argparse.Namespace) -> None:
     image = load_image(args.img_path)
     if not args.retina:
         print("--retina False: masks have the resolution of the image all the same, at no cost", file=sys.stderr)
-    with FastSAM(onnx_from(args.model_path), args.device, conf=args.conf, iou=args.iou, imgsz=args.imgsz) as model:
+    clip = args.clip_path if isinstance(prompt, Text) else None  # a CLIP takes long to open
+    settings = {"conf": args.conf, "iou": args.iou, "imgsz": args.imgsz}
+    with FastSAM(onnx_from(args.model_path), args.device, clip=clip, **settings) as model:
         found = model.segment(image, prompt)
     if args.better_quality:
         found = cleaned(found)

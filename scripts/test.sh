@@ -4,10 +4,11 @@
 #   bash scripts/test.sh            all but the tests marked slow
 #   bash scripts/test.sh -m slow    the slow ones (nightly); other arguments go to pytest too
 #
-# Two environments are made under .venv-test (about 7 GB, most of it PyTorch) and reused; both have the project
+# Three environments are made under .venv-test (about 8 GB, most of it PyTorch) and reused; all have the project
 # installed as a user has it, not in place:
-#   full   with [export] and the tests' tools; NumPy 2
-#   bare   with [cpu] alone, as a plain user: no torch anywhere; NumPy 1.26
+#   full     with [export] and the tests' tools; NumPy 2
+#   bare     with [cpu,clip] alone, as a plain user: no torch anywhere; NumPy 1.26
+#   triton   a real Triton Inference Server with its Python models; NumPy 1.26 (Linux and Python 3.11 only)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python3}
@@ -31,11 +32,17 @@ install_project() { # name: the sources as they are now
   "$envs/$1/bin/python" -m pip install --quiet --no-deps --force-reinstall .
 }
 
-make_env full ".[export,supervision,dev]"
-make_env bare ".[cpu]" "numpy==1.26.*" pytest pytest-timeout hypothesis
+make_env full ".[export,clip-export,clip,triton,supervision,dev]"
+make_env bare ".[cpu,clip]" "numpy==1.26.*" pytest pytest-timeout hypothesis
 install_project full
 install_project bare
 bin=$envs/full/bin
+if "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) or sys.platform != "linux")'; then
+  "$python" scripts/triton_server.py --environment "$envs/triton" --install-only
+  export FASTSAM_TRITON_ENV=$envs/triton
+else
+  echo "== no Triton server for $("$python" --version) on $(uname -s): its tests are skipped"
+fi
 
 echo "== lint"
 "$bin/ruff" check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ from numpy.typing import NDArray
 
 from ..errors import DeviceError, ModelError, ParameterError
 from ..processors import usable_cpus
-from ..spec import ModelSpec, TensorInfo, spec_from_tensors
+from ..spec import TensorInfo
 
 
-class OnnxRuntimeEngine:
-    """An ONNX Runtime session. `run` may be called from many threads at once."""
+class OnnxRuntimeNetwork:
+    """An ONNX Runtime session: a `Network`. `run` may be called from many threads at once."""
 
     def __init__(self, path: Path, device: str, threads: int | None) -> None:
         provider = _provider(device)
@@ -25,6 +26,7 @@ class OnnxRuntimeEngine:
                 f"{path.name}: asked for device {device!r} ({provider[0]}), ONNX Runtime chose {active}; "
                 "check the CUDA and cuDNN libraries with `fastsam doctor`, or pass device='cpu'"
             )
+        self.name = path.name
         self.device = device
         self.description: dict[str, Any] = {
             "file": path.name,
@@ -33,43 +35,31 @@ class OnnxRuntimeEngine:
             "provider": active,
             "threads": threads or usable_cpus(),
         }
-        meta = self._session.get_modelmeta().custom_metadata_map
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        self.spec: ModelSpec = spec_from_tensors(_infos(inputs), _infos(outputs), meta, path.name)
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.inputs = _infos(self._session.get_inputs())
+        self.outputs = _infos(self._session.get_outputs())
 
-    def run(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """See `Engine.run`."""
-        spec = self.spec
+    def run(self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """See `Network.run`."""
         if self._session is None:
-            raise ModelError("the engine is closed; open the model again")
-        expected = (spec.batch, 3, *spec.size_hw)
-        fits = len(images.shape) == 4 and all(
-            want in (None, have) for want, have in zip(expected, images.shape, strict=True)
-        )
-        if not fits or images.shape[2] % spec.stride or images.shape[3] % spec.stride:
-            shape = ", ".join("any" if side is None else str(side) for side in expected)
-            raise ParameterError(
-                f"network input is {images.shape}, the model takes ({shape}) with H and W multiples of {spec.stride}; "
-                "set imgsz to fit, or export the model with --dynamic"
-            )
-        feed = {spec.input: images.astype(spec.input_dtype, copy=False)}
-        detections, prototypes = self._session.run([spec.detections, spec.prototypes], feed)
-        return {"detections": detections, "prototypes": prototypes}
+            raise ModelError(f"{self.name}: the engine is closed; open the model again")
+        found: list[NDArray[Any]] = self._session.run(list(outputs), dict(feed))
+        return found
 
     def close(self) -> None:
         """Free the session."""
         self._session = None
 
-    def __enter__(self) -> OnnxRuntimeEngine:
+    def __enter__(self) -> OnnxRuntimeNetwork:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def engine_from_file(path: Path, device: str, threads: int | None) -> OnnxRuntimeEngine:
-    """What `open_engine` calls."""
-    return OnnxRuntimeEngine(path, device, threads)
+def network_from_file(path: Path, device: str, threads: int | None) -> OnnxRuntimeNetwork:
+    """What `open_network` calls."""
+    return OnnxRuntimeNetwork(path, device, threads)
 
 
 def _provider(device: str) -> tuple[str, dict[str, Any]]:
@@ -105,18 +95,17 @@ def _session(path: Path, provider: tuple[str, dict[str, Any]], threads: int | No
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own
         reason = str(error).splitlines()[0][:300]
         raise ModelError(
-            f"{path}: ONNX Runtime {ort.__version__} cannot open it ({reason}); expected an ONNX model of a YOLO "
-            "segmentation network; export it again"
+            f"{path}: ONNX Runtime {ort.__version__} cannot open it ({reason}); expected an ONNX model; export it again"
         ) from error
     return session
 
 
-def _infos(tensors: list[Any]) -> list[TensorInfo]:
-    return [
+def _infos(tensors: list[Any]) -> tuple[TensorInfo, ...]:
+    return tuple(
         TensorInfo(
             t.name,
             t.type.removeprefix("tensor(").removesuffix(")"),
             tuple(side if isinstance(side, int) and side > 0 else None for side in t.shape),
         )
         for t in tensors
-    ]
+    )

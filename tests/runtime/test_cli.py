@@ -22,8 +22,10 @@ from fastsam_deploy.runtime import cli, segment_files
 from fastsam_deploy.runtime.errors import PromptError
 from fastsam_deploy.runtime.prompts import Boxes, Points
 from fastsam_deploy.runtime.segments import Segments
+from fastsam_deploy.runtime.text import Text
 
 FAST = ("--imgsz", "320", "--threads", "1", "--conf", "0.2")
+TINY_CLIP = Path(__file__).resolve().parents[1] / "data/clip-tiny"
 STAGES = {"load", "letterbox", "engine", "decode", "masks", "prompt"}
 
 
@@ -298,6 +300,41 @@ def test_parse_prompt(given: tuple[str | None, str | None, str | None], kinds: A
         assert [type(one) for one in found] == kinds
     else:
         assert isinstance(found, kinds)
+
+
+def test_texts_are_a_prompt_beside_the_others() -> None:
+    one = cli.parse_prompt(None, None, "merge", None, ["a dog", "a cat"])
+    assert isinstance(one, Text)
+    assert one.texts == ("a dog", "a cat")
+    both = cli.parse_prompt("[[1, 2]]", None, "merge", None, ["a dog"])
+    assert [type(prompt) for prompt in both] == [Points, Text]
+
+
+def test_each_text_picks_a_segment(folder: Path, fastsam: Any) -> None:
+    pytest.importorskip("tokenizers", reason="needs the extra [clip]")
+    asked = ["--text", "a cup", "--text", "the table", "--boxes", "[[200, 60, 420, 260]]", "--clip", str(TINY_CLIP)]
+    code, out, err = fastsam("segment", "photos/coffee.jpg", *asked, "--json", "-", "--output", "o", *FAST)
+    assert code == 0, err
+    found = json.loads(out)
+    assert [row["prompt"] for row in found["segments"]] == [0, 1, 2]
+    assert [row["probability"] is None for row in found["segments"]] == [True, False, False]
+    assert found["model"]["clip"]["name"] == "tiny-random"
+    assert Path("o/coffee.overlay.jpg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--text", "a dog"], "--text without --clip; expected the folder of a CLIP model; make one with"),
+        (["--clip", "clip"], "--clip without --text"),
+        (["--clip", "clip", "--text", " "], "text 0 is ' ', expected words"),
+        (["--clip", "absent", "--text", "a dog"], "absent/clip.json: No such file or directory; expected a folder"),
+    ],
+)
+def test_texts_that_cannot_be_asked(folder: Path, fastsam: Any, arguments: list[str], message: str) -> None:
+    code, out, err = fastsam("segment", "photos/coffee.jpg", *arguments, *FAST)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
 
 
 def test_huge_json_in_a_prompt_is_cut_in_the_message() -> None:

@@ -26,8 +26,14 @@ from fastsam_deploy.runtime.engines import open_engine
 
 
 @pytest.fixture(scope="module")
-def model():
-    with FastSAM(imgsz=640, conf=0.25) as opened:
+def engine(demo_onnx):
+    with open_engine(demo_onnx) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def model(engine):
+    with FastSAM(engine, imgsz=640, conf=0.25) as opened:
         yield opened
 
 
@@ -99,10 +105,10 @@ def test_many_threads_share_one_model(model, coffee, cat):
             _same(found, wanted)
 
 
-def test_no_detection_is_an_empty_answer(model):
+def test_no_detection_is_an_empty_answer(model, engine):
     """No detection → crash: CASIA#80, ul#17623."""
     flat = np.full((120, 200, 3), 114, np.uint8)
-    with FastSAM(model.engine, conf=0.9999) as strict:
+    with FastSAM(engine, conf=0.9999) as strict:
         nothing = strict.segment(flat)
         assert len(nothing) == 0 and nothing.masks.dense().shape == (0, 120, 200)
         assert len(nothing.select(Points([[5, 5]]))) == 0 and len(nothing.select(Boxes([0, 0, 9, 9]))) == 0
@@ -141,8 +147,8 @@ def test_a_bad_image_in_a_batch_is_named(model, coffee):
         model.segment_batch([coffee, b"not an image"])
 
 
-def test_square_and_rectangle_differ_in_input_not_in_size_of_the_answer(model, coffee):
-    with FastSAM(model.engine, imgsz=640, conf=0.25, rect=False) as square:
+def test_square_and_rectangle_differ_in_input_not_in_size_of_the_answer(engine, coffee):
+    with FastSAM(engine, imgsz=640, conf=0.25, rect=False) as square:
         assert square.segment(coffee).image_hw == (400, 600)
 
 
@@ -155,8 +161,8 @@ def test_settings_out_of_range(settings):
         FastSAM(**settings)
 
 
-def test_max_det(model, coffee):
-    with FastSAM(model.engine, imgsz=640, conf=0.25, max_det=2) as two:
+def test_max_det(model, engine, coffee):
+    with FastSAM(engine, imgsz=640, conf=0.25, max_det=2) as two:
         found, everything = two.segment(coffee), model.segment(coffee)
     np.testing.assert_array_equal(found.boxes_xyxy, everything[:2].boxes_xyxy)
 
@@ -186,10 +192,10 @@ def test_files_that_are_no_model(tmp_path, demo_onnx):
             FastSAM(tmp_path / name)
 
 
-def test_an_input_that_the_model_does_not_take(model):
+def test_an_input_that_the_model_does_not_take(engine):
     for shape in ((1, 3, 100, 128), (3, 64, 64), (1, 1, 64, 64)):
         with pytest.raises(ParameterError, match="network input is"):
-            model.engine.run(np.zeros(shape, np.float32))
+            engine.run(np.zeros(shape, np.float32))
 
 
 def test_a_closed_model_says_so(coffee, demo_onnx):

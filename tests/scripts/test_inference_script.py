@@ -17,8 +17,10 @@ import pytest
 
 from fastsam_deploy.runtime.errors import PromptError
 from fastsam_deploy.runtime.prompts import Boxes, Points
+from fastsam_deploy.runtime.text import Text
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "Inference.py"
+TINY_CLIP = Path(__file__).resolve().parents[1] / "data" / "clip-tiny"
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +136,9 @@ def test_point_prompts(script: ModuleType, points: str, labels: str | None, expe
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param(["--text_prompt", "a dog"], "text prompts are not there yet", id="text"),
-        pytest.param(["--text_prompt", "x", "--point_prompt", "[[1,1]]"], "not there yet", id="text before point"),
+        pytest.param(["--text_prompt", "a dog"], "without --clip_path.*fastsam-export clip", id="text"),
+        pytest.param(["--text_prompt", "x", "--point_prompt", "[[1,1]]"], "--clip_path", id="text before point"),
+        pytest.param(["--text_prompt", " ", "--clip_path", "clip"], "expected words", id="a blank text"),
         pytest.param(["--box_prompt", "[[1,2,3]]"], "is not 4 numbers for each", id="three numbers"),
         pytest.param(["--box_prompt", "[[1,2,3,'a']]"], "is not 4 numbers for each", id="a word"),
         pytest.param(["--box_prompt", "1,2,3,4)"], "cannot be read", id="no list"),
@@ -157,6 +160,19 @@ def test_everything_is_drawn_into_the_output_folder(call: Any) -> None:
     assert "coffee.jpg: " in out
     assert Path("output/coffee.jpg").is_file()
     assert cv2.imread("output/coffee.jpg").shape == (400, 600, 3)
+
+
+def test_a_text_prompt_picks_one_mask(call: Any, script: ModuleType) -> None:
+    pytest.importorskip("tokenizers", reason="needs the extra [clip]")
+    prompt = script.chosen_prompt(script.parser().parse_args(["--text_prompt", "a cup", "--clip_path", "clip"]))
+    assert isinstance(prompt, Text)
+    assert prompt.texts == ("a cup",)
+    code, out, err = call("--text_prompt", "a cup", "--clip_path", str(TINY_CLIP))
+    assert (code, err) == (0, "")
+    assert ": 1 masks" in out
+    code, _, err = call("--text_prompt", "a cup", "--clip_path", "absent")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "fastsam-export clip" in err
 
 
 def test_the_flags_change_the_picture(call: Any) -> None:

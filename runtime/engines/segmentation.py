@@ -1,0 +1,58 @@
+"""A YOLO segmentation network on any library: what it takes is checked, what it gives has a name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from ..errors import ParameterError
+from ..spec import ModelSpec, spec_from_tensors
+
+if TYPE_CHECKING:
+    from . import Network
+
+
+class SegmentationEngine:
+    """The `Engine` over a `Network`, which it closes. `run` may be called from many threads at once."""
+
+    def __init__(self, network: Network) -> None:
+        """
+        Raises:
+            ModelError: the network's tensors are not those of a YOLO segmentation network; it is closed then.
+        """
+        self._network = network
+        self.device = network.device
+        self.description = network.description
+        try:
+            self.spec: ModelSpec = spec_from_tensors(network.inputs, network.outputs, network.metadata, network.name)
+        except BaseException:
+            network.close()
+            raise
+
+    def run(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """See `Engine.run`."""
+        spec = self.spec
+        expected = (spec.batch, 3, *spec.size_hw)
+        fits = len(images.shape) == 4 and all(
+            want in (None, have) for want, have in zip(expected, images.shape, strict=True)
+        )
+        if not fits or images.shape[2] % spec.stride or images.shape[3] % spec.stride:
+            shape = ", ".join("any" if side is None else str(side) for side in expected)
+            raise ParameterError(
+                f"network input is {images.shape}, the model takes ({shape}) with H and W multiples of {spec.stride}; "
+                "set imgsz to fit, or export the model with --dynamic"
+            )
+        feed = {spec.input: images.astype(spec.input_dtype, copy=False)}
+        detections, prototypes = self._network.run(feed, [spec.detections, spec.prototypes])
+        return {"detections": detections, "prototypes": prototypes}
+
+    def close(self) -> None:
+        """Free the network."""
+        self._network.close()
+
+    def __enter__(self) -> SegmentationEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
