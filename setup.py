@@ -3,6 +3,8 @@
 from setuptools import setup
 
 PACKAGES = ["runtime", "runtime.engines", "export", "export.photographs", "models", "triton_models"]
+PYTHON_MODELS = ["fastsam_preprocess", "fastsam_postprocess", "fastsam_device"]
+PACKAGES += [f"triton_models.{name}" for name in PYTHON_MODELS]
 
 setup(
     packages=[f"fastsam_deploy.{name}" for name in PACKAGES],
@@ -11,7 +13,8 @@ setup(
         "fastsam_deploy.runtime": ["py.typed"],
         "fastsam_deploy.export": ["py.typed"],
         "fastsam_deploy.export.photographs": ["*.jpg", "README.md"],
-        "fastsam_deploy.triton_models": ["*/1/model.py", "requirements.txt"],
+        "fastsam_deploy.triton_models": ["requirements.txt"],
+        **{f"fastsam_deploy.triton_models.{name}": ["1/model.py"] for name in PYTHON_MODELS},
         # The checkpoint stays in the repository: only the ONNX file is needed to run.
         "fastsam_deploy.models": ["fastsam-demo.onnx", "README.md"],
     },

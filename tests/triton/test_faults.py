@@ -176,6 +176,7 @@ def _pixels(shape: tuple[int, ...], dtype: type = np.uint8) -> NDArray[Any]:
 
 
 BAD_TENSORS: dict[str, tuple[dict[str, Any], str]] = {
+    "no inputs": ({}, "input"),
     "nothing to segment": ({"PROMPT": column([b"{}"])}, "neither of IMAGE and PIXELS given"),
     "both": ({"IMAGE": column([b"x"]), "PIXELS": _pixels((1, 8, 8, 3))}, "both of IMAGE and PIXELS given"),
     "float pixels": ({"PIXELS": _pixels((1, 8, 8, 3), np.float32)}, "PIXELS"),
