@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from textwrap import indent
 
+from ..runtime.question import Limits
 from ..runtime.spec import METADATA_KEY, PROTOTYPE_STRIDE, ModelSpec
-from ..runtime.wire import Limits
 from .triton_blocks import Tensor, parameters_block, queue_block, tensors_block
 
 HEAD = "# Written by fastsam-export triton; change its options and write it again.\n"

@@ -14,19 +14,11 @@ from .clip import Clip
 from .errors import FastSamError, ImageError, ParameterError, ServerError
 from .image import ImageSource, load_image, read_file
 from .postprocess import Thresholds
+from .question import IMAGE, PIXELS, PROMPT, Question, can_be_sent
 from .segments import Prompt, Segments
 from .spec import METADATA_KEY, ModelSpec
 from .text import Text, with_image
-from .wire import (
-    IMAGE,
-    OUTPUTS,
-    PIXELS,
-    PROMPT,
-    Question,
-    answers_from_tensors,
-    can_be_sent,
-    error_from_text,
-)
+from .wire import OUTPUTS, answers_from_tensors, error_from_text
 
 if TYPE_CHECKING:
     from .engines.triton_client import TritonClient

@@ -21,11 +21,12 @@ from .image import load_image
 from .letterbox import fit_model, letterbox
 from .pipeline import FastSAM
 from .postprocess import postprocess
+from .question import IMAGE, PIXELS, PROMPT, Limits, Question
 from .segments import Segments
 from .serving_clip import clip_on_this_server
 from .spec import METADATA_KEY, PROTOTYPE_STRIDE, ModelSpec, imgsz_for
 from .text import with_image
-from .wire import IMAGE, PIXELS, PROMPT, Limits, Question, Tensors, answer_tensors, error_text
+from .wire import Tensors, answer_tensors, error_text
 
 Result = Tensors | Exception
 _LONGEST_MESSAGE = 1000  # characters; what a client sent wrongly may be quoted in it

@@ -35,6 +35,7 @@ ORDER = [
     "mask_features",
     "text",
     "local",
+    "question",
     "wire",
     "remote",
     "render",

@@ -25,9 +25,10 @@ from fastsam_deploy.runtime import (
     load_image,
 )
 from fastsam_deploy.runtime.engines import Engine, open_engine
+from fastsam_deploy.runtime.question import Limits
 from fastsam_deploy.runtime.serving import Parameters, Postprocess, Preprocess, WholePipeline, images_of, questions_of
 from fastsam_deploy.runtime.spec import METADATA_KEY
-from fastsam_deploy.runtime.wire import Limits, Tensors, answers_from_tensors
+from fastsam_deploy.runtime.wire import Tensors, answers_from_tensors
 
 IMGSZ = 160
 BITS = {"masks": "bits"}

@@ -25,17 +25,8 @@ from fastsam_deploy.runtime import (
     Segments,
     Thresholds,
 )
-from fastsam_deploy.runtime.wire import (
-    MASK_FORMATS,
-    OUTPUTS,
-    Limits,
-    Question,
-    answer_tensors,
-    answers_from_tensors,
-    can_be_sent,
-    error_from_text,
-    error_text,
-)
+from fastsam_deploy.runtime.question import MASK_FORMATS, Limits, Question, can_be_sent
+from fastsam_deploy.runtime.wire import OUTPUTS, answer_tensors, answers_from_tensors, error_from_text, error_text
 
 LIMITS = Limits()
 HEIGHT, WIDTH = 40, 60

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,14 @@ def client(request: pytest.FixtureRequest, server: Any) -> Iterator[PlainClient]
         yield opened
 
 
+@pytest.fixture(scope="module", params=list(zip(MODELS, ("http", "grpc"), strict=True)), ids="-".join)
+def ask(request: pytest.FixtureRequest, server: Any) -> Iterator[Callable[..., Answer]]:
+    """Asks one model over one transport: for what happens behind both."""
+    model, transport = request.param
+    with PlainClient(server, transport) as opened:
+        yield partial(opened.ask, model)
+
+
 @pytest.fixture(params=MODELS)
 def model(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -105,12 +114,12 @@ def test_prompts_are_answered_as_they_are_here(
 
 
 def test_thresholds_of_the_request_are_used(
-    client: PlainClient, model: str, local: FastSAM, everything: Segments, coffee: Path
+    ask: Callable[..., Answer], local: FastSAM, everything: Segments, coffee: Path
 ):
     for asked in ({"conf": 0.7}, {"iou": 0.3}, {"max_det": 3}, {"conf": 0.25, "iou": 0.5, "max_det": 20.0}):
         wanted = local.segment(coffee, thresholds=Thresholds(**asked))
         assert len(wanted) != len(everything)
-        assert_same(segments_of(client.ask(model, coffee.read_bytes(), prompt=asked)), wanted)
+        assert_same(segments_of(ask(coffee.read_bytes(), prompt=asked)), wanted)
 
 
 def test_masks_as_bits_and_no_masks(client: PlainClient, model: str, everything: Segments, coffee: Path):
@@ -122,25 +131,25 @@ def test_masks_as_bits_and_no_masks(client: PlainClient, model: str, everything:
     np.testing.assert_allclose(none["AREAS"][0], everything.areas, rtol=1e-3)
 
 
-def test_nothing_found_is_an_empty_answer(client: PlainClient, model: str, coffee: Path):
+def test_nothing_found_is_an_empty_answer(ask: Callable[..., Answer], coffee: Path):
     for prompt in ({"conf": 0.9999}, {"conf": 0.9999, "prompts": [{"points": [CUP]}, {"boxes": BOXES}]}):
-        answer = client.ask(model, coffee.read_bytes(), prompt=prompt)
+        answer = ask(coffee.read_bytes(), prompt=prompt)
         assert answer["COUNT"].tolist() == [[0]]
         assert answer["BOXES"].shape == (1, 0, 4)
         assert answer["MASKS"].shape == (1, 0)
         assert segments_of(answer).image_hw == (400, 600)
 
 
-def test_rows_past_the_count_are_zero(client: PlainClient, model: str, everything: Segments, coffee: Path):
+def test_rows_past_the_count_are_zero(ask: Callable[..., Answer], everything: Segments, coffee: Path):
     """Two images of one request: nothing in the first, much in the second."""
     asked = [{"conf": 0.9999}, {"masks": "none"}]
-    answer = client.ask(model, [coffee.read_bytes()] * 2, prompt=asked)
+    answer = ask([coffee.read_bytes()] * 2, prompt=asked)
     assert answer["COUNT"].ravel().tolist() == [0, len(everything)]
     for name in set(answer) - {"COUNT", "IMAGE_SIZE", "MASKS"}:
         assert not answer[name][0].any(), name
 
 
-def test_images_of_one_shape_in_one_request(client: PlainClient, model: str, local: FastSAM, coffee: Path):
+def test_images_of_one_shape_in_one_request(ask: Callable[..., Answer], local: FastSAM, coffee: Path):
     upright = load_image(coffee)
     images = [upright, upright[:, ::-1].copy(), upright[::-1].copy()]
     asked = [{}, {"prompts": [{"points": [[600 - 1 - CUP[0], CUP[1]]]}]}, {"conf": 0.6}]
@@ -150,8 +159,8 @@ def test_images_of_one_shape_in_one_request(client: PlainClient, model: str, loc
         local.segment(images[2], thresholds=Thresholds(conf=0.6)),
     ]
     for answer in (
-        client.ask(model, list(map(_encoded, images)), prompt=asked),
-        client.ask(model, pixels=np.stack(images), prompt=asked),
+        ask(list(map(_encoded, images)), prompt=asked),
+        ask(pixels=np.stack(images), prompt=asked),
     ):
         for i in range(3):
             assert_same(segments_of(answer, i), wanted[i])
@@ -170,18 +179,16 @@ def test_images_of_several_sizes_in_one_request(client: PlainClient, local: Fast
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
-def test_a_photograph_is_turned_upright(
-    client: PlainClient, model: str, local: FastSAM, coffee: Path, orientation: int
-):
+def test_a_photograph_is_turned_upright(ask: Callable[..., Answer], local: FastSAM, coffee: Path, orientation: int):
     exif = Image.Exif()
     exif[0x0112] = orientation
     file = _encoded(load_image(coffee), "JPEG", exif=exif, quality=95)
     wanted = local.segment(file)
     assert wanted.image_hw == ((400, 600) if orientation == 3 else (600, 400))
-    assert_same(segments_of(client.ask(model, file)), wanted)
+    assert_same(segments_of(ask(file)), wanted)
 
 
-def test_kinds_of_png(client: PlainClient, model: str, local: FastSAM, cat: Path):
+def test_kinds_of_png(ask: Callable[..., Answer], local: FastSAM, cat: Path):
     rgb = load_image(cat)
     gray = rgb[..., 0]
     files = {
@@ -193,7 +200,7 @@ def test_kinds_of_png(client: PlainClient, model: str, local: FastSAM, cat: Path
     for kind, file in files.items():
         wanted = local.segment(file)
         assert len(wanted) > 0, kind
-        assert_same(segments_of(client.ask(model, file)), wanted)
+        assert_same(segments_of(ask(file)), wanted)
 
 
 def test_outputs_have_the_types_and_dimensions_of_the_configuration(

@@ -22,7 +22,7 @@ from fastsam_deploy.export import to_triton
 from fastsam_deploy.export.to_triton import build_repository
 from fastsam_deploy.export.triton_configs import Serving
 from fastsam_deploy.runtime import FastSAM
-from fastsam_deploy.runtime.wire import Limits
+from fastsam_deploy.runtime.question import Limits
 
 pytestmark = pytest.mark.triton
 
@@ -176,7 +176,6 @@ def _pixels(shape: tuple[int, ...], dtype: type = np.uint8) -> NDArray[Any]:
 
 
 BAD_TENSORS: dict[str, tuple[dict[str, Any], str]] = {
-    "no inputs": ({}, "input"),
     "nothing to segment": ({"PROMPT": column([b"{}"])}, "neither of IMAGE and PIXELS given"),
     "both": ({"IMAGE": column([b"x"]), "PIXELS": _pixels((1, 8, 8, 3))}, "both of IMAGE and PIXELS given"),
     "float pixels": ({"PIXELS": _pixels((1, 8, 8, 3), np.float32)}, "PIXELS"),
@@ -203,7 +202,17 @@ def test_bad_tensors(client: PlainClient, model: str, what: str):
     assert says in refusal(caught.value, client.transport)
 
 
-def test_unknown_models_outputs_and_versions(client: PlainClient, model: str, coffee: Path):
+def test_a_request_without_inputs(server: Server):
+    """Triton refuses it before our code sees it (and counts it as a failure of the backend, which it is not)."""
+    for transport in ("http", "grpc"):
+        with PlainClient(server, transport) as client:
+            for model in MODELS:
+                with pytest.raises(InferenceServerException) as caught:
+                    client.infer(model, {})
+                refusal(caught.value, transport)
+
+
+def test_unknown_models_and_versions(client: PlainClient, model: str, coffee: Path):
     missing = {"http": "404", "grpc": "StatusCode.NOT_FOUND"}[client.transport]
     for options in ({"model": "fastsam_x"}, {"model": model, "model_version": "7"}):
         name = options.pop("model")
