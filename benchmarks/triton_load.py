@@ -280,14 +280,28 @@ def markdown(report: dict[str, Any]) -> str:
             f"| **{row['of_in_process']:.2f}** | {row['p50_ms']:.0f} | {row['p95_ms']:.0f} | {row['p99_ms']:.0f} "
             f"| {row['batch']:.1f} |"
         )
+    return "\n".join([*lines, "", _made_with(report)]) + "\n"
+
+
+def summary(report: dict[str, Any]) -> str:
+    """The best throughput of each contender, for the README."""
+    contenders = ("in process", *MODELS)
+    lines = ["| image | " + " | ".join(contenders) + " |", "|---" * (len(contenders) + 1) + "|"]
+    for image in dict.fromkeys(row["image"] for row in report["rows"]):
+        rows = [row for row in report["rows"] if row["image"] == image]
+        best = [max((r for r in rows if r["contender"] == one), key=lambda r: r["per_s"]) for one in contenders]
+        cells = [f"{row['per_s']:.2f} images/s, **{row['of_in_process']:.2f}**" for row in best]
+        lines.append(f"| {image} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", _made_with(report)]) + "\n"
+
+
+def _made_with(report: dict[str, Any]) -> str:
     env = report["environment"]
-    lines += [
-        "",
-        f"Latencies in milliseconds; medians of {env['rounds']} rounds of at least {3 * env['requests']} requests. "
+    return (
+        f"At least {3 * env['requests']} requests for each row, {env['rounds']} × in turn; latencies in milliseconds. "
         f"{env['cpu']}, {env['threads']} threads, which server, load generator and network share; "
-        f"{env['model']} at imgsz {env['imgsz']}; {env['server']} ({env['onnxruntime']}).",
-    ]
-    return "\n".join(lines) + "\n"
+        f"{env['model']} at imgsz {env['imgsz']}; {env['server']} ({env['onnxruntime']})."
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -159,6 +159,8 @@ class Server:
         """
         self.http_port, self.grpc_port, self.metrics_port = ports or free_ports(3)
         self.log = log or environment.folder / "server.log"
+        # Other servers on this machine have stubs too: their shared memory must not have the same names.
+        self._shared_memory = f"fastsam_{os.getpid()}_{self.http_port}_"
         control = ["--model-control-mode=explicit", *(f"--load-model={name}" for name in models)] if models else []
         command = [
             str(environment.binary),
@@ -167,8 +169,7 @@ class Server:
             *control,
             "--disable-auto-complete-config",
             "--exit-timeout-secs=10",
-            # Other servers on this machine have stubs too: their shared memory must not have the same names.
-            f"--backend-config=python,shm-region-prefix-name=fastsam_{os.getpid()}_{self.http_port}",
+            f"--backend-config=python,shm-region-prefix-name={self._shared_memory}",
             *(f"--{kind}-address=127.0.0.1" for kind in ("http", "grpc", "metrics")),
             f"--http-port={self.http_port}",
             f"--grpc-port={self.grpc_port}",
@@ -177,7 +178,12 @@ class Server:
         ]
         with self.log.open("wb") as stream:
             self._process = subprocess.Popen(
-                command, stdout=stream, stderr=subprocess.STDOUT, env=environment.variables(), cwd=environment.folder
+                command,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env=environment.variables(),
+                cwd=environment.folder,
+                start_new_session=True,
             )
         try:
             self._wait_until_ready(start_timeout_s)
@@ -206,6 +212,7 @@ class Server:
         """End it without a word, as a crash would."""
         self._process.kill()
         self._process.wait()
+        self._clear()
 
     def wait(self) -> None:
         """Wait until it ends."""
@@ -219,7 +226,16 @@ class Server:
                 self._process.wait(30)
             except subprocess.TimeoutExpired:
                 self._process.kill()
-        return self._process.wait()
+        code = self._process.wait()
+        self._clear()
+        return code
+
+    def _clear(self) -> None:
+        """Stubs and their memory outlive a server that ends without a word."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        for left in Path("/dev/shm").glob(f"{self._shared_memory}*"):
+            left.unlink(missing_ok=True)
 
     def __enter__(self) -> Server:
         return self
