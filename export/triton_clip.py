@@ -8,7 +8,7 @@ from ..runtime.clip_spec import ClipSpec
 from ..runtime.serving_clip import CLIP_IMAGE, CLIP_TEXT, image_tensors, text_tensors
 from ..runtime.spec import TensorInfo
 from .triton_blocks import Tensor, parameters_block, queue_block, tensors_block
-from .triton_configs import HEAD, Serving
+from .triton_configs import HEAD, NEWEST_VERSION, Serving
 
 _BATCH = 32
 """As many crops as the runtime sends at once."""
@@ -25,6 +25,7 @@ def clip_config(model: str, spec: ClipSpec, serving: Serving) -> str:
     threads = {"intra_op_thread_count": str(serving.threads)}
     return f"""\
 {HEAD}name: "{model}"
+{NEWEST_VERSION}
 # {spec.name}
 backend: "onnxruntime"
 max_batch_size: {_BATCH}

@@ -13,6 +13,7 @@ from ..runtime.spec import METADATA_KEY, PROTOTYPE_STRIDE, ModelSpec
 from .triton_blocks import Tensor, parameters_block, queue_block, tensors_block
 
 HEAD = "# Written by fastsam-export triton; change its options and write it again.\n"
+NEWEST_VERSION = "version_policy { latest { num_versions: 1 } }"
 MODELS = ("fastsam", "fastsam_preprocess", "fastsam_engine", "fastsam_postprocess", "fastsam_device")
 WARMUP_IMAGE = "image"
 _TRITON_DTYPE = {"float32": "TYPE_FP32", "float16": "TYPE_FP16"}
@@ -64,7 +65,7 @@ def config_of(model: str, spec: ModelSpec, serving: Serving) -> str:
         "fastsam_postprocess": _postprocess,
         "fastsam_device": _device,
     }
-    return HEAD + f'name: "{model}"\n' + makers[model](spec, serving)
+    return HEAD + f'name: "{model}"\n{NEWEST_VERSION}\n' + makers[model](spec, serving)
 
 
 def input_hw(spec: ModelSpec, serving: Serving) -> tuple[int, int]:
