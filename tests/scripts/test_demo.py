@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that the demo needs, and no environment."""
     target = tmp_path_factory.mktemp("clone")
-    for name in ("runtime", "export", "models", "examples", "scripts"):
+    for name in ("runtime", "export", "models", "triton_models", "examples", "scripts"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__", "*.pt"))
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, target)
