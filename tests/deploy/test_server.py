@@ -142,11 +142,11 @@ def test_administration_needs_the_key_and_inference_does_not(server: Any) -> Non
 
 def test_what_is_counted_is_what_the_alerts_say(server: Any) -> None:
     assert infer(server) == 200
-    before = successes(server, "fastsam_postprocess")
+    before = successes(server, "fastsam_preprocess")
     assert infer(server, prompt="nonsense") == 400
     # The client's mistake: a success of the model that refused it, and twice a failure of the ensemble.
-    assert successes(server, "fastsam_postprocess") == before + 1
-    assert failures(server, "fastsam_postprocess", "BACKEND") == 0
+    assert successes(server, "fastsam_preprocess") == before + 1
+    assert failures(server, "fastsam_preprocess", "BACKEND") == 0
     assert failures(server, "fastsam", "OTHER") == 2
     assert successes(server, "fastsam") >= 1
 
