@@ -130,9 +130,9 @@ def _write_pictures(
 def _line(path: Path, found: Segments, written: Path | None) -> str:
     count = f"{len(found)} segment{'' if len(found) == 1 else 's'}"
     total = sum(found.timing_ms.values())
-    network = found.timing_ms.get("engine", 0.0)
+    who, stage = ("server", "server") if "server" in found.timing_ms else ("network", "engine")
     where = f" → {written}" if written else ""
-    return f"{path}: {count}, {total:.0f} ms (network {network:.0f} ms){where}"
+    return f"{path}: {count}, {total:.0f} ms ({who} {found.timing_ms.get(stage, 0.0):.0f} ms){where}"
 
 
 def _with_progress(items: Sequence[tuple[Path, Path]], console: Console) -> Iterator[tuple[Path, Path]]:

@@ -305,6 +305,7 @@ def main() -> int:
     parser.add_argument("--metrics-port", type=int, default=8002)
     parser.add_argument("arguments", nargs="*", help="more arguments of tritonserver, after --")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # or the server would outlive us
     try:
         environment = make_environment(args.environment.resolve())
         if args.install_only:

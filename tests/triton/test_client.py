@@ -243,6 +243,7 @@ def test_the_command_line(server, coffee, tmp_path):
     for more in ([], ["--model", _address(server, "grpc", "fastsam")]):
         done = subprocess.run([*command, *more], capture_output=True, text=True, cwd=tmp_path, check=False)
         assert done.returncode == 0, done.stderr
+        assert ("(server " if more else "(network ") in done.stderr
         texts.append(json.loads(done.stdout))
     assert [row["segmentation"] for row in texts[0]["segments"]] == [
         row["segmentation"] for row in texts[1]["segments"]
