@@ -127,7 +127,7 @@ def open_clip_siglip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("half", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_clip_of_transformers(transformers_clip: Path, tmp_path: Path, half: bool) -> None:
     proof = export_clip(str(transformers_clip), tmp_path / "clip", half=half)
     spec = proof.spec
@@ -194,6 +194,7 @@ def test_siglip_of_transformers(transformers_siglip: Path, tmp_path: Path) -> No
     np.testing.assert_allclose(features, unit(expected), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_siglip_of_open_clip(open_clip_siglip: Path, tmp_path: Path) -> None:
     proof = export_clip(str(open_clip_siglip), tmp_path / "clip")
     spec = proof.spec

@@ -70,6 +70,7 @@ def test_texts_of_many_kinds(tokenizer: ClipTokenizer, text: str) -> None:
     assert not differ(tokenizer, [text])
 
 
+@pytest.mark.slow
 def test_every_character_that_python_knows(tokenizer: ClipTokenizer) -> None:
     """144 730 with Python 3.11. Between letters: so that one that is dropped, split or spaced shows."""
     known = [chr(code) for code in range(0x20, 0x110000) if unicodedata.category(chr(code)) not in {"Cn", "Co", "Cs"}]
