@@ -16,7 +16,6 @@ Images come as RGB arrays in memory: reading files is not part of it.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import platform
@@ -33,6 +32,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from reports import lines_of, photographs, processor, write_report
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -42,7 +42,7 @@ STAGES = ("before", "network", "after", "total")
 
 def main() -> None:
     arguments = _arguments()
-    images = _images(arguments.images, arguments.megapixels)
+    images = photographs(arguments.images, arguments.megapixels)
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         onnx = _export(arguments.checkpoint, Path(folder) / "model.onnx", arguments.imgsz)
@@ -66,9 +66,7 @@ def main() -> None:
     table = markdown(report)
     print(table)
     if arguments.output is not None:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        (arguments.output / "cpu_vs_ultralytics.json").write_text(json.dumps(report, indent=1) + "\n")
-        (arguments.output / "cpu_vs_ultralytics.md").write_text(table)
+        write_report(arguments.output, "cpu_vs_ultralytics", report, table)
 
 
 def _arguments() -> argparse.Namespace:
@@ -84,20 +82,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--output", type=Path, default=RESULTS)
     return parser.parse_args()
-
-
-def _images(folder: Path, megapixels: list[float]) -> dict[str, np.ndarray]:
-    """Label → RGB array, each photograph at each size."""
-    images = {}
-    for path in sorted([*folder.glob("*.jpg"), *folder.glob("*.png")]):
-        image = cv2.imread(str(path))[..., ::-1]
-        for size in megapixels:
-            scale = (size * 1e6 / (image.shape[0] * image.shape[1])) ** 0.5
-            side_wh = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-            images[f"{path.stem} {side_wh[0]}×{side_wh[1]}"] = cv2.resize(image, side_wh, interpolation=cv2.INTER_CUBIC)
-    if not images:
-        sys.exit(f"{folder}: no .jpg or .png in it; name a folder of photographs with --images")
-    return images
 
 
 def _export(checkpoint: Path, onnx: Path, imgsz: int) -> Path:
@@ -170,7 +154,7 @@ def _work(name: str, source: str, settings: dict[str, Any], parent: Connection) 
 
 def _peak_mb() -> float:
     # Not getrusage: its maximum starts with that of the parent, which exported the model.
-    peak = next(line for line in _lines("/proc/self/status") if line.startswith("VmHWM"))
+    peak = next(line for line in lines_of("/proc/self/status") if line.startswith("VmHWM"))
     return round(int(peak.split()[1]) / 1024, 1)
 
 
@@ -224,10 +208,9 @@ def _ultralytics(name: str, source: str, settings: dict[str, Any]) -> Callable[.
 
 def _environment(arguments: argparse.Namespace) -> dict[str, Any]:
     packages = ("fastsam-deploy", "onnxruntime", "numpy", "torch", "ultralytics")
-    names = [line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        "cpu": names[0] if names else platform.processor(),
+        "cpu": processor(),
         "threads": arguments.threads,
         "python": platform.python_version(),
         "opencv": cv2.__version__,
@@ -237,10 +220,6 @@ def _environment(arguments: argparse.Namespace) -> dict[str, Any]:
         "conf": arguments.conf,
         "iou": 0.9,
     }
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).is_file() else []
 
 
 def markdown(report: dict[str, Any]) -> str:

@@ -24,7 +24,6 @@ process, in turn:
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -42,8 +41,9 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image
+from reports import photographs, processor, write_report
 
-from fastsam_deploy.runtime import Clip, FastSAM, Masks, Segments, Text, load_image, with_image
+from fastsam_deploy.runtime import Clip, FastSAM, Masks, Segments, Text, with_image
 from fastsam_deploy.runtime.clip import ImageEncoder, TextEncoder
 from fastsam_deploy.runtime.clip_spec import TOKENIZER_FILE, ClipSpec, read_clip_spec
 from fastsam_deploy.runtime.engines import open_network
@@ -69,16 +69,14 @@ def main() -> None:
     arguments = _arguments()
     with tempfile.TemporaryDirectory() as folder:
         place = arguments.clip or _export(Path(folder) / "clip")
-        images = _images(arguments.images, arguments.megapixels)
+        images = photographs(arguments.images, arguments.megapixels)
         with _Encoders(place, arguments.threads) as encoders, FastSAM(conf=0.02, threads=arguments.threads) as model:
             rows = [_measure(encoders, model, *item, arguments) for item in images.items()]
             report = {"environment": _environment(encoders.clip.spec, arguments), "images": rows}
     table = markdown(report)
     print(table)
     if arguments.output is not None:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        (arguments.output / "text_prompts.json").write_text(json.dumps(report, indent=1) + "\n")
-        (arguments.output / "text_prompts.md").write_text(table)
+        write_report(arguments.output, "text_prompts", report, table)
 
 
 def _arguments() -> argparse.Namespace:
@@ -142,20 +140,6 @@ def _export(folder: Path) -> Path:
     tokenizer = open_clip.get_tokenizer("ViT-B-32-quickgelu")
     write_clip(source_from_open_clip(model, tokenizer, "ViT-B-32-quickgelu, random weights"), folder)
     return folder
-
-
-def _images(folder: Path, megapixels: list[float]) -> dict[str, np.ndarray]:
-    """Label → RGB array, each photograph at each size."""
-    images = {}
-    for path in sorted([*folder.glob("*.jpg"), *folder.glob("*.png")]):
-        image = load_image(path)
-        for size in megapixels:
-            scale = (size * 1e6 / (image.shape[0] * image.shape[1])) ** 0.5
-            side_wh = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-            images[f"{path.stem} {side_wh[0]}×{side_wh[1]}"] = cv2.resize(image, side_wh, interpolation=cv2.INTER_CUBIC)
-    if not images:
-        sys.exit(f"{folder}: no .jpg or .png in it; name a folder of photographs with --images")
-    return images
 
 
 def _measure(
@@ -260,12 +244,9 @@ def _prepared(crop: Image.Image, spec: Any) -> np.ndarray:
 
 
 def _environment(spec: ClipSpec, arguments: argparse.Namespace) -> dict[str, Any]:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        "cpu": names[0] if names else platform.processor(),
+        "cpu": processor(),
         "threads": arguments.threads,
         "python": platform.python_version(),
         "opencv": cv2.__version__,

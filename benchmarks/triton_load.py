@@ -23,7 +23,6 @@ import csv
 import io
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -39,6 +38,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from reports import processor, write_report
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -92,9 +92,7 @@ def main() -> None:
     report = {"environment": _environment(arguments), "rows": _medians(rows)}
     table = markdown(report)
     print(table)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "triton_load.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    (arguments.output / "triton_load.md").write_text(table)
+    write_report(arguments.output, "triton_load", report, table)
 
 
 def _arguments() -> argparse.Namespace:
@@ -247,17 +245,9 @@ def _medians(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _environment(arguments: argparse.Namespace) -> dict[str, Any]:
     import onnxruntime
 
-    cpu = next(
-        (
-            line.split(": ", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        "cpu": cpu,
+        "cpu": processor(),
         "threads": len(os.sched_getaffinity(0)),
         "server": f"Triton {SERVER_VERSION}, ONNX Runtime in a Python backend",
         "onnxruntime": onnxruntime.__version__,

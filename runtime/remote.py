@@ -16,7 +16,7 @@ from .image import ImageSource, load_image, read_file
 from .postprocess import Thresholds
 from .question import IMAGE, PIXELS, PROMPT, Question, can_be_sent
 from .segments import Prompt, Segments
-from .spec import METADATA_KEY, ModelSpec
+from .spec import METADATA_KEY, ModelSpec, parameters_of
 from .text import Text, with_image
 from .wire import OUTPUTS, answers_from_tensors, error_from_text
 
@@ -39,8 +39,6 @@ class RemoteSegmenter:
         Raises:
             ParameterError: the server has another imgsz or rect.
         """
-        from .engines.triton import parameters_of
-
         self._client = client
         self._clip = clip
         given = parameters_of(client.config)

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from .clip import Clip
 from .errors import FastSamError, ImageError, ParameterError, PromptError, ServerError
 from .image import load_image
-from .letterbox import fit_model, letterbox
+from .letterbox import Letterbox, fit_model, letterbox
 from .pipeline import FastSAM
 from .postprocess import postprocess
 from .question import IMAGE, PIXELS, PROMPT, Limits, Question
 from .segments import Segments
 from .serving_clip import clip_on_this_server
-from .spec import METADATA_KEY, PROTOTYPE_STRIDE, ModelSpec, imgsz_for
+from .spec import METADATA_KEY, PROTOTYPE_STRIDE, ModelSpec, imgsz_for, parameters_of
 from .text import with_image
 from .wire import Tensors, answer_tensors, error_text
 
@@ -41,7 +41,7 @@ class Parameters:
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._texts = {name: value["string_value"] for name, value in config.get("parameters", {}).items()}
+        self._texts = parameters_of(config)
 
     def text(self, name: str, default: str = "") -> str:
         """The parameter, or `default` where it is not there or empty."""
@@ -81,11 +81,8 @@ class Parameters:
         return ModelSpec.from_json(self.text(METADATA_KEY, "{}"), "model configuration")
 
 
-class Preprocess:
-    """`fastsam_preprocess`: image files or pixels → the network's input and the size of each image.
-
-    PROMPT is read here too, and refused before the network runs for nothing.
-    """
+class _Stage:
+    """A step of the ensemble. Both of ours must see the same place of an image in the network's input."""
 
     def __init__(self, parameters: Parameters) -> None:
         self._spec, self._rect, self._limits = parameters.spec, parameters.rect, parameters.limits
@@ -96,10 +93,23 @@ class Preprocess:
         return [_guarded(self._one, request) for request in requests]
 
     def _one(self, request: Tensors) -> Tensors:
+        raise NotImplementedError
+
+    def _place(self, height: int, width: int) -> Letterbox:
+        return fit_model((height, width), self._spec, self._imgsz, self._rect)
+
+
+class Preprocess(_Stage):
+    """`fastsam_preprocess`: image files or pixels → the network's input and the size of each image.
+
+    PROMPT is read here too, and refused before the network runs for nothing.
+    """
+
+    def _one(self, request: Tensors) -> Tensors:
         images = images_of(request, self._limits)
         questions_of(request, len(images), self._limits)
         sizes = [image.shape[:2] for image in images]
-        places = [fit_model((height, width), self._spec, self._imgsz, self._rect) for height, width in sizes]
+        places = [self._place(height, width) for height, width in sizes]
         shapes = sorted({place.input_hw for place in places})
         if len(shapes) > 1:
             raise ImageError(
@@ -115,7 +125,7 @@ class Preprocess:
         }
 
 
-class Postprocess:
+class Postprocess(_Stage):
     """`fastsam_postprocess`: the network's outputs and the sizes of the images → answers."""
 
     def __init__(self, parameters: Parameters, folder: Path) -> None:
@@ -123,13 +133,8 @@ class Postprocess:
         Args:
             folder: of this version of the model; with the parameter `clip`, the tokenizer is in it.
         """
-        self._spec, self._rect, self._limits = parameters.spec, parameters.rect, parameters.limits
-        self._imgsz = imgsz_for(self._spec, parameters.number("imgsz"))
+        super().__init__(parameters)
         self._clip = parameters.clip(folder)
-
-    def __call__(self, requests: Sequence[Tensors]) -> list[Result]:
-        """One result for each request."""
-        return [_guarded(self._one, request) for request in requests]
 
     def _one(self, request: Tensors) -> Tensors:
         rows = list(
@@ -140,7 +145,7 @@ class Postprocess:
         looking = self._clip is not None and any(question.looks_at_the_image for question in questions)
         images = images_of(request, self._limits) if looking else [None] * len(rows)
         for (detections, prototypes, (height, width)), question, image in zip(rows, questions, images, strict=True):
-            place = fit_model((int(height), int(width)), self._spec, self._imgsz, self._rect)
+            place = self._place(int(height), int(width))
             input_hw = tuple(PROTOTYPE_STRIDE * side for side in prototypes.shape[1:])
             if place.input_hw != input_hw:
                 raise ParameterError(

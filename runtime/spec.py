@@ -120,6 +120,11 @@ class ModelSpec:
             ) from error
 
 
+def parameters_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """The `parameters` of a Triton model's configuration: name → text."""
+    return {name: value.get("string_value", "") for name, value in config.get("parameters", {}).items()}
+
+
 def check_imgsz(imgsz: int, stride: int = 32) -> int:
     """`imgsz` if it is a positive multiple of `stride`, else a ParameterError naming the neighbours."""
     if isinstance(imgsz, bool) or int(imgsz) != imgsz or imgsz < stride or imgsz % stride:

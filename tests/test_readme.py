@@ -64,8 +64,9 @@ def test_links_lead_somewhere(document: Path):
 
 
 @pytest.mark.parametrize(("name", "table"), [("cpu_vs_ultralytics", "markdown"), ("triton_load", "summary")])
-def test_the_tables_are_those_of_the_results(name: str, table: str):
+def test_the_tables_are_those_of_the_results(name: str, table: str, monkeypatch: pytest.MonkeyPatch):
     path = ROOT / f"benchmarks/{name}.py"
+    monkeypatch.syspath_prepend(path.parent)  # as when it is run as a script
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     benchmark = importlib.util.module_from_spec(spec)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from ..errors import ModelError
-from ..spec import TensorInfo
+from ..spec import TensorInfo, parameters_of
 from .triton_client import TritonClient
 
 _DTYPES = {"TYPE_FP32": "float32", "TYPE_FP16": "float16", "TYPE_INT64": "int64", "TYPE_INT32": "int32"}
@@ -54,11 +54,6 @@ class TritonNetwork:
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
-
-
-def parameters_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """The `parameters` of a model's configuration: name → text."""
-    return {name: value.get("string_value", "") for name, value in config.get("parameters", {}).items()}
 
 
 def _infos(tensors: Sequence[Mapping[str, Any]], batched: bool) -> tuple[TensorInfo, ...]:
