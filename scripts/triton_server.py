@@ -252,6 +252,9 @@ class Server:
                 raise ServerError(f"tritonserver stopped with {self._process.returncode}:\n{self._log_end()}")
             try:
                 with urllib.request.urlopen(f"http://{self.http}/v2/health/ready", timeout=1):
+                    pass
+                # The metrics are served last: the models can be ready a moment before their port is open.
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=1):
                     return
             except (OSError, urllib.error.URLError):
                 time.sleep(0.1)
