@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import __version__
+from .connection import is_address
 from .errors import FastSamError, PromptError
 
 if TYPE_CHECKING:
@@ -205,7 +206,8 @@ def segment(
     A bad image does not stop the others; it is reported, and the exit code is 2 at the end.
     """
     prompt = parse_prompt(points, labels, points_mode.value, boxes, text)
-    if (clip is None) != (not text):
+    # A server may have a CLIP of its own, and says it where it has none.
+    if (clip is None) != (not text) and not (clip is None and is_address(model)):
         raise PromptError(
             "--clip without --text; expected both or none; add what to look for: --text 'a dog'"
             if clip

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from fastsam_deploy.runtime import Boxes, FastSAM, Points, PromptError, Segments, Text, load_image
+from fastsam_deploy.runtime.cli import app
 
 pytest.importorskip("tritonclient.grpc", reason="needs the extra [triton]")
 pytest.importorskip("tokenizers", reason="needs the extra [clip]")
@@ -73,6 +76,15 @@ def _same(found: Segments, wanted: Segments) -> None:
 )
 def test_same_answer_as_local(remote, local, coffee, prompt):
     _same(remote.segment(coffee, prompt), local.segment(coffee, prompt))
+
+
+def test_the_command_line_asks_the_clip_of_the_server(server, coffee, tmp_path):
+    address = f"grpc://{server.grpc}/fastsam"
+    target = tmp_path / "found.jsonl"
+    done = CliRunner().invoke(app, ["segment", str(coffee), "--model", address, "--text", "a cup", "--json", str(target)])
+    assert done.exit_code == 0, done.output
+    (row,) = json.loads(target.read_text())["segments"]
+    assert row["prompt"] == 0
 
 
 def test_pixels_too(remote, local, coffee):
