@@ -33,7 +33,7 @@ install_project() { # name: the sources as they are now
 }
 
 make_env full ".[export,clip-export,clip,triton,supervision,dev]"
-make_env bare ".[cpu,clip]" "numpy==1.26.*" pytest pytest-timeout hypothesis
+make_env bare ".[cpu,clip]" "numpy==1.26.*" pytest pytest-timeout pytest-xdist hypothesis
 install_project full
 install_project bare
 bin=$envs/full/bin
@@ -52,9 +52,13 @@ echo "== types"
 # From another folder, so that the installed package is checked and not the sources beside us.
 (cd "$envs" && "$bin/mypy" --config-file "$OLDPWD/pyproject.toml" -p fastsam_deploy.runtime -p fastsam_deploy.export)
 
+# A file's tests stay together, as they share a server or an export.
+parallel="-n 2 --dist loadfile"
+
 echo "== tests, NumPy 1.26, without torch"
-"$envs/bare/bin/python" -m pytest -q -p no:cacheprovider tests/runtime tests/scripts -m "not slow and not export" "$@"
+"$envs/bare/bin/python" -m pytest -q -p no:cacheprovider $parallel tests/runtime tests/scripts \
+  -m "not slow and not export" "$@"
 
 echo "== tests, everything"
-FASTSAM_BARE_PYTHON=$envs/bare/bin/python "$bin/python" -m pytest -q -p no:cacheprovider \
+FASTSAM_BARE_PYTHON=$envs/bare/bin/python "$bin/python" -m pytest -q -p no:cacheprovider $parallel \
   --cov --cov-report=term:skip-covered -m "not slow" "$@"

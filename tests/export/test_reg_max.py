@@ -19,7 +19,7 @@ from fastsam_deploy.runtime.engines import open_engine
 pytestmark = pytest.mark.export
 
 
-@pytest.mark.parametrize("size", ["s", "x"])
+@pytest.mark.parametrize("size", ["s", pytest.param("x", marks=pytest.mark.slow)])
 def test_a_head_with_26_bins_is_exported_equal(
     size: str,
     random_network: Callable[..., Any],
