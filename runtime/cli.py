@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import __version__
+from .cli_bench import app as bench_app
 from .connection import is_address
 from .errors import FastSamError, PromptError
 
@@ -168,6 +169,8 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"fastsam-deploy {__version__}")
         raise typer.Exit
+
+app.add_typer(bench_app)
 
 
 @app.callback()
