@@ -2,7 +2,16 @@
 
 from setuptools import setup
 
-PACKAGES = ["runtime", "runtime.engines", "export", "export.photographs", "models", "triton_models"]
+PACKAGES = [
+    "runtime",
+    "runtime.engines",
+    "runtime.cuda",
+    "runtime.cuda.kernels",
+    "export",
+    "export.photographs",
+    "models",
+    "triton_models",
+]
 PYTHON_MODELS = ["fastsam_preprocess", "fastsam_postprocess", "fastsam_device"]
 PACKAGES += [f"triton_models.{name}" for name in PYTHON_MODELS]
 
@@ -11,9 +20,10 @@ setup(
     package_dir={f"fastsam_deploy.{name}": name.replace(".", "/") for name in PACKAGES},
     package_data={
         "fastsam_deploy.runtime": ["py.typed"],
+        "fastsam_deploy.runtime.cuda.kernels": ["*.ptx", "*.cu", "*.cuh"],
         "fastsam_deploy.export": ["py.typed"],
         "fastsam_deploy.export.photographs": ["*.jpg", "README.md"],
-        "fastsam_deploy.triton_models": ["requirements.txt"],
+        "fastsam_deploy.triton_models": ["requirements.txt", "requirements-gpu.txt"],
         **{f"fastsam_deploy.triton_models.{name}": ["1/model.py"] for name in PYTHON_MODELS},
         # The checkpoint stays in the repository: only the ONNX file is needed to run.
         "fastsam_deploy.models": ["fastsam-demo.onnx", "README.md"],

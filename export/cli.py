@@ -12,6 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ..runtime.errors import FastSamError, MissingDependencyError, ParameterError
+from ..runtime.spec import Suppression
+from .cli_engine import engine
+from .cli_quantize import quantize
 
 if TYPE_CHECKING:
     from .clip import ClipProof
@@ -24,6 +27,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+app.command()(engine)
 
 
 @app.callback()
@@ -45,6 +51,10 @@ def onnx(
     exporter: Annotated[str, typer.Option(help="dynamo or torchscript.")] = "dynamo",
     images: Annotated[Path | None, typer.Option(help="Photographs to compare on; default: three of ours.")] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Unpickle freely: the checkpoint can run code.")] = False,
+    nms: Annotated[bool, typer.Option("--nms", help="NMS in the graph: outputs are detections.")] = False,
+    max_det: Annotated[int | None, typer.Option(help="With --nms: detections of an image; default 300.")] = None,
+    conf: Annotated[float | None, typer.Option(help="With --nms: scores above it are kept; default 0.001.")] = None,
+    iou: Annotated[float | None, typer.Option(help="With --nms: overlap that is suppressed; default 0.9.")] = None,
 ) -> None:
     """Checkpoint to ONNX, compared with the checkpoint on photographs."""
     try:
@@ -55,6 +65,7 @@ def onnx(
     target = output or Path(Path(checkpoint).stem + ".onnx")
     chosen: dict[str, Any] = {"dynamic": dynamic, "batch": batch, "opset": opset, "half": half, "compact": compact}
     chosen |= {"simplify": simplify, "exporter": exporter, "images": images, "trust": trust}
+    chosen["suppression"] = suppression_from_options(nms, max_det=max_det, conf=conf, iou=iou)
     with Console(stderr=True).status("starting") as status:
         proof = export_onnx(checkpoint, target, imgsz=size_from_text(imgsz), step=status.update, **chosen)
     _report(proof, Console())
@@ -114,8 +125,6 @@ def triton(
         soft_wrap=True,
         highlight=False,
     )
-    for name, reason in made.left_out.items():
-        console.print(f"left out: {name}: {reason}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -143,6 +152,9 @@ def clip(
     _report_clip(proof, Console())
 
 
+app.command()(quantize)
+
+
 def size_from_text(text: str) -> int | tuple[int, int]:
     """ "1024" → 1024, "768,1024" → (768, 1024) as (H, W).
 
@@ -158,6 +170,19 @@ def size_from_text(text: str) -> int | tuple[int, int]:
             f"imgsz is {text!r}, expected one whole number, or two as H,W; for example 1024 or 768,1024"
         )
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def suppression_from_options(nms: bool, **given: float | None) -> Suppression | None:
+    """Thresholds of NMS in the graph, None where it stays outside.
+
+    Raises:
+        ParameterError: thresholds are given without --nms.
+    """
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if not nms and chosen:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
+        raise ParameterError(f"{names} given without --nms; add --nms, or leave out what belongs to it")
+    return Suppression(**{"conf": 0.001, "iou": 0.9, "max_det": 300, **chosen}) if nms else None
 
 
 def _report(proof: Proof, console: Console) -> None:

@@ -19,22 +19,27 @@ def computed_in_fp16(model: onnx.ModelProto, tail: set[str] | None = None) -> on
     pixels of the input would be off by as much. The model is changed in place and returned.
 
     Args:
-        tail: names of the nodes at the end of another network that stay FP32; None: the decoding of a detector.
+        tail: names of the nodes that stay FP32; None: the decoding of a detector. Of its other parts none gained
+            anything by staying FP32 (docs/adr/0011).
 
     Raises:
         ExportError: a weight is too large for FP16.
     """
     graph = model.graph
     _lift_constants(graph)
-    floats = _float_tensors(model)
-    tail = _decoding(graph) if tail is None else tail
+    floats = float_tensors(model)
+    tail = decoding_nodes(graph) if tail is None else tail
     half = [node for node in graph.node if node.name not in tail]
     made = {output for node in half for output in node.output} & floats
+    made_high = {output for node in graph.node if node.name in tail for output in node.output} & floats
     inputs = [tensor.name for tensor in graph.input if tensor.name in floats]
+    entering = sorted({name for node in half if node.op_type != "Shape" for name in node.input} & made_high)
     _halve_weights(graph, half)
     for node in half:
         _halve_node(node)
         _rename_inputs(node, {name: f"{name}_fp16" for name in inputs})
+        if node.op_type != "Shape":
+            _rename_inputs(node, {name: f"{name}_fp16" for name in entering})
     crossing = sorted({name for node in graph.node if node.name in tail for name in node.input} & made)
     for node in graph.node:
         if node.name in tail:
@@ -44,7 +49,7 @@ def computed_in_fp16(model: onnx.ModelProto, tail: set[str] | None = None) -> on
         renamed = {name: f"{name}_fp16" for name in ends}
         _rename_inputs(node, renamed)
         node.output[:] = [renamed.get(name, name) for name in node.output]
-    casts = {f"{name}_fp16": (name, TensorProto.FLOAT16) for name in inputs}
+    casts = {f"{name}_fp16": (name, TensorProto.FLOAT16) for name in (*inputs, *entering)}
     casts |= {f"{name}_fp32": (name, TensorProto.FLOAT) for name in crossing if name not in ends}
     casts |= {name: (f"{name}_fp16", TensorProto.FLOAT) for name in ends}
     _set_nodes(graph, _with_casts(graph.node, casts))
@@ -64,18 +69,19 @@ def _lift_constants(graph: onnx.GraphProto) -> None:
     _set_nodes(graph, kept)
 
 
-def _float_tensors(model: onnx.ModelProto) -> set[str]:
+def float_tensors(model: onnx.ModelProto) -> set[str]:
+    """Names of the FP32 tensors that are neither weights nor constants."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     known = [*graph.value_info, *graph.output, *graph.input]
     return {tensor.name for tensor in known if tensor.type.tensor_type.elem_type == TensorProto.FLOAT}
 
 
-def _decoding(graph: onnx.GraphProto) -> set[str]:
-    """Names of the nodes between the head's last convolutions and the detections output."""
+def decoding_nodes(graph: onnx.GraphProto) -> set[str]:
+    """Names of the nodes between the head's last convolutions and the detections, NMS in the graph included."""
     maker = {output: node for node in graph.node for output in node.output}
     weights = {weight.name: weight for weight in graph.initializer}
     found: set[str] = set()
-    waiting = [graph.output[0].name]
+    waiting = [output.name for output in graph.output if len(output.type.tensor_type.shape.dim) != 4]  # no prototypes
     while waiting:
         node = maker.get(waiting.pop())
         if node is None or node.name in found or node.op_type == "Shape":
@@ -128,7 +134,7 @@ def _halve_node(node: NodeProto) -> None:
 
 def _rounded(values: NDArray[np.float32], name: str) -> NDArray[np.float16]:
     largest = float(np.abs(values).max(initial=0))
-    if not largest <= np.finfo(np.float16).max:
+    if not largest <= float(np.finfo(np.float16).max):
         raise ExportError(f"weight {name} reaches {largest:.3g}, FP16 ends at 65504; export in FP32")
     return values.astype(np.float16)
 

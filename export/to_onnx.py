@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from ..runtime.errors import ParameterError
-from ..runtime.spec import ModelSpec, check_imgsz
+from ..runtime.spec import ModelSpec, Suppression, check_imgsz
 from .checkpoint import Checkpoint, load_checkpoint
 from .compact import stored_compactly
 from .errors import ExportError
 from .graph import DEFAULT_OPSET, check_opset, graph_from_network, tidied, tool_versions, with_metadata
-from .inputs import load_photographs
+from .inputs import batches_for, load_photographs
+from .nms_graph import SAME_SHARE, check_suppression, same_detections, spec_with_suppression, with_suppression
 from .precision import computed_in_fp16
-from .validate import FP16, FP32, Proof, validate
+from .validate import FP16, FP32, Finding, Proof, validate
 
 _TRACED_BHW = (2, 256, 320)
 """What a dynamic graph is traced with: batch, height and width all different, so that none stands for another."""
@@ -38,6 +42,7 @@ def export_onnx(
     exporter: str = "dynamo",
     images: Path | None = None,
     trust: bool = False,
+    suppression: Suppression | None = None,
     step: Callable[[str], None] = lambda _: None,
 ) -> Proof:
     """Export a FastSAM (or YOLO-seg) checkpoint and prove the file equal to it on photographs.
@@ -55,6 +60,7 @@ def export_onnx(
         exporter: "dynamo" or "torchscript" (docs/adr/0001).
         images: folder of photographs to compare on; None: those that come with the package.
         trust: unpickle the checkpoint without restriction (it can run code).
+        suppression: put NMS with these thresholds into the graph (see nms_graph); its answer is compared too.
         step: told what is being done.
 
     Raises:
@@ -64,6 +70,8 @@ def export_onnx(
     target = Path(output)
     _check(target, dynamic=dynamic, batch=batch, half=half, compact=compact)
     check_opset(opset, exporter)
+    if suppression is not None:
+        check_suppression(suppression, opset)
     photographs = load_photographs(images)
     step("reading the checkpoint")
     source = load_checkpoint(checkpoint, trust=trust)
@@ -78,7 +86,27 @@ def export_onnx(
         with _writing(target):
             onnx.save(graph, draft)
         proof = validate(draft, source, spec, photographs, FP16 if half else FP32, step)
+        if suppression is not None:
+            step("comparing NMS in the graph")
+            proof = _suppressed(draft, proof, suppression, photographs)
     return replace(proof, path=target)
+
+
+def _suppressed(draft: Path, proof: Proof, suppression: Suppression, photographs: Sequence[NDArray[np.uint8]]) -> Proof:
+    """Put NMS into the proven file at `draft`, and compare the answer with that of NMS outside."""
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "raw.onnx"
+        raw.write_bytes(draft.read_bytes())
+        graph = with_suppression(onnx.load(raw), proof.spec, suppression)
+        onnx.checker.check_model(graph, full_check=True)
+        with _writing(draft):
+            onnx.save(graph, draft)
+        batches = batches_for(proof.spec, photographs)
+        share = same_detections(raw, draft, suppression, batches)
+    at = f"{len(batches)} inputs"
+    finding = Finding("detections as by NMS outside (share)", share, SAME_SHARE, at, more_is_better=True)
+    spec = spec_with_suppression(proof.spec, suppression)
+    return replace(proof, spec=spec, findings=(*proof.findings, finding))
 
 
 def _finished(

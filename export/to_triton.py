@@ -26,18 +26,13 @@ _WARMUP_PHOTOGRAPH = "coffee.jpg"
 
 @dataclass(frozen=True)
 class Repository:
-    """What was written.
-
-    Attributes:
-        left_out: model → why it is not there.
-    """
+    """What was written."""
 
     path: Path
     models: tuple[str, ...]
     version: int
     spec: ModelSpec
     serving: Serving
-    left_out: dict[str, str]
 
 
 def build_repository(
@@ -74,9 +69,6 @@ def build_repository(
     if clip is not None:
         read_clip_spec(clip)
         serving = replace(serving, clip=(clip / SPEC_FILE).read_text(encoding="utf-8"))
-    left_out = {}
-    if serving.engine == "tensorrt":
-        left_out["fastsam_device"] = "this version runs plans only in Triton's own backend"
     if add_version:
         version = _next_version(output)
     elif output.exists():
@@ -87,7 +79,7 @@ def build_repository(
     draft = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
     try:
         draft.chmod(0o755)  # mkdtemp's is private; a server has a user of its own
-        names = tuple(name for name in MODELS if name not in left_out)
+        names: tuple[str, ...] = MODELS
         for name in names:
             _write_model(draft / name, name, version, model, spec, serving)
         if clip is not None:
@@ -98,7 +90,7 @@ def build_repository(
             draft.rename(output)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return Repository(output, names, version, spec, serving, left_out)
+    return Repository(output, names, version, spec, serving)
 
 
 def _examine(
@@ -116,6 +108,11 @@ def _examine(
         if not isinstance(value, bool) and value < (0 if name == "threads" else 1):
             raise ParameterError(f"{name} is {value}, expected 1 or more")
     spec, output_dtype, most = (_spec_of_plan if engine == "tensorrt" else _spec_of_onnx)(model)
+    if spec.layout == "split":
+        raise ModelError(
+            f"{model}: suppresses in its graph and has its detections in outputs of their own, expected the layout "
+            "'raw' or 'nms'; export it without --nms, the repository suppresses by itself"
+        )
     if settings.get("max_batch", 1) > most:
         raise ParameterError(f"max_batch is {settings['max_batch']}, {model.name} takes at most {most}")
     side = imgsz_for(spec, imgsz)
@@ -168,6 +165,8 @@ def _write_model(folder: Path, name: str, version: int, model: Path, spec: Model
         (numbered / "model.py").write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     if name in ("fastsam_engine", "fastsam_device"):
         shutil.copyfile(model, numbered / ("model" + model.suffix))
+        if name == "fastsam_device" and model.suffix == ".plan":
+            shutil.copyfile(model.with_suffix(".json"), numbered / "model.json")  # without it a plan is a foreign one
     if name in WARMED_BY_A_PHOTOGRAPH:
         (folder / "warmup").mkdir()
         (folder / "warmup" / WARMUP_IMAGE).write_bytes(warmup_image())

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from .prompts import Boxes, Everything, Points
     from .segments import Segments
     from .spec import ModelSpec
+    from .stream import StreamItem
     from .text import Text, with_image
+    from .trt import TRTFastSAM
 
 _MODULE_OF = {
     "Clip": "clip",
@@ -53,6 +55,8 @@ _MODULE_OF = {
     "Points": "prompts",
     "Segments": "segments",
     "ModelSpec": "spec",
+    "StreamItem": "stream",
+    "TRTFastSAM": "trt",
     "Text": "text",
     "with_image": "text",
 }
@@ -75,6 +79,8 @@ __all__ = [
     "PromptError",
     "Segments",
     "ServerError",
+    "StreamItem",
+    "TRTFastSAM",
     "Text",
     "Thresholds",
     "load_image",

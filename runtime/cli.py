@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +12,38 @@ import typer
 
 from . import __version__
 from .cli_bench import app as bench_app
+from .cli_options import (
+    BoxesOption,
+    CacheOption,
+    ClipOption,
+    ConfOption,
+    ContoursOption,
+    CutoutsOption,
+    DeviceOption,
+    EngineOption,
+    HintOption,
+    ImagesArgument,
+    ImgszOption,
+    IouOption,
+    JsonOption,
+    LabelsOption,
+    MasksOption,
+    MaxDetOption,
+    ModelFileOption,
+    ModelOption,
+    OutputOption,
+    PointsMode,
+    PointsModeOption,
+    PointsOption,
+    PrecisionOption,
+    TextOption,
+    ThreadsOption,
+)
 from .connection import is_address
-from .errors import FastSamError, PromptError
+from .errors import FastSamError, ParameterError, PromptError
 
 if TYPE_CHECKING:
+    from .pipeline import FastSAM
     from .segments import Prompt
 
 app = typer.Typer(
@@ -31,144 +58,11 @@ FAILED = 2
 """Exit code of every expected failure."""
 
 
-class PointsMode(str, Enum):
-    """Names of `prompts.POINT_MODES`; importing those here would import OpenCV for `--help`."""
-
-    merge = "merge"
-    each = "each"
-    all = "all"
-
-
-_PROMPT, _NETWORK, _RESULTS = "Prompts", "Network", "Results"
-
-ImagesArgument = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="IMAGE|FOLDER|GLOB…",
-        help="Image files; folders (the images directly in them); patterns in quotes, with ** for sub-folders.",
-        show_default=False,
-    ),
-]
-ModelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="ONNX file, or a model on a Triton server: grpc://HOST:8001/fastsam. Default: the demo model that comes "
-        "along.",
-        show_default=False,
-    ),
-]
-ModelFileOption = Annotated[
-    Path | None,
-    typer.Option("--model", "-m", help="ONNX file. Default: the demo model that comes along.", show_default=False),
-]
-PointsOption = Annotated[
-    str | None,
-    typer.Option(
-        help='Points, pixels of the image: "[[520,360],[620,300]]".', rich_help_panel=_PROMPT, show_default=False
-    ),
-]
-LabelsOption = Annotated[
-    str | None,
-    typer.Option(
-        help='One label for each point, 1 = foreground, 0 = background: "[1,0]". Default: all foreground.',
-        rich_help_panel=_PROMPT,
-        show_default=False,
-    ),
-]
-PointsModeOption = Annotated[
-    PointsMode,
-    typer.Option(
-        help="merge: one object from all points; each: one for each foreground point; "
-        "all: every segment that holds a foreground and no background point.",
-        rich_help_panel=_PROMPT,
-    ),
-]
-BoxesOption = Annotated[
-    str | None,
-    typer.Option(
-        help='Boxes, left, top, right, bottom: "[[570,200,800,600]]". One segment for each.',
-        rich_help_panel=_PROMPT,
-        show_default=False,
-    ),
-]
-TextOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--text",
-        metavar="TEXT",
-        help='What to look for: "a yellow dog". One segment for each --text; needs --clip.',
-        rich_help_panel=_PROMPT,
-        show_default=False,
-    ),
-]
-ClipOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--clip",
-        metavar="FOLDER",
-        help="CLIP model for --text, made by: fastsam-export clip.",
-        rich_help_panel=_NETWORK,
-        show_default=False,
-    ),
-]
-ConfOption = Annotated[float, typer.Option(help="Keep segments with a score above it.", rich_help_panel=_NETWORK)]
-IouOption = Annotated[
-    float, typer.Option(help="Of boxes that overlap more than this the better stays.", rich_help_panel=_NETWORK)
-]
-MaxDetOption = Annotated[int, typer.Option(help="At most this many segments, best first.", rich_help_panel=_NETWORK)]
-ImgszOption = Annotated[
-    int | None,
-    typer.Option(
-        help="Longest side of the network's input, a multiple of 32. Default: the model's own.",
-        rich_help_panel=_NETWORK,
-        show_default=False,
-    ),
-]
-DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N; never another.", rich_help_panel=_NETWORK)]
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option(
-        help="CPU threads. Default: all that this process may use.", rich_help_panel=_NETWORK, show_default=False
-    ),
-]
-OutputOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        help="Folder for pictures: NAME.overlay.jpg for each image. Default: ./output; with --json alone, none.",
-        rich_help_panel=_RESULTS,
-        show_default=False,
-    ),
-]
-JsonOption = Annotated[
-    str | None,
-    typer.Option(
-        "--json",
-        metavar="FILE|-",
-        help="Write one line of JSON for each image; - is standard output, and messages go to standard error.",
-        rich_help_panel=_RESULTS,
-        show_default=False,
-    ),
-]
-MasksOption = Annotated[
-    bool,
-    typer.Option("--masks", help="Also NAME.masks/000.png …: white inside, black outside.", rich_help_panel=_RESULTS),
-]
-CutoutsOption = Annotated[
-    bool, typer.Option("--cutouts", help="Also NAME.cutouts/000.png …: transparent outside.", rich_help_panel=_RESULTS)
-]
-ContoursOption = Annotated[
-    bool, typer.Option("--contours/--no-contours", help="Outline the segments.", rich_help_panel=_RESULTS)
-]
-
-
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"fastsam-deploy {__version__}")
         raise typer.Exit
+
 
 app.add_typer(bench_app)
 
@@ -198,6 +92,10 @@ def segment(
     imgsz: ImgszOption = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
+    engine: EngineOption = None,
+    precision: PrecisionOption = None,
+    hint: HintOption = None,
+    cache: CacheOption = False,
     output: OutputOption = None,
     json_target: JsonOption = None,
     masks: MasksOption = False,
@@ -218,7 +116,9 @@ def segment(
         )
     if output is None and (json_target is None or masks or cutouts):
         output = Path("output")
-    network = {"conf": conf, "iou": iou, "max_det": max_det, "imgsz": imgsz, "threads": threads, "clip": clip}
+    network: dict[str, Any] = {"conf": conf, "iou": iou, "max_det": max_det, "imgsz": imgsz, "clip": clip}
+    own = {"threads": threads, "engine": engine, "precision": precision, "hint": hint, "cache": cache or None}
+    network |= {name: value for name, value in own.items() if value is not None}
     drawn = {"masks": masks, "cutouts": cutouts, "contours": contours}
     _segment(images, prompt, output, json_target, {"model": model, "device": device, **network}, drawn)
 
@@ -234,20 +134,19 @@ def _segment(
     """Find the images, open the model and the outputs, segment, close.
 
     Args:
-        network: arguments of FastSAM.
+        network: arguments of FastSAM, or of TRTFastSAM for a plan.
         drawn: switches of Pictures.
     """
     from rich.console import Console
 
     from .files import JsonLines, OutputFolder, find_images
-    from .pipeline import FastSAM
     from .segment_files import Pictures, segment_files
 
     paths = find_images(images)
     with ExitStack() as stack:
         sink = stack.enter_context(JsonLines(json_target, paths)) if json_target is not None else None
         pictures = Pictures(OutputFolder(output, paths) if output is not None else None, **drawn)
-        fastsam = stack.enter_context(FastSAM(**network))
+        fastsam = stack.enter_context(_opened(network))
         failed = segment_files(fastsam, paths, prompt, pictures, sink, Console(stderr=True))
         if len(paths) == 1 and failed:
             raise failed[0][1]
@@ -255,6 +154,20 @@ def _segment(
             raise FastSamError(f"all {len(paths)} images failed; see the lines above")
     if failed:
         raise FastSamError(f"{len(failed)} of {len(paths)} images failed, the others are done; see the lines above")
+
+
+def _opened(settings: dict[str, Any]) -> FastSAM:
+    """The model of the command line: a plan with every stage on its GPU, anything else as `FastSAM` opens it."""
+    from .pipeline import FastSAM
+
+    if Path(settings["model"] or "").suffix not in (".plan", ".engine"):
+        return FastSAM(**settings)
+    for name in ("threads", "engine", "precision", "hint", "cache"):
+        if name in settings:
+            raise ParameterError(f"--{name}: a plan is made for one GPU and one precision already: leave it out")
+    from .trt import TRTFastSAM
+
+    return TRTFastSAM(**settings)
 
 
 def parse_prompt(

@@ -17,7 +17,7 @@ from .spec import ModelSpec
 MAX_CANDIDATES = 30_000
 # Boxes of different classes are moved this far apart, so that one NMS serves all classes. It is also what
 # the reference does, float32 rounding included.
-_CLASS_OFFSET_PX = np.float32(7680)
+CLASS_OFFSET_PX = np.float32(7680)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def decode(output: NDArray[np.floating], spec: ModelSpec, conf: float, iou: floa
 
     Args:
         output: one image of the detections output: (4 + nc + mask_dim, anchors) in the layout "raw",
-            (max_det, 6 + mask_dim) in "nms" (suppressed in the graph: `iou` has no say there).
+            (max_det, 6 + mask_dim) in "nms" and "split", which are suppressed in the graph: `iou` has no say there.
         spec: the model's.
         conf: scores must be above it.
         iou: boxes that overlap a better one more than this are dropped.
@@ -50,8 +50,11 @@ def decode(output: NDArray[np.floating], spec: ModelSpec, conf: float, iou: floa
 
     Raises:
         ModelError: scores, or what is kept, hold NaN or infinity.
+        ParameterError: the graph suppresses with thresholds that do not serve these.
     """
-    if spec.layout == "nms":
+    if spec.suppression is not None:
+        spec.suppression.check(conf, iou, max_det)
+    if spec.layout != "raw":
         _refuse_nonfinite(output[:, 4])
         kept = output[output[:, 4] > np.float32(conf)][:max_det].astype(np.float32)
         _refuse_nonfinite(kept)
@@ -59,7 +62,7 @@ def decode(output: NDArray[np.floating], spec: ModelSpec, conf: float, iou: floa
     scores, classes, columns = _candidates(output[4 : 4 + spec.class_count], conf)
     boxes = _xyxy_from_cxcywh(output[:4, columns].T.astype(np.float32))
     _refuse_nonfinite(boxes)
-    kept_rows = nms(boxes + (classes.astype(np.float32) * _CLASS_OFFSET_PX)[:, None], scores, iou, max_det)
+    kept_rows = nms(boxes + (classes.astype(np.float32) * CLASS_OFFSET_PX)[:, None], scores, iou, max_det)
     coefficients = output[4 + spec.class_count :, columns[kept_rows]].T.astype(np.float32)
     _refuse_nonfinite(coefficients)
     return Detections(boxes[kept_rows], scores[kept_rows], classes[kept_rows], coefficients)
@@ -74,7 +77,7 @@ def nms(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], iou: float
         iou: a box goes when its IoU with a kept box is above it.
     """
     order = np.argsort(-scores, kind="stable")
-    threshold = _largest_float32_below(iou)
+    threshold = largest_float32_below(iou)
     x1, y1, x2, y2 = boxes_xyxy[order].T
     areas = (x2 - x1) * (y2 - y1)
     alive = np.ones(len(order), np.bool_)
@@ -120,8 +123,8 @@ def _xyxy_from_cxcywh(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate((centre - half, centre + half), axis=1)
 
 
-def _largest_float32_below(value: float) -> np.float32:
-    """For a float32 x, x > value (as real numbers) is the same as x > this."""
+def largest_float32_below(value: float) -> np.float32:
+    """For a float32 x, x > value (as real numbers) is the same as x > this one."""
     rounded = np.float32(value)
     below: np.float32 = np.nextafter(rounded, np.float32(-np.inf))
     return rounded if float(rounded) <= value else below

@@ -6,7 +6,6 @@ import ctypes
 import hashlib
 import os
 import platform
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from . import __version__
-from .errors import FastSamError
-from .processors import usable_cpus
+from .errors import FastSamError, MissingDependencyError
+from .processors import name_and_flags, usable_cpus
 
 _PACKAGES = (
     "numpy", "opencv-python", "opencv-python-headless", "pillow", "pycocotools", "onnxruntime", "onnxruntime-gpu",
@@ -40,20 +39,27 @@ _FLAGS = (
     "asimd",
     "sve",
 )
+_BF16_FLAGS = frozenset(("amx_bf16", "avx512_bf16"))
 _PROBE_SIDE = 320
+_ENGINES = {
+    ".onnx": (("onnxruntime", "cpu"), ("openvino", "cpu"), ("onnxruntime", "cuda")),
+    ".plan": (("tensorrt", "cuda"),),
+    ".engine": (("tensorrt", "cuda"),),
+}
 
 
 def examine(model: Path | None = None) -> dict[str, Any]:
     """Look at this machine; engines are tried by running a network.
 
     Args:
-        model: ONNX file to try, None for the demo model.
+        model: file to try, None for the demo model; its ending says which engines are tried.
 
     Returns:
         Plain JSON values: versions, cpu, engines (each with `works` and `reason`), libraries, model (None if there
         is none to look at).
     """
-    engines = [_try_engine(model, device) for device in ("cpu", "cuda")]
+    suffix = ".onnx" if model is None else model.suffix
+    engines = [_try_engine(model, name, device) for name, device in _ENGINES.get(suffix, _ENGINES[".onnx"])]
     return {
         "fastsam_deploy": __version__,
         "python": f"{platform.python_implementation()} {platform.python_version()} ({sys.executable})",
@@ -94,10 +100,10 @@ def _verdict(row: dict[str, Any]) -> str:
     return f"works: {row['detail']}" if row["works"] else f"no: {row['reason']}"
 
 
-def _try_engine(model: Path | None, device: str) -> dict[str, Any]:
+def _try_engine(model: Path | None, name: str, device: str) -> dict[str, Any]:
     """Open the model on the device and run it once."""
     row: dict[str, Any] = {
-        "name": f"onnxruntime {device}",
+        "name": f"{name} {device}",
         "works": False,
         "detail": None,
         "reason": None,
@@ -108,9 +114,9 @@ def _try_engine(model: Path | None, device: str) -> dict[str, Any]:
         from .engines import open_engine
         from .pipeline import demo_model_path
 
-        engine = open_engine(model or demo_model_path(), device)
+        engine = open_engine(model or demo_model_path(), device, engine=name)
     except FastSamError as error:
-        return {**row, "reason": str(error)}
+        return {**row, "reason": f"{error}{_worth_it(error, name)}"}
     except ImportError as error:
         return {**row, "reason": f"{error}; run: pip install 'fastsam-deploy[cpu]'"}
     try:
@@ -124,17 +130,26 @@ def _try_engine(model: Path | None, device: str) -> dict[str, Any]:
         return {**row, "reason": f"opens, but fails to run: {error}"}
     finally:
         engine.close()
-    detail = f"{ms:.0f} ms for {len(blob)} × {height}×{width} pixels"
+    precision = engine.spec.precision
+    detail = f"{ms:.0f} ms for {len(blob)} × {height}×{width} pixels in {precision}"
+    if name == "openvino" and precision == "bf16":
+        detail += " (its own choice on this processor; precision='fp32' switches it off)"
     return {**row, "works": True, "detail": detail, "ms": round(ms, 2), "spec": asdict(engine.spec)}
+
+
+def _worth_it(error: FastSamError, name: str) -> str:
+    if name == "openvino" and isinstance(error, MissingDependencyError) and name_and_flags()[1] & _BF16_FLAGS:
+        return "; it uses this processor's BF16 units, ONNX Runtime does not"
+    return ""
 
 
 def _openvino() -> str:
     core = import_module("openvino").Core()
-    return f"devices {', '.join(core.available_devices)}; no engine of this version uses it"
+    return f"devices {', '.join(core.available_devices)}; the engine uses CPU"
 
 
 def _tensorrt() -> str:
-    return f"TensorRT {import_module('tensorrt').__version__}; no engine of this version uses it"
+    return f"TensorRT {import_module('tensorrt').__version__}; opens .plan and .engine files on device 'cuda'"
 
 
 def _nvidia_driver() -> str:
@@ -184,17 +199,11 @@ def _installed(package: str) -> str | None:
 
 
 def _cpu() -> dict[str, Any]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    listed = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
-    flags = set(listed[1].split()) if listed else set()
+    name, flags = name_and_flags()
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     usable = usable_cpus()
     return {
-        "model": name[1] if name else platform.processor() or platform.machine(),
+        "model": name,
         "architecture": platform.machine(),
         "cores": os.cpu_count(),
         "affinity": affinity,

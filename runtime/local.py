@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import replace
+from threading import BoundedSemaphore
 from time import perf_counter
 from typing import Any
 
@@ -12,13 +15,16 @@ from numpy.typing import NDArray
 
 from .clip import Clip
 from .engines import Engine
-from .errors import ImageError, ParameterError
-from .image import ImageSource, load_image
+from .errors import ParameterError
+from .image import ImageSource, load_images
 from .letterbox import Letterbox, fit_model, letterbox
 from .mask_features import MaskFeatures
 from .postprocess import Thresholds, postprocess
 from .segments import Prompt, Segments
 from .spec import ModelSpec, imgsz_for
+
+_BESIDE_THE_NETWORK = 2
+"""Threads of a stream that read an image or make masks while others have the network."""
 
 
 class LocalSegmenter:
@@ -32,6 +38,7 @@ class LocalSegmenter:
         *,
         owns_engine: bool = False,
         clip: Clip | None = None,
+        runs_at_once: int | None = None,
     ) -> None:
         """
         Args:
@@ -39,6 +46,7 @@ class LocalSegmenter:
             rect: input is the smallest rectangle round the image; False: a square.
             owns_engine: close the engine with this.
             clip: what text prompts ask; stays the caller's to close.
+            runs_at_once: how many runs of the network a stream has under way; None: what the engine says is best.
 
         Raises:
             ParameterError: imgsz does not fit the model.
@@ -47,6 +55,8 @@ class LocalSegmenter:
         self._owns_engine = owns_engine
         self._clip = clip
         self.rect = rect
+        self._runs_at_once: int = runs_at_once or engine.description.get("streams", 1)
+        self._turn: AbstractContextManager[Any] = nullcontext()
         try:
             self.imgsz = imgsz_for(engine.spec, imgsz)
         except ParameterError:
@@ -76,7 +86,7 @@ class LocalSegmenter:
         color: str,
     ) -> list[Segments]:
         """See `FastSAM.segment_batch`; thresholds are one for each image."""
-        loaded = [self._load(image, i, len(images), color) for i, image in enumerate(images)]
+        loaded = load_images(images, color)
         places = [fit_model(_hw(pixels), self.spec, self.imgsz, self.rect) for pixels, _ in loaded]
         by_shape: dict[tuple[int, int], list[int]] = {}
         for i, place in enumerate(places):
@@ -95,19 +105,20 @@ class LocalSegmenter:
                     timing["prompt"] = _ms_since(start)
         return [results[i] for i in range(len(images))]
 
+    def for_stream(self) -> tuple[LocalSegmenter, int]:
+        """The same for one stream, and how many threads should call it.
+
+        They take turns at the network, which uses all processors for one run: images are read and masks made for others
+        meanwhile, and no more memory is taken than for as many runs as are of use. Not to be closed.
+        """
+        taking_turns = copy(self)
+        taking_turns._turn = BoundedSemaphore(self._runs_at_once)
+        return taking_turns, self._runs_at_once + _BESIDE_THE_NETWORK
+
     def close(self) -> None:
         """Free the engine, if it is this one's own."""
         if self._owns_engine:
             self.engine.close()
-
-    def _load(self, image: ImageSource, i: int, count: int, color: str) -> tuple[NDArray[np.uint8], float]:
-        start = perf_counter()
-        try:
-            return load_image(image, color=color), _ms_since(start)
-        except ImageError as error:
-            if count == 1:
-                raise
-            raise ImageError(f"image {i} of {count}: {error}") from error
 
     def _run(
         self, group: list[tuple[NDArray[np.uint8], float, Letterbox]]
@@ -121,10 +132,12 @@ class LocalSegmenter:
             start = perf_counter()
             letterbox(pixels, place, row)
             timings.append({"load": load_ms, "letterbox": _ms_since(start)})
-        start = perf_counter()
-        raw = self.engine.run(blob)
+        with self._turn:
+            start = perf_counter()
+            raw = self.engine.run(blob)
+            engine_ms = _ms_since(start) / len(group)
         for timing in timings:
-            timing["engine"] = _ms_since(start) / len(group)
+            timing["engine"] = engine_ms
         return raw, timings
 
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .clip import Clip
 from .connection import Connection, is_address
 from .engines import Engine, open_client, open_engine
 from .errors import ModelError, ParameterError
-from .image import ImageSource
+from .image import ImageSource, load_image
 from .local import LocalSegmenter
 from .postprocess import Thresholds
 from .remote import RemoteSegmenter, segments_images
 from .segments import Prompt, Segments
 from .spec import ModelSpec
+from .stream import StreamItem, segment_stream
 
 
 def demo_model_path() -> Path:
@@ -29,6 +35,36 @@ def demo_model_path() -> Path:
     if not path.is_file():
         raise ModelError(f"{path}: the demo model is not there; install the package again, or give a model file")
     return path
+
+
+class Segmenter(Protocol):
+    """Images → segments: `LocalSegmenter` here, `RemoteSegmenter` on a server."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def description(self) -> dict[str, Any]: ...
+
+    @property
+    def imgsz(self) -> int: ...
+
+    def segment_batch(
+        self,
+        images: Sequence[ImageSource],
+        prompt: Prompt | Sequence[Prompt] | None,
+        thresholds: Sequence[Thresholds],
+        color: str,
+    ) -> list[Segments]: ...
+
+    def for_stream(self) -> tuple[Segmenter, int]:
+        """What a stream calls, and from how many threads at once."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class FastSAM:
@@ -52,6 +88,10 @@ class FastSAM:
         rect: bool | None = None,
         connection: Connection | None = None,
         clip: str | Path | Clip | None = None,
+        engine: str | None = None,
+        precision: str | None = None,
+        hint: str | None = None,
+        cache: bool | str | Path = False,
     ) -> None:
         """
         Args:
@@ -71,8 +111,16 @@ class FastSAM:
             clip: for text prompts, a folder that `fastsam-export clip` made, opened on `device` with `threads`; or an
                 open `Clip` (which stays the caller's to close). Segments then hold their image, which must not be
                 changed as long as they are asked for texts.
+            engine: what runs an `.onnx` file, "onnxruntime" or "openvino"; None: ONNX Runtime, or OpenVINO where only
+                that is installed. The clip's networks are opened as if it were None.
+            precision: "fp32" or "bf16": the engine computes in it, or there is an error. None: the engine's own, which
+                `description` tells: OpenVINO takes BF16 on processors that have it, ONNX Runtime what the file holds.
+            hint: "latency" (None: this) or "throughput", for OpenVINO: several images at once on fewer threads each.
+            cache: keep the network as the engine prepared it, so that it opens sooner the next time: True: in a file
+                beside the model, or a folder.
 
-        device, threads, imgsz and rect are the server's own where it does everything: leave them out there.
+        device, threads, imgsz, rect and the settings of an engine are the server's own where it does everything:
+        leave them out there.
 
         Raises:
             ParameterError, ModelError, DeviceError, MissingDependencyError; ServerError: a server cannot be reached.
@@ -81,7 +129,8 @@ class FastSAM:
         self._owns_clip = isinstance(clip, (str, Path))
         self.clip = Clip.open(clip, device, threads) if isinstance(clip, (str, Path)) else clip
         try:
-            self._segmenter = _open(model, device, threads, imgsz, rect, connection, self.clip)
+            settings = {"engine": engine, "precision": precision, "hint": hint, "cache": cache or None}
+            self._segmenter: Segmenter = _open(model, device, threads, imgsz, rect, connection, self.clip, settings)
         except BaseException:
             self._close_clip()
             raise
@@ -152,6 +201,49 @@ class FastSAM:
             raise ParameterError(f"{len(each)} thresholds for {len(images)} images; expected one for each, or one")
         return self._segmenter.segment_batch(images, prompt, each, color)
 
+    def segment_stream(
+        self,
+        images: Iterable[ImageSource],
+        prompt: Prompt | Sequence[Prompt] | None = None,
+        *,
+        color: str = "RGB",
+        thresholds: Thresholds | None = None,
+        prefetch: int | None = None,
+        keep_images: bool = False,
+    ) -> Generator[StreamItem, None, None]:
+        """Segments of many images, one by one and in their order; a bad image does not stop the others.
+
+        While the network works on one image, others are read and the masks of others made; of a model on a server
+        several requests are under way. `images` may be endless: it is read as results are asked for, in the thread
+        that asks. Each image is a run of its own: for a model of fixed batch use `segment_batch`. Leaving the loop ends
+        the threads, after the images that they are at.
+
+        >>> for item in model.segment_stream(paths):                # doctest: +SKIP
+        ...     print(item.source, item.error or len(item.segments))
+
+        Args:
+            prompt, color, thresholds: as of `segment`, for each image.
+            prefetch: at most this many images are held at once: read, under way, or waiting with their results. 1: no
+                overlap, least delay for live pictures. None: one more than threads work on (a few).
+            keep_images: read each image here and give it along.
+
+        Raises:
+            ParameterError: prefetch is below 1. What `images` raises, after the results of the images before.
+        """
+        segmenter, workers = self._segmenter.for_stream()
+        limits = [self.thresholds if thresholds is None else thresholds]
+
+        def one(source: ImageSource) -> tuple[Segments, NDArray[np.uint8] | None]:
+            if not keep_images:
+                return segmenter.segment_batch([source], prompt, limits, color)[0], None
+            start = perf_counter()
+            image = load_image(source, color=color)
+            load_ms = (perf_counter() - start) * 1000
+            (found,) = segmenter.segment_batch([image], prompt, limits, "RGB")
+            return replace(found, timing_ms={**found.timing_ms, "load": load_ms}), image
+
+        return segment_stream(images, one, workers, workers + 1 if prefetch is None else prefetch)
+
     def close(self) -> None:
         """Free the engine and the CLIP if they were opened here, or close the connection."""
         self._segmenter.close()
@@ -176,16 +268,21 @@ def _open(
     rect: bool | None,
     connection: Connection | None,
     clip: Clip | None,
-) -> LocalSegmenter | RemoteSegmenter:
-    """See FastSAM."""
+    settings: dict[str, Any],
+) -> Segmenter:
+    """See FastSAM; settings of the engine are None where not given."""
+    given = {name: value for name, value in settings.items() if value is not None}
     if is_address(model):
-        client = open_client(str(model), device, threads, connection)
+        client = open_client(str(model), device, threads, connection, **given)
         if segments_images(client):
             return RemoteSegmenter(client, imgsz, rect, clip=clip)
         client.close()
     elif connection is not None:
         raise ParameterError(f"connection is given, but {model} is on no server; leave connection out")
     if model is None or isinstance(model, (str, Path)):
-        engine = open_engine(demo_model_path() if model is None else model, device, threads, connection)
-        return LocalSegmenter(engine, imgsz, rect is not False, owns_engine=True, clip=clip)
+        engine = open_engine(demo_model_path() if model is None else model, device, threads, connection, **given)
+        at_once = (connection or Connection()).in_flight if is_address(model) else None
+        return LocalSegmenter(engine, imgsz, rect is not False, owns_engine=True, clip=clip, runs_at_once=at_once)
+    if given:
+        raise ParameterError(f"{', '.join(given)} given with an open engine, which has its own; leave it out")
     return LocalSegmenter(model, imgsz, rect is not False, clip=clip)

@@ -86,6 +86,10 @@ class RemoteSegmenter:
             found.append(segments.select(prompt) if prompt is not None and not sent else segments)
         return found
 
+    def for_stream(self) -> tuple[RemoteSegmenter, int]:
+        """See `LocalSegmenter.for_stream`: as many requests as the connection has under way at once."""
+        return self, self._client.in_flight
+
     def close(self) -> None:
         """Close the connection."""
         self._client.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from .errors import FastSamError
 from .files import CUTOUTS, MASKS, OVERLAY, JsonLines, OutputFolder, output_names
-from .image import load_image
 from .pipeline import FastSAM
 from .render import cutout, draw_prompts, draw_segments, mask_image, save_image
 from .segments import Prompt, Segments
@@ -63,14 +62,12 @@ def segment_files(
         The files that failed, with the reason; the others are done.
     """
     failed = []
-    for path, name in _with_progress(list(zip(paths, output_names(paths), strict=True)), console):
+    named = _with_progress(list(zip(paths, output_names(paths), strict=True)), console)
+    stream = model.segment_stream(paths, prompt, keep_images=pictures.output is not None)
+    for (path, name), item in zip(named, stream, strict=True):
         try:
-            start = perf_counter()
-            image = load_image(path)
-            load_ms = (perf_counter() - start) * 1000
-            found = model.segment(image, prompt)
-            found = replace(found, timing_ms={**found.timing_ms, "load": load_ms})
-            written = _write_pictures(image, found, prompt, name, pictures)
+            found = item.result()
+            written = _write_pictures(item.image, found, prompt, name, pictures)
         except FastSamError as error:
             failed.append((path, error))
             if len(paths) > 1:  # the failure of a single image is the command's own, told by the caller
@@ -107,14 +104,14 @@ def describe_model(model: FastSAM) -> dict[str, Any]:
 
 
 def _write_pictures(
-    image: NDArray[np.uint8],
+    image: NDArray[np.uint8] | None,
     found: Segments,
     prompt: Prompt | Sequence[Prompt] | None,
     name: Path,
     pictures: Pictures,
 ) -> Path | None:
-    """The overlay's path, None where no pictures are wanted."""
-    if pictures.output is None:
+    """The overlay's path, None where no pictures are wanted; the image is there where they are."""
+    if pictures.output is None or image is None:
         return None
     overlay = pictures.output.file(name, OVERLAY)
     save_image(overlay, draw_prompts(draw_segments(image, found, contours=pictures.contours), prompt))

@@ -172,14 +172,19 @@ class WholePipeline:
             FastSamError: the model cannot be opened on the device.
         """
         self._limits = parameters.limits
-        self._model = FastSAM(
-            folder / parameters.text("model", "model.onnx"),
-            device,
-            imgsz=parameters.number("imgsz"),
-            threads=parameters.number("threads"),
-            rect=parameters.rect,
-            clip=parameters.clip(folder),
-        )
+        settings: dict[str, Any] = {
+            "imgsz": parameters.number("imgsz"),
+            "rect": parameters.rect,
+            "clip": parameters.clip(folder),
+        }
+        file = folder / parameters.text("model", "model.onnx")
+        self._model: FastSAM
+        if device == "cpu":
+            self._model = FastSAM(file, device, threads=parameters.number("threads"), **settings)
+        else:
+            from .trt import TRTFastSAM
+
+            self._model = TRTFastSAM(file, device, **settings)
 
     def __call__(self, requests: Sequence[Tensors]) -> list[Result]:
         """One result for each request; the network runs once for all images of one shape."""

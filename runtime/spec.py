@@ -1,13 +1,14 @@
 """What a model file takes and gives: the contract that travels inside the file.
 
 Names and metadata follow the ecosystem, so that files exported by ultralytics open too.
-Two layouts of the detections exist:
+Three layouts of the detections exist:
 
 - `raw`: (b, 4 + nc + mask_dim, anchors) — cx, cy, w, h in input pixels, nc scores, coefficients;
 - `nms`: (b, max_det, 6 + mask_dim) — x1, y1, x2, y2 in input pixels, score, class, coefficients,
-  rows past the last detection are zero.
+  rows past the last detection are zero;
+- `split`: the columns of `nms` in outputs of their own, see `SPLIT_OUTPUTS`, and their count.
 
-The prototypes are (b, mask_dim, H / 4, W / 4) in both.
+The prototypes are (b, mask_dim, H / 4, W / 4) in all.
 """
 
 from __future__ import annotations
@@ -24,6 +25,15 @@ METADATA_KEY = "fastsam_deploy"
 """Key of the JSON text of a ModelSpec in an ONNX file's metadata_props."""
 
 PROTOTYPE_STRIDE = 4
+
+SPLIT_OUTPUTS = ("boxes", "scores", "classes", "coefficients")
+"""Of the layout `split`: (b, max_det, 4), (b, max_det), (b, max_det) int32, (b, max_det, mask_dim).
+
+Beside them stands `num_dets` (b, 1) int32: how many rows are real; the others are zero.
+"""
+
+_COUNT_OUTPUT = "num_dets"
+_LAYOUTS = ("raw", "nms", "split")
 _DTYPES = {"float32": "float32", "float": "float32", "float16": "float16"}
 
 
@@ -41,14 +51,47 @@ class TensorInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Suppression:
+    """The thresholds that a graph with NMS inside was made with: what they drop cannot come back.
+
+    Attributes:
+        conf: the graph keeps detections with a score above it.
+        iou: of two boxes that overlap more than this, the better stays.
+        max_det: at most this many of an image, best first.
+    """
+
+    conf: float
+    iou: float
+    max_det: int
+
+    def check(self, conf: float, iou: float, max_det: int) -> None:
+        """ParameterError unless the graph's answer holds all that these thresholds ask for."""
+        if conf < self.conf:
+            raise ParameterError(
+                f"conf is {conf}, the model suppresses in its graph and keeps scores above {self.conf} only; "
+                f"use {self.conf} or more, or export it again with --conf {conf}"
+            )
+        if iou != self.iou:
+            raise ParameterError(
+                f"iou is {iou}, the model suppresses in its graph with {self.iou} and no other; "
+                f"pass iou={self.iou}, or export it again with --iou {iou}"
+            )
+        if max_det > self.max_det:
+            raise ParameterError(
+                f"max_det is {max_det}, the model gives at most {self.max_det}; "
+                f"use {self.max_det} or fewer, or export it again with --max-det {max_det}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """Contract of one model file.
 
     Attributes:
         input: name of the image input, (b, 3, H, W) RGB in [0, 1].
-        detections: name of the detections output, in the layout `layout`.
+        detections: name of the detections output, in the layout `layout`; in "split" that of the boxes.
         prototypes: name of the prototypes output.
-        layout: "raw" or "nms" (see the module's text).
+        layout: "raw", "nms" or "split" (see the module's text).
         input_dtype: "float32" or "float16".
         batch: the fixed batch size, None where any is taken.
         size_hw: the fixed input size in pixels, None where a side may vary.
@@ -59,6 +102,7 @@ class ModelSpec:
         precision: of the weights and the arithmetic: "fp32", "fp16" or "int8".
         checkpoint_sha256: of the checkpoint that the file was exported from, where known.
         tools: name → version of what wrote the file.
+        suppression: thresholds of NMS inside the graph, where there is one and the file tells them.
     """
 
     input: str = "images"
@@ -75,10 +119,12 @@ class ModelSpec:
     precision: str = "fp32"
     checkpoint_sha256: str | None = None
     tools: Mapping[str, str] = field(default_factory=dict)
+    suppression: Suppression | None = None
 
     def __post_init__(self) -> None:
-        if self.layout not in ("raw", "nms"):
-            raise ModelError(f"model spec: layout is {self.layout!r}, expected 'raw' or 'nms'; export the file again")
+        if self.layout not in _LAYOUTS:
+            known = ", ".join(map(repr, _LAYOUTS))
+            raise ModelError(f"model spec: layout is {self.layout!r}, expected one of {known}; export the file again")
         if self.input_dtype not in ("float32", "float16"):
             raise ModelError(
                 f"model spec: input {self.input} is {self.input_dtype}, expected float32 or float16; export it again"
@@ -99,7 +145,10 @@ class ModelSpec:
 
     def to_json(self) -> str:
         """The spec as one line of JSON (the text stored under METADATA_KEY)."""
-        return json.dumps(asdict(self), sort_keys=True)
+        found = asdict(self)
+        if self.suppression is None:
+            del found["suppression"]  # so that a file without NMS reads as it did before there was any
+        return json.dumps(found, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str, source: str = "model spec") -> ModelSpec:
@@ -113,6 +162,8 @@ class ModelSpec:
             known = {k: v for k, v in found.items() if k in cls.__dataclass_fields__}
             known["size_hw"] = tuple(known.get("size_hw", (None, None)))
             known["class_names"] = tuple(known.get("class_names", ("object",)))
+            if known.get("suppression") is not None:
+                known["suppression"] = Suppression(**known["suppression"])
             return cls(**known)
         except (ValueError, TypeError, AttributeError) as error:
             raise ModelError(
@@ -172,7 +223,8 @@ def spec_from_tensors(
     detections = _detections_output(outputs, prototypes, source)
     mask_dim = prototypes.shape[1]
     assert mask_dim is not None  # _prototypes_output picked it by that
-    layout, class_count = _layout(detections, mask_dim, source)
+    split = len(outputs) > 2  # _detections_output let no other set of so many through
+    layout, class_count = ("split", None) if split else _layout(detections, mask_dim, source)
     if METADATA_KEY in metadata:
         base = ModelSpec.from_json(metadata[METADATA_KEY], source)
     else:
@@ -219,6 +271,9 @@ def _prototypes_output(outputs: Sequence[TensorInfo], source: str) -> TensorInfo
 
 
 def _detections_output(outputs: Sequence[TensorInfo], prototypes: TensorInfo, source: str) -> TensorInfo:
+    by_name = {t.name: t for t in outputs}
+    if set(by_name) == {_COUNT_OUTPUT, *SPLIT_OUTPUTS, prototypes.name}:
+        return by_name[SPLIT_OUTPUTS[0]]
     three = [t for t in outputs if len(t.shape) == 3]
     if len(three) != 1 or len(outputs) != 2:
         found = "; ".join(map(str, outputs))

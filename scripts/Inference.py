@@ -18,7 +18,7 @@ import argparse
 import ast
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,15 +127,19 @@ def onnx_from(model: Path) -> Path:
     return cached
 
 
-def run(args: argparse.Namespace) -> None:
+def opened(args: argparse.Namespace, settings: dict[str, Any]) -> FastSAM:
+    """The model of the command line."""
+    return FastSAM(onnx_from(args.model_path), args.device, **settings)
+
+
+def run(args: argparse.Namespace, open_model: Callable[[argparse.Namespace, dict[str, Any]], FastSAM] = opened) -> None:
     """Segment one image and write its overlay to the output folder."""
     prompt = chosen_prompt(args)
     image = load_image(args.img_path)
     if not args.retina:
         print("--retina False: masks have the resolution of the image all the same, at no cost", file=sys.stderr)
     clip = args.clip_path if isinstance(prompt, Text) else None  # a CLIP takes long to open
-    settings = {"conf": args.conf, "iou": args.iou, "imgsz": args.imgsz}
-    with FastSAM(onnx_from(args.model_path), args.device, clip=clip, **settings) as model:
+    with open_model(args, {"conf": args.conf, "iou": args.iou, "imgsz": args.imgsz, "clip": clip}) as model:
         found = model.segment(image, prompt)
     if args.better_quality:
         found = cleaned(found)

@@ -3,10 +3,10 @@
     python scripts/make_triton_configs.py
 
 They are for the demo model, or any other dynamic model with one class: put its `model.plan` (or `model.onnx`) into
-`fastsam_engine/1` and its `model.onnx` into `fastsam_device/1`, and the folder is a model repository. For another model
-make a repository with `fastsam-export triton`: everything in these files follows from the network.
+`fastsam_engine/1` and `fastsam_device/1` (there with its `model.json`), and the folder is a model repository. For another
+model make a repository with `fastsam-export triton`: everything in these files follows from the network.
 
-- `config.pbtxt`: TensorRT on a GPU, for fastsam_device ONNX Runtime with CUDA; the input is a square of 1024 px.
+- `config.pbtxt`: TensorRT on a GPU; the input is a square of 1024 px.
 - `configs/onnxruntime.pbtxt`: ONNX Runtime with CUDA; the same square.
 - `configs/cpu.pbtxt`: ONNX Runtime on the CPU; the smallest rectangle round the image, longest side 1024 px.
 
@@ -39,8 +39,7 @@ def files() -> dict[str, bytes]:
     engine.close()
     found: dict[str, bytes] = {}
     for model in MODELS:
-        # Plans are run by Triton's own backend only.
-        usual = config_of(model, spec, VARIANTS["onnxruntime"] if model == "fastsam_device" else PRODUCTION)
+        usual = config_of(model, spec, PRODUCTION)
         found[f"{model}/config.pbtxt"] = usual.encode()
         for name, serving in VARIANTS.items():
             config = config_of(model, spec, serving)

@@ -6,7 +6,7 @@
 #
 # Three environments are made under .venv-test (about 8 GB, most of it PyTorch) and reused; all have the project
 # installed as a user has it, not in place:
-#   full     with [export] and the tests' tools; NumPy 2
+#   full     with [export] and the tests' tools; NumPy 2; PyCUDA on an emulated driver (Linux with g++ only)
 #   bare     with [cpu,clip] alone, as a plain user: no torch anywhere; NumPy 1.26
 #   triton   a real Triton Inference Server with its Python models; NumPy 1.26 (Linux and Python 3.11 only)
 set -euo pipefail
@@ -32,7 +32,7 @@ install_project() { # name: the sources as they are now
   "$envs/$1/bin/python" -m pip install --quiet --no-deps --force-reinstall .
 }
 
-make_env full ".[export,clip-export,clip,triton,supervision,dev]"
+make_env full ".[export,clip-export,clip,triton,openvino,supervision,dev]"
 make_env bare ".[cpu,clip]" "numpy==1.26.*" pytest pytest-timeout pytest-xdist hypothesis
 install_project full
 install_project bare
@@ -44,6 +44,15 @@ else
   echo "== no Triton server for $("$python" --version) on $(uname -s): its tests are skipped"
 fi
 
+if [ "$(uname -s)" = Linux ] && command -v g++ >/dev/null; then
+  "$bin/python" scripts/emulated_cuda.py --environment "$envs/full"
+  emulated=$envs/full/emulated-cuda
+  "$bin/python" scripts/trt_bindings.py --into "$envs/tensorrt"
+  export FASTSAM_TRT_BINDINGS=$envs/tensorrt
+else
+  echo "== no g++ on Linux: no emulated CUDA driver and no TensorRT bindings, their tests are skipped"
+fi
+
 echo "== lint"
 "$bin/ruff" check .
 "$bin/ruff" format --check .
@@ -53,12 +62,18 @@ echo "== types"
 (cd "$envs" && "$bin/mypy" --config-file "$OLDPWD/pyproject.toml" -p fastsam_deploy.runtime -p fastsam_deploy.export)
 
 # A file's tests stay together, as they share a server or an export.
-parallel="-n 2 --dist loadfile"
+tests() { # python, then arguments of pytest; none of the marked ones among them is no failure
+  "$1" -m pytest -q -p no:cacheprovider -n 2 --dist loadfile "${@:2}" || [ $? = 5 ]
+}
 
 echo "== tests, NumPy 1.26, without torch"
-"$envs/bare/bin/python" -m pytest -q -p no:cacheprovider $parallel tests/runtime tests/scripts \
-  -m "not slow and not export" "$@"
+tests "$envs/bare/bin/python" tests/runtime tests/scripts -m "not slow and not export" "$@"
 
-echo "== tests, everything"
-FASTSAM_BARE_PYTHON=$envs/bare/bin/python "$bin/python" -m pytest -q -p no:cacheprovider $parallel \
-  --cov --cov-report=term:skip-covered -m "not slow" "$@"
+echo "== tests, CUDA on an emulated driver"
+# In processes of their own: other libraries would find the driver too, and believe in a GPU.
+FASTSAM_EMULATED_CUDA=${emulated:-} tests "$bin/python" tests/cuda tests/trt/test_on_driver.py \
+  --cov --cov-report= -m "not slow" "$@"
+
+echo "== tests, everything else"
+FASTSAM_BARE_PYTHON=$envs/bare/bin/python tests "$bin/python" --ignore tests/cuda \
+  --cov --cov-append --cov-report=term:skip-covered -m "not slow" "$@"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,8 +17,10 @@ from ..spec import ModelSpec, TensorInfo
 if TYPE_CHECKING:
     from .triton_client import TritonClient
 
-_BY_SUFFIX = {".onnx": "onnxruntime"}
-_EXTRA_OF_DEVICE = {"cpu": "cpu"}
+_BY_SUFFIX = {".onnx": ("onnxruntime", "openvino"), ".plan": ("tensorrt",), ".engine": ("tensorrt",)}
+"""Modules that open a file, the usual one first."""
+
+_EXTRAS = {"onnxruntime": "cpu", "openvino": "openvino", "tensorrt": "trt"}
 
 
 class Network(Protocol):
@@ -91,7 +94,15 @@ class Engine(Protocol):
 
 
 def open_engine(
-    model: str | Path, device: str = "cpu", threads: int | None = None, connection: Connection | None = None
+    model: str | Path,
+    device: str = "cpu",
+    threads: int | None = None,
+    connection: Connection | None = None,
+    *,
+    engine: str | None = None,
+    precision: str | None = None,
+    hint: str | None = None,
+    cache: bool | str | Path = False,
 ) -> Engine:
     """Open a YOLO segmentation network; see `open_network`.
 
@@ -100,29 +111,50 @@ def open_engine(
     """
     from .segmentation import SegmentationEngine
 
-    return SegmentationEngine(open_network(model, device, threads, connection))
+    return SegmentationEngine(
+        open_network(model, device, threads, connection, engine=engine, precision=precision, hint=hint, cache=cache)
+    )
 
 
 def open_network(
-    model: str | Path, device: str = "cpu", threads: int | None = None, connection: Connection | None = None
+    model: str | Path,
+    device: str = "cpu",
+    threads: int | None = None,
+    connection: Connection | None = None,
+    *,
+    engine: str | None = None,
+    precision: str | None = None,
+    hint: str | None = None,
+    cache: bool | str | Path = False,
 ) -> Network:
     """Open a model file on a device, or a network on a server.
 
     Args:
-        model: path of an `.onnx` file, or the address of a model on a Triton server (see `Address`).
+        model: path of an `.onnx` file or of a TensorRT plan (`.plan`, or ultralytics' `.engine`), or the address of a
+            model on a Triton server (see `Address`).
         device: "cpu", "cuda" or "cuda:N". The one asked for is used, or there is an error.
         threads: CPU threads for the network, None for as many as this process may use.
         connection: how to talk to a server.
+        engine: "onnxruntime", or "openvino" (device "cpu"). None: ONNX Runtime; OpenVINO where only that is installed.
+        precision: of the arithmetic, "fp32", "fp16" or "bf16": that one is used, or there is an error. None: the
+            engine's own. ONNX Runtime computes in what the file holds; OpenVINO in BF16 on processors with AMX or
+            AVX-512 BF16, in FP32 on others, and `description["precision"]` says which.
+        hint: "latency": all threads work on one run (None: this); "throughput": OpenVINO has several runs under way
+            at once on fewer threads each.
+        cache: keep the network as the engine has prepared it for this processor, so that it opens sooner the next
+            time: True: in a file beside the model, or the path of a folder. `description["cache"]` says what came of
+            it; a folder that cannot be written is no error.
 
     Raises:
         ModelError: the file is missing or cannot be read, or the server does not have the model.
-        DeviceError: the device is not to be had.
+        DeviceError: the device or the precision is not to be had.
         ServerError: the server cannot be reached.
-        ParameterError: device or threads are given for a model on a server.
+        ParameterError: a setting that the engine does not have; any of them but connection, for a server.
         MissingDependencyError: the library that opens the file is not installed.
     """
+    given = {"engine": engine, "precision": precision, "hint": hint, "cache": cache or None}
     if is_address(model):
-        client = open_client(str(model), device, threads, connection)
+        client = open_client(str(model), device, threads, connection, **given)
         from .triton import TritonNetwork
 
         return TritonNetwork(client)
@@ -133,25 +165,48 @@ def open_network(
         raise ModelError(f"{path}: suffix {path.suffix!r}, expected one of {known}{advice}")
     if not path.is_file():
         raise ModelError(f"{path}: no such file; check the path, or export one with fastsam-export onnx")
+    if threads is not None and threads < 1:
+        raise ParameterError(f"threads is {threads}, expected 1 or more, or None for all")
+    name = _engine_for(path, device, engine)
     try:
-        module = import_module(f".{_BY_SUFFIX[path.suffix]}", __name__)
+        module = import_module(f".{name}", __name__)
     except ModuleNotFoundError as error:
-        extra = _EXTRA_OF_DEVICE.get(device, "gpu")
+        extra = "gpu" if device != "cpu" and name == "onnxruntime" else _EXTRAS[name]
         raise MissingDependencyError(f"{path.name}: {error}; run: pip install 'fastsam-deploy[{extra}]'") from error
-    network: Network = module.network_from_file(path, device, threads)
+    network: Network = module.network_from_file(path, device, threads, precision=precision, hint=hint, cache=cache)
     return network
 
 
+def _engine_for(path: Path, device: str, engine: str | None) -> str:
+    """Name of the module that opens the file."""
+    known = _BY_SUFFIX[path.suffix]
+    if engine is None:
+        installed = (name for name in known if find_spec(name) is not None)
+        return next(installed, known[0]) if device == "cpu" else known[0]
+    if engine not in known:
+        raise ParameterError(f"engine is {engine!r}, expected one of {', '.join(known)} for {path.suffix}, or None")
+    return engine
+
+
 def open_client(
-    address: str, device: str = "cpu", threads: int | None = None, connection: Connection | None = None
+    address: str,
+    device: str = "cpu",
+    threads: int | None = None,
+    connection: Connection | None = None,
+    **refused: object,
 ) -> TritonClient:
     """A connection to a model on a Triton server, whatever the model is.
+
+    Args:
+        refused: settings of engines in this process; None where not given.
 
     Raises:
         See `open_network`.
     """
-    if device != "cpu" or threads is not None:
-        raise ParameterError(f"{address}: device {device!r}, threads {threads}; the server has its own: leave them out")
+    settings = {"device": None if device == "cpu" else device, "threads": threads, **refused}
+    given = ", ".join(f"{name} {value!r}" for name, value in settings.items() if value is not None)
+    if given:
+        raise ParameterError(f"{address}: {given}; the server has its own: leave them out")
     try:
         from .triton_client import TritonClient
     except ModuleNotFoundError as error:

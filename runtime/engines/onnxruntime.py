@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,15 +13,21 @@ from numpy.typing import NDArray
 
 from ..errors import DeviceError, ModelError, ParameterError
 from ..processors import usable_cpus
-from ..spec import TensorInfo
+from ..spec import METADATA_KEY, TensorInfo
+from .model_cache import ModelCache, Prepared
 
 
 class OnnxRuntimeNetwork:
     """An ONNX Runtime session: a `Network`. `run` may be called from many threads at once."""
 
-    def __init__(self, path: Path, device: str, threads: int | None) -> None:
+    def __init__(self, path: Path, device: str, threads: int | None, cache: bool | str | Path = False) -> None:
+        """
+        Args:
+            device, threads, cache: as of `open_network`.
+        """
         provider = _provider(device)
-        self._session: ort.InferenceSession | None = _session(path, provider, threads)
+        self._session: ort.InferenceSession | None
+        self._session, kept = _session(path, provider, threads, cache)
         active = self._session.get_providers()[0]
         if active != provider[0]:
             raise DeviceError(
@@ -28,14 +36,15 @@ class OnnxRuntimeNetwork:
             )
         self.name = path.name
         self.device = device
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.description: dict[str, Any] = {
             "file": path.name,
             "engine": "onnxruntime",
             "version": ort.__version__,
             "provider": active,
             "threads": threads or usable_cpus(),
+            **({} if kept is None else {"cache": kept}),
         }
-        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.inputs = _infos(self._session.get_inputs())
         self.outputs = _infos(self._session.get_outputs())
 
@@ -43,6 +52,7 @@ class OnnxRuntimeNetwork:
         """See `Network.run`."""
         if self._session is None:
             raise ModelError(f"{self.name}: the engine is closed; open the model again")
+        # No I/O binding: arrays go in and out of `run` without a copy already (docs/adr/0009).
         found: list[NDArray[Any]] = self._session.run(list(outputs), dict(feed))
         return found
 
@@ -57,9 +67,45 @@ class OnnxRuntimeNetwork:
         self.close()
 
 
-def network_from_file(path: Path, device: str, threads: int | None) -> OnnxRuntimeNetwork:
+def network_from_file(
+    path: Path,
+    device: str,
+    threads: int | None,
+    *,
+    precision: str | None = None,
+    hint: str | None = None,
+    cache: bool | str | Path = False,
+) -> OnnxRuntimeNetwork:
     """What `open_network` calls."""
-    return OnnxRuntimeNetwork(path, device, threads)
+    if hint == "throughput":
+        raise ParameterError(
+            f"{path.name}: hint 'throughput' is for OpenVINO, ONNX Runtime has no such setting; "
+            "pass engine='openvino', or leave hint out"
+        )
+    if precision == "bf16":
+        raise DeviceError(
+            f"{path.name}: precision 'bf16' on ONNX Runtime, which computes in what the file holds; "
+            "pass engine='openvino' on a CPU with AMX or AVX-512 BF16, or leave precision out"
+        )
+    network = OnnxRuntimeNetwork(path, device, threads, cache)
+    found = _precision_of(network)
+    if precision is not None and precision != found:
+        network.close()
+        raise DeviceError(
+            f"{path.name}: asked for precision {precision!r}, the file is {found} and ONNX Runtime computes in what it "
+            f"holds; export a file in {precision}, or leave precision out"
+        )
+    return network
+
+
+def _precision_of(network: OnnxRuntimeNetwork) -> str:
+    """What the file says of itself: ours in its spec, a foreign one in its input or in what ultralytics writes."""
+    try:
+        return str(json.loads(network.metadata[METADATA_KEY])["precision"])
+    except (KeyError, ValueError, TypeError):
+        arguments = network.metadata.get("args", "")
+        half = any(word in arguments for word in ("'half': True", "'quantize': 16"))
+        return "fp16" if half or any(tensor.dtype == "float16" for tensor in network.inputs) else "fp32"
 
 
 def _provider(device: str) -> tuple[str, dict[str, Any]]:
@@ -77,9 +123,28 @@ def _provider(device: str) -> tuple[str, dict[str, Any]]:
     raise DeviceError(f"device is {device!r}, expected 'cpu', 'cuda' or 'cuda:N'")
 
 
-def _session(path: Path, provider: tuple[str, dict[str, Any]], threads: int | None) -> ort.InferenceSession:
-    if threads is not None and threads < 1:
-        raise ParameterError(f"threads is {threads}, expected 1 or more, or None for all")
+def _session(
+    path: Path, provider: tuple[str, dict[str, Any]], threads: int | None, cache: bool | str | Path
+) -> tuple[ort.InferenceSession, str | None]:
+    """The session, and what became of the cache (None: not asked for)."""
+    if not cache:
+        return _open(str(path), path, provider, _options(threads)), None
+    if provider[0] != "CPUExecutionProvider":
+        raise ParameterError(f"{path.name}: cache is for device 'cpu', the device is CUDA; leave cache out")
+    file = ModelCache(path, cache, f"onnxruntime {ort.__version__}", {})
+    kept = file.read()
+    if kept is not None:
+        options = _options(threads)
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return _open(kept.content, path, provider, options), f"read: {file.path}"
+    with tempfile.TemporaryDirectory() as folder:
+        options = _options(threads)
+        options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+        session = _open(str(path), path, provider, options)
+        return session, file.write(Prepared(Path(options.optimized_model_filepath).read_bytes()))
+
+
+def _options(threads: int | None) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or usable_cpus()
     options.inter_op_num_threads = 1
@@ -89,8 +154,14 @@ def _session(path: Path, provider: tuple[str, dict[str, Any]], threads: int | No
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Without this a missing provider is replaced by the CPU with a warning.
     options.add_session_config_entry("session.disable_fallback", "1")
+    return options
+
+
+def _open(
+    model: str | bytes, path: Path, provider: tuple[str, dict[str, Any]], options: ort.SessionOptions
+) -> ort.InferenceSession:
     try:
-        session = ort.InferenceSession(str(path), options, providers=[provider])
+        session = ort.InferenceSession(model, options, providers=[provider])
         session.disable_fallback()
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own
         reason = str(error).splitlines()[0][:300]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ParameterError
-from ..spec import ModelSpec, spec_from_tensors
+from ..spec import SPLIT_OUTPUTS, ModelSpec, spec_from_tensors
 
 if TYPE_CHECKING:
     from . import Network
@@ -25,7 +27,9 @@ class SegmentationEngine:
         self.device = network.device
         self.description = network.description
         try:
-            self.spec: ModelSpec = spec_from_tensors(network.inputs, network.outputs, network.metadata, network.name)
+            spec = spec_from_tensors(network.inputs, network.outputs, network.metadata, network.name)
+            # An engine may compute in less than the file holds: OpenVINO in BF16 where the processor can.
+            self.spec: ModelSpec = replace(spec, precision=network.description.get("precision", spec.precision))
         except BaseException:
             network.close()
             raise
@@ -44,8 +48,10 @@ class SegmentationEngine:
                 "set imgsz to fit, or export the model with --dynamic"
             )
         feed = {spec.input: images.astype(spec.input_dtype, copy=False)}
-        detections, prototypes = self._network.run(feed, [spec.detections, spec.prototypes])
-        return {"detections": detections, "prototypes": prototypes}
+        names = SPLIT_OUTPUTS if spec.layout == "split" else (spec.detections,)
+        *detections, prototypes = self._network.run(feed, [*names, spec.prototypes])
+        joined = _rows(*detections) if spec.layout == "split" else detections[0]
+        return {"detections": joined, "prototypes": prototypes}
 
     def close(self) -> None:
         """Free the network."""
@@ -56,3 +62,10 @@ class SegmentationEngine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _rows(
+    boxes: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any], coefficients: NDArray[Any]
+) -> NDArray[np.float32]:
+    """The outputs of the layout "split" as the rows of "nms": (b, max_det, 6 + mask_dim) float32."""
+    return np.concatenate((boxes, scores[..., None], classes[..., None], coefficients), axis=2, dtype=np.float32)

@@ -49,6 +49,11 @@ class TritonClient:
             self.close()
             raise
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way at once."""
+        return self._connection.in_flight
+
     def infer(self, inputs: Tensors, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Outputs of one request.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,17 @@ pytestmark = pytest.mark.export
 pytest.importorskip("ultralytics", reason="the reference needs the extra [export]")
 
 
-def test_it_runs(tmp_path: Path):
+def test_it_runs(tmp_path: Path, coffee: Path):
+    (tmp_path / "images").mkdir()
+    shutil.copy(coffee, tmp_path / "images")
     command = [sys.executable, str(ROOT / "benchmarks/cpu_vs_ultralytics.py"), "--runs", "1", "--megapixels", "0.2"]
-    done = subprocess.run(
-        [*command, "--imgsz", "320", "--output", str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    small = ["--imgsz", "320", "--images", str(tmp_path / "images"), "--contenders", "ours", "retina"]
+    done = subprocess.run([*command, *small, "--output", str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "cpu_vs_ultralytics.json").read_text())
-    assert [row["masks"] > 0 and row["worst_iou"] >= 0.99 for row in report["images"]] == [True, True]
+    (row,) = report["images"]
+    assert row["masks"] > 0
+    assert row["worst_iou"] >= 0.99
+    assert row["total_ratio_retina"] > 0 and row["around_ratio_retina"] > 0
+    assert all(memory["peak"] >= memory["loaded"] > 0 for memory in report["memory_mb"].values())
     assert (tmp_path / "cpu_vs_ultralytics.md").read_text().strip() in done.stdout

@@ -18,9 +18,13 @@ MODEL = Path(models_file).with_name("fastsam-demo.onnx")
 # It writes what it was asked into the plan. `exit` is how it ends.
 TRTEXEC = """#!/usr/bin/env bash
 for argument in "$@"; do
-  case $argument in --saveEngine=*) plan=${argument#*=} ;; esac
+  case $argument in
+    --help) echo "--onnx=<file>  --saveEngine=<file>" && exit 0 ;;
+    --saveEngine=*) plan=${argument#*=} ;;
+  esac
 done
-printf '%s\\n' "$@" >"$plan"
+# The first 28 bytes of a plan of TensorRT 11.1.0.106, then what was asked for.
+{ printf ftrt; head -c 20 /dev/zero; printf '\\013\\001\\0\\152'; printf '%s\\n' "$@"; } >"$plan"
 exit {exit}
 """
 
@@ -41,15 +45,20 @@ def build(folder: Path, *arguments: str, ends_with: int | None = 0) -> subproces
 def test_trtexec_is_asked_for_the_shapes_of_the_profile(tmp_path: Path) -> None:
     done = build(tmp_path, "--output", "demo.plan", "--imgsz", "640", "--max-batch", "4")
     assert done.returncode == 0, done.stderr
-    asked = (tmp_path / "demo.plan").read_text().splitlines()
+    asked = (tmp_path / "demo.plan").read_bytes()[28:].decode().splitlines()
     assert asked[0] == f"--onnx={MODEL}"
-    assert asked[1].startswith("--saveEngine=") and "demo.plan.part" in asked[1]
+    assert asked[1].startswith("--saveEngine=") and ".draft.plan" in asked[1]
     assert asked[2:] == [
         "--skipInference",
+        "--device=0",
         "--minShapes=images:1x3x640x640",
         "--optShapes=images:4x3x640x640",
         "--maxShapes=images:4x3x640x640",
+        "--profilingVerbosity=detailed",
+        "--noTF32",
     ]
+    record = json.loads((tmp_path / "demo.json").read_text())
+    assert (record["tensorrt"], record["gpu"], record["spec"]["precision"]) == ("11.1.0.106", None, "fp32")
     assert {path.name for path in tmp_path.iterdir()} == {"programs", "demo.plan", "demo.json"}
 
 
@@ -67,8 +76,8 @@ def test_the_repository_builder_reads_what_it_leaves(tmp_path: Path) -> None:
     ("arguments", "ends_with", "message"),
     [
         pytest.param(["--output", "demo.plan"], 1, "trtexec ended with 1", id="trtexec fails"),
-        pytest.param(["--output", "demo.plan"], None, "run this inside the image", id="no trtexec"),
-        pytest.param(["--output", "demo.engine"], 0, "a name ending in .plan", id="another suffix"),
+        pytest.param(["--output", "demo.plan"], None, "run this in NVIDIA's", id="no trtexec"),
+        pytest.param(["--output", "demo.engine"], 0, "a name that ends in .plan", id="another suffix"),
         pytest.param(["--output", "demo.plan", "--max-batch", "0"], 0, "1 or more", id="no batch"),
         pytest.param(["--output", "demo.plan", "--imgsz", "100"], 0, "multiple", id="no multiple of the stride"),
     ],

@@ -173,7 +173,7 @@ def test_the_ensemble_connects_what_is_there(spec: ModelSpec):
 
 def test_a_repository_for_the_cpu(demo_onnx: Path, tmp_path: Path):
     made = build_repository(demo_onnx, tmp_path / "new/repository", imgsz=320, max_batch=3, instances=2, threads=1)
-    assert (made.path, made.version, made.left_out) == (tmp_path / "new/repository", 1, {})
+    assert (made.path, made.version) == (tmp_path / "new/repository", 1)
     files = {str(path.relative_to(made.path)) for path in made.path.rglob("*") if path.is_file()}
     assert files == {
         *(f"{model}/config.pbtxt" for model in MODELS),
@@ -216,9 +216,11 @@ def test_a_plan(plan: Callable[..., Path], tmp_path: Path, same: bool):
     made = build_repository(
         plan(low, [2, 3, 512, 512], high), tmp_path / "repository", **({} if same else {"imgsz": 512})
     )
-    assert made.models == ("fastsam", "fastsam_preprocess", "fastsam_engine", "fastsam_postprocess")
-    assert "Triton's own backend" in made.left_out["fastsam_device"]
-    assert not (made.path / "fastsam_device").exists()
+    assert made.models == MODELS
+    device = _parsed((made.path / "fastsam_device/config.pbtxt").read_text())
+    assert _texts(device)["model"] == "model.plan"
+    # With its JSON: without, the runtime would take the plan for a foreign one.
+    assert {path.name for path in (made.path / "fastsam_device/1").iterdir()} == {"model.py", "model.plan", "model.json"}
     engine = _parsed((made.path / "fastsam_engine/config.pbtxt").read_text())
     assert (engine.platform, engine.max_batch_size) == ("tensorrt_plan", 4)
     graphs = engine.optimization.cuda.graph_spec

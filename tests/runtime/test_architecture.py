@@ -57,6 +57,9 @@ ORDER = [
     "segment_files",
     "fidelity_run",
     "doctor",
+    "bench",
+    "cli_options",
+    "cli_speed",
     "cli_bench",
     "cli",
 ]
@@ -91,14 +94,19 @@ def test_a_stage_imports_only_earlier_stages(stage: str):
     assert not later, f"{stage} imports {later}"
 
 
-@pytest.mark.parametrize("path", sorted((RUNTIME / "engines").glob("*.py")), ids=lambda path: path.stem)
-def test_engines_import_only_what_stands_before_them(path: Path):
+@pytest.mark.parametrize(
+    "path",
+    sorted([*(RUNTIME / "engines").glob("*.py"), *(RUNTIME / "cuda").rglob("*.py")]),
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_packages_import_only_what_stands_before_them(path: Path):
+    package = path.relative_to(RUNTIME).parts[0]
     used = {
         node.module.split(".")[0]
         for node in _imports(path)
         if isinstance(node, ast.ImportFrom) and node.level == 2 and node.module
     }
-    assert used <= set(ORDER[: ORDER.index("engines")])
+    assert used <= set(ORDER[: ORDER.index(package)])
 
 
 @pytest.mark.parametrize("path", sorted(RUNTIME.rglob("*.py")), ids=lambda path: path.stem)
@@ -128,6 +136,8 @@ IMPORT_ALL = """
 import importlib, json, pkgutil, sys
 import fastsam_deploy.runtime as runtime
 optional = {"fastsam_deploy.runtime.engines.openvino", "fastsam_deploy.runtime.engines.tensorrt",
+            "fastsam_deploy.runtime.engines.tensorrt_context", "fastsam_deploy.runtime.engines.tensorrt_log",
+            "fastsam_deploy.runtime.engines.tensorrt_buffers",
             "fastsam_deploy.runtime.engines.triton", "fastsam_deploy.runtime.engines.triton_client",
             "fastsam_deploy.runtime.engines.triton_memory", "fastsam_deploy.runtime.engines.triton_transport"}
 names = [m.name for m in pkgutil.walk_packages(runtime.__path__, "fastsam_deploy.runtime.")]

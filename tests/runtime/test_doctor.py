@@ -60,7 +60,7 @@ def test_libraries_are_really_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     core = SimpleNamespace(available_devices=["CPU", "GPU"])
     modules = {"openvino": SimpleNamespace(Core=lambda: core), "tensorrt": SimpleNamespace(__version__="10.9")}
     monkeypatch.setattr(doctor, "import_module", modules.__getitem__)
-    assert doctor._openvino().startswith("devices CPU, GPU")
+    assert doctor._openvino() == "devices CPU, GPU; the engine uses CPU"
     assert doctor._tensorrt().startswith("TensorRT 10.9")
 
     def broken(_: str) -> None:
@@ -75,8 +75,8 @@ def test_an_engine_that_opens_but_does_not_run_is_told(monkeypatch: pytest.Monke
 
     real = engines.open_engine
 
-    def fragile(*arguments: Any) -> Any:
-        engine = real(*arguments)
+    def fragile(*arguments: Any, **named: Any) -> Any:
+        engine = real(*arguments, **named)
 
         def run(_: Any) -> None:
             raise RuntimeError("CUDA out of memory")
@@ -85,5 +85,44 @@ def test_an_engine_that_opens_but_does_not_run_is_told(monkeypatch: pytest.Monke
         return engine
 
     monkeypatch.setattr(engines, "open_engine", fragile)
-    row = doctor._try_engine(demo_onnx, "cpu")
+    row = doctor._try_engine(demo_onnx, "onnxruntime", "cpu")
     assert (row["works"], row["reason"]) == (False, "opens, but fails to run: CUDA out of memory")
+
+
+def test_openvino_is_tried_and_its_precision_told(monkeypatch: pytest.MonkeyPatch, demo_onnx: Path) -> None:
+    openvino = pytest.importorskip("fastsam_deploy.runtime.engines.openvino")
+    monkeypatch.setattr(openvino, "_name_of_type", lambda _: "bf16")  # as on a processor with AMX
+    row = doctor._try_engine(demo_onnx, "openvino", "cpu")
+    assert row["works"] and row["spec"]["precision"] == "bf16"
+    assert "in bf16 (its own choice on this processor; precision='fp32' switches it off)" in row["detail"]
+
+
+@pytest.mark.parametrize(("flags", "told"), [({"avx2"}, False), ({"avx2", "amx_bf16"}, True)])
+def test_a_processor_that_openvino_is_made_for(
+    monkeypatch: pytest.MonkeyPatch, demo_onnx: Path, flags: set[str], told: bool
+) -> None:
+    from fastsam_deploy.runtime import engines
+
+    def missing(name: str, _: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr(engines, "import_module", missing)
+    monkeypatch.setattr(doctor, "name_and_flags", lambda: ("a processor", frozenset(flags)))
+    row = doctor._try_engine(demo_onnx, "openvino", "cpu")
+    assert not row["works"] and "pip install 'fastsam-deploy[openvino]'" in row["reason"]
+    assert ("it uses this processor's BF16 units" in row["reason"]) is told
+
+
+def test_a_plan_is_tried_with_tensorrt_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tried = []
+
+    def record(_: Path, name: str, device: str) -> dict[str, Any]:
+        tried.append((name, device))
+        return {"name": name, "works": False, "detail": None, "reason": "not here", "spec": None}
+
+    monkeypatch.setattr(doctor, "_try_engine", record)
+    doctor.examine(tmp_path / "model.plan")
+    assert tried == [("tensorrt", "cuda")]
+    tried.clear()
+    doctor.examine(tmp_path / "model.onnx")
+    assert tried == [("onnxruntime", "cpu"), ("openvino", "cpu"), ("onnxruntime", "cuda")]

@@ -16,6 +16,7 @@ from plain_client import PlainClient, assert_same, segments_of
 from triton_server import Server
 
 from fastsam_deploy.export.to_triton import Repository, build_repository
+from fastsam_deploy.export.triton_configs import MODELS
 from fastsam_deploy.runtime import FastSAM, Points, load_image
 from fastsam_deploy.runtime.engines import open_engine
 
@@ -23,7 +24,6 @@ pytestmark = pytest.mark.triton
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE, MAX_BATCH = 256, 4
-ENSEMBLE = ("fastsam", "fastsam_preprocess", "fastsam_engine", "fastsam_postprocess")
 
 
 @pytest.fixture
@@ -44,8 +44,7 @@ def test_a_plan_gets_the_settings_of_a_gpu(of_a_plan: Repository):
     for size in range(1, MAX_BATCH + 1):
         assert f"graph_spec {{ batch_size: {size} " in config
     assert (of_a_plan.path / "fastsam_engine/1/model.plan").is_file()
-    assert of_a_plan.models == ENSEMBLE
-    assert "fastsam_device" in of_a_plan.left_out
+    assert of_a_plan.models == MODELS
 
 
 def test_it_serves(of_a_plan: Repository, start: Callable[..., Server], demo_onnx: Path, coffee: Path, cat: Path):

@@ -1,0 +1,230 @@
+"""The whole pipeline on a GPU against the bare network, and against ultralytics on the same network.
+
+    python benchmarks/gpu_pipeline.py                                  # demo model, ONNX Runtime's CUDA provider
+    python benchmarks/gpu_pipeline.py --model FastSAM-s.plan --checkpoint FastSAM-s.pt
+
+Contenders are asked in turn, image by image, in an order that changes:
+
+    network     the network alone on memory of the device: enqueue, wait
+    ours        TRTFastSAM.segment: array in, segments in the host's memory out
+    no graphs   the same with every kernel launched anew (plans only: ONNX Runtime cannot be captured)
+    ultralytics FastSAM(checkpoint)(image, retina_masks=True) on the same GPU, where it is installed
+
+Before anything is timed, the masks are compared with those of the CPU's stages on the same network: an ONNX file runs on
+the CPU for that, a plan where it can.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from reports import photographs, write_report
+
+from fastsam_deploy.runtime import FastSAM, Segments
+from fastsam_deploy.runtime.engines.on_device import DeviceNetwork, open_device_network
+from fastsam_deploy.runtime.letterbox import fit_model
+from fastsam_deploy.runtime.overlap import mask_ious
+from fastsam_deploy.runtime.trt import TRTFastSAM
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).resolve().parent / "results"
+LEAST_IOU = 0.99
+PACKAGES = ("fastsam-deploy", "numpy", "onnxruntime-gpu", "onnxruntime", "tensorrt", "pycuda", "torch", "ultralytics")
+
+Contender = Callable[[np.ndarray], Any]
+
+
+def main() -> None:
+    arguments = _arguments()
+    network = open_device_network(arguments.model, arguments.device)
+    device = network.cuda_device
+    free = device.memory_free()
+    print(measure(network, arguments, free))
+
+
+def measure(network: DeviceNetwork, arguments: argparse.Namespace, free: int) -> str:
+    """Compare, time, write the report; the table.
+
+    Args:
+        network: open on its device.
+        free: bytes of device memory that were free when the network was open and nothing else.
+    """
+    settings = {"imgsz": arguments.imgsz, "conf": arguments.conf}
+    images = photographs(arguments.images, arguments.megapixels)
+    reference = "cpu" if arguments.model.suffix == ".onnx" else arguments.device
+    with TRTFastSAM(network, **settings) as ours, FastSAM(arguments.model, reference, **settings) as cpu:
+        worst = {label: _least_iou(ours.segment(image), cpu.segment(image), label) for label, image in images.items()}
+        plain = TRTFastSAM(network.clone(), **settings, graphs=0) if network.capturable else None
+        theirs = _ultralytics(arguments)
+        rows = []
+        for label, image in images.items():
+            contenders: dict[str, Contender] = {"network": _bare(network, ours, image), "ours": ours.segment}
+            if plain is not None:
+                contenders["no graphs"] = plain.segment
+            if theirs is not None:
+                contenders["ultralytics"] = theirs(image)
+            times = _timed(contenders, image, arguments.runs)
+            masks = len(ours.segment(image))
+            rows.append({"image": label, "masks": masks, "worst_iou": round(worst[label], 5), "ms": times})
+        used = (free - network.cuda_device.memory_free()) / 1e6
+        description = ours.description
+        if plain is not None:
+            plain.close()
+    report = {
+        "environment": _environment(arguments, network, description),
+        "pipeline_memory_mb": round(used, 1),
+        "images": rows,
+    }
+    table = markdown(report)
+    if arguments.output is not None:
+        write_report(arguments.output, "gpu_pipeline", report, table)
+    return table
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="The pipeline on a GPU against the bare network and ultralytics.")
+    parser.add_argument("--model", type=Path, default=ROOT / "models/fastsam-demo.onnx", help=".onnx or .plan")
+    parser.add_argument("--checkpoint", type=Path, default=ROOT / "models/fastsam-demo.pt", help="for ultralytics")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--images", type=Path, default=ROOT / "examples/images", help="folder of photographs")
+    parser.add_argument("--megapixels", type=float, nargs="+", default=[0.65, 3.0])
+    parser.add_argument("--imgsz", type=int, default=1024)
+    parser.add_argument("--conf", type=float, default=0.4)
+    parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    return parser.parse_args()
+
+
+def _least_iou(found: Segments, wanted: Segments, label: str) -> float:
+    if len(found) != len(wanted):
+        sys.exit(f"{label}: {len(found)} masks on the GPU, {len(wanted)} on the CPU: nothing was timed")
+    if not len(found):
+        return 1.0
+    least = float(np.diag(mask_ious(found.masks, wanted.masks)).min())
+    if least < LEAST_IOU:
+        sys.exit(f"{label}: a mask of the GPU overlaps that of the CPU by only {least:.4f}: nothing was timed")
+    return least
+
+
+def _bare(network: DeviceNetwork, model: TRTFastSAM, image: np.ndarray) -> Contender:
+    """The network on an input of the image's shape that lies on the device already."""
+    place = fit_model((image.shape[0], image.shape[1]), model.spec, model.imgsz)
+    own = network.clone()
+    shapes = {model.spec.input: (1, 3, *place.input_hw)}
+    shapes |= own.output_shapes(shapes)
+    infos = {info.name: info for info in (*own.inputs, *own.outputs)}
+    device = own.cuda_device
+    memory = {n: device.memory(int(np.prod(s)) * np.dtype(infos[n].dtype).itemsize) for n, s in shapes.items()}
+    stream = device.stream()
+    stream.fill(memory[model.spec.input], 0, memory[model.spec.input].nbytes)
+    pointers = {name: one.pointer for name, one in memory.items()}
+    asked = {model.spec.input: shapes[model.spec.input]}
+
+    def run(_: np.ndarray) -> None:
+        with device.active():
+            own.enqueue(pointers, asked, stream.handle)
+            stream.synchronize()
+
+    return run
+
+
+def _ultralytics(arguments: argparse.Namespace) -> Callable[[np.ndarray], Contender] | None:
+    """Image → the contender for it, None where ultralytics is not installed."""
+    try:
+        import ultralytics
+    except ImportError:
+        return None
+    model = ultralytics.FastSAM(str(arguments.checkpoint))
+    number = arguments.device.partition(":")[2] or "0"
+    settings = {"imgsz": arguments.imgsz, "conf": arguments.conf, "iou": 0.9, "verbose": False}
+
+    def prepared(image: np.ndarray) -> Contender:
+        bgr = np.ascontiguousarray(image[..., ::-1])
+
+        def run(_: np.ndarray) -> None:
+            masks = model(bgr, retina_masks=True, device=f"cuda:{number}", **settings)[0].masks
+            if masks is not None:
+                masks.data.cpu().numpy()  # ours are in the host's memory too
+
+        return run
+
+    return prepared
+
+
+def _timed(contenders: dict[str, Contender], image: np.ndarray, runs: int) -> dict[str, dict[str, float]]:
+    for run in contenders.values():
+        for _ in range(3):
+            run(image)
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    names = list(contenders)
+    for turn in range(runs):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            start = perf_counter()
+            contenders[name](image)
+            times[name].append((perf_counter() - start) * 1000)
+    return {
+        name: {"median": round(median(ms), 3), "min": round(min(ms), 3), "max": round(max(ms), 3)}
+        for name, ms in times.items()
+    }
+
+
+def _environment(arguments: argparse.Namespace, network: DeviceNetwork, description: dict[str, Any]) -> dict[str, Any]:
+    device = network.cuda_device
+    return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "gpu": device.name,
+        "driver_cuda": device.driver_version,
+        "python": platform.python_version(),
+        **{package: found for package in PACKAGES if (found := _version(package))},
+        "model": arguments.model.name,
+        "engine": {name: value for name, value in description.items() if isinstance(value, (str, bool, float))},
+        "imgsz": arguments.imgsz,
+        "conf": arguments.conf,
+        "runs": arguments.runs,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """Medians in milliseconds, and ratios to the bare network and to ultralytics."""
+    names = list(report["images"][0]["ms"])
+    titles = {"network": "network alone", "ours": "**ours**"}
+    header = ["image", "masks", *(titles.get(name, name) for name in names), "ours / network"]
+    header += ["ultralytics / ours"] if "ultralytics" in names else []
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    for row in report["images"]:
+        ms = {name: row["ms"][name]["median"] for name in names}
+        cells = [row["image"], str(row["masks"]), *(f"{ms[name]:.2f}" for name in names)]
+        cells.append(f"{ms['ours'] / ms['network']:.2f}×")
+        if "ultralytics" in names:
+            cells.append(f"{ms['ultralytics'] / ms['ours']:.1f}×")
+        lines.append(f"| {' | '.join(cells)} |")
+    environment = report["environment"]
+    engine = environment["engine"]
+    lines += [
+        "",
+        f"Milliseconds, medians of {environment['runs']} runs taken in turn; {environment['gpu']}; {environment['model']} "
+        f"at imgsz {environment['imgsz']}, conf {environment['conf']}; {engine.get('engine')} {engine.get('version')}. "
+        f"Device memory of the pipeline and of what ran beside it: {report['pipeline_memory_mb']:.0f} MB.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+// Network output → candidates: score above the threshold, best class, sorted.
+//
+// output   (batch, 4 + class_count + mask_dim, anchors) float32 or float16: cx, cy, w, h in input pixels, scores,
+//          coefficients; `channels` is the size of its second axis.
+// found    (batch): candidates and flags are set; kept is set to 0.
+// keys     (batch, anchors) scratch, one for each candidate in any order.
+// sorted   (batch, capacity): best score first, equal scores by anchor; the first `capacity` of them (30 000 at most).
+// Twin: runtime/decode.py _candidates() and _xyxy_from_cxcywh(), equal to the last bit.
+//
+// Sorting is counting: the place of a candidate is the number of better ones. n² comparisons, spread over the whole
+// device without any order among blocks, cost less than a sort for the hundreds of candidates of a photograph, and
+// about 10 ms for the 86 016 that a 2048 x 2048 input has at most.
+#include "layout.cuh"
+#include "number.cuh"
+
+enum { RANK_BLOCK = 256 };
+
+// block (256), grid (batch / 256)
+extern "C" __global__ void reset_found(Found* found, int batch) {
+    const int image = blockIdx.x * blockDim.x + threadIdx.x;
+    if (image < batch) found[image] = Found{0, 0, 0, 0};
+}
+
+// The best score of an anchor, NaN where any of its scores is, and the first class that has it.
+template <class T>
+__device__ inline float best_score(const T* scores, int anchors, int class_count, int* class_id) {
+    float best = as_float(scores[0]);
+    *class_id = 0;
+    for (int i = 1; i < class_count; ++i) {
+        const float score = as_float(scores[(long long)i * anchors]);
+        if (score > best || score != score) {
+            best = score;
+            *class_id = i;
+        }
+        if (best != best) break;
+    }
+    return best;
+}
+
+// block (256), grid (anchors / 256, batch): one thread for each anchor.
+template <class T>
+__device__ void candidates(const T* output, const Place* places, Found* found, unsigned long long* keys, int anchors,
+                           int class_count, int channels) {
+    const int anchor = blockIdx.x * blockDim.x + threadIdx.x;
+    const int image = blockIdx.y;
+    if (anchor >= anchors || places[image].image_h == 0) return;
+    int class_id;
+    const T* scores = output + ((long long)image * channels + 4) * anchors + anchor;
+    const float score = best_score(scores, anchors, class_count, &class_id);
+    if (!is_finite(score)) {
+        atomicOr(&found[image].flags, NONFINITE_SCORES);
+    } else if (score > places[image].conf) {
+        // Positive floats are in the order of their bits. Turned round: ascending keys are descending scores.
+        const unsigned long long turned = ~__float_as_uint(score);
+        keys[(long long)image * anchors + atomicAdd(&found[image].candidates, 1)] = turned << 32 | (unsigned)anchor;
+    }
+}
+
+template <class T>
+__device__ Candidate candidate_at(const T* output, int anchor, int anchors, int class_count) {
+    Candidate candidate;
+    float box[4];
+    for (int i = 0; i < 4; ++i) box[i] = as_float(output[(long long)i * anchors + anchor]);
+    const float half_w = box[2] / 2.0f, half_h = box[3] / 2.0f;
+    candidate.x1 = box[0] - half_w;
+    candidate.y1 = box[1] - half_h;
+    candidate.x2 = box[0] + half_w;
+    candidate.y2 = box[1] + half_h;
+    candidate.score = best_score(output + 4ll * anchors + anchor, anchors, class_count, &candidate.class_id);
+    candidate.anchor = anchor;
+    candidate.reserved = 0;
+    return candidate;
+}
+
+// block (256), grid (anchors / 256, batch): one thread for each candidate.
+template <class T>
+__device__ void rank_candidates(const T* output, const unsigned long long* keys, Found* found, Candidate* sorted,
+                                int anchors, int class_count, int channels, int capacity) {
+    __shared__ unsigned long long others[RANK_BLOCK];
+    const int image = blockIdx.y;
+    const int count = found[image].candidates;
+    const int first = blockIdx.x * RANK_BLOCK;
+    if (first >= count) return;  // the whole block: no barrier is missed
+    keys += (long long)image * anchors;
+    const int own = first + threadIdx.x;
+    const unsigned long long key = own < count ? keys[own] : 0;
+    int rank = 0;
+    for (int start = 0; start < count; start += RANK_BLOCK) {
+        const int other = start + threadIdx.x;
+        others[threadIdx.x] = other < count ? keys[other] : ~0ull;  // after all: counted by none
+        __syncthreads();
+        for (int i = 0; i < RANK_BLOCK; ++i) rank += others[i] < key;
+        __syncthreads();
+    }
+    if (own >= count || rank >= capacity) return;
+    const T* image_output = output + (long long)image * channels * anchors;
+    const Candidate candidate = candidate_at(image_output, (int)(key & 0xffffffffu), anchors, class_count);
+    if (!is_finite(candidate.x1) || !is_finite(candidate.y1) || !is_finite(candidate.x2) || !is_finite(candidate.y2)) {
+        atomicOr(&found[image].flags, NONFINITE_BOXES);
+    }
+    sorted[(long long)image * capacity + rank] = candidate;
+}
+
+extern "C" __global__ void candidates_f32(const float* output, const Place* places, Found* found,
+                                          unsigned long long* keys, int anchors, int class_count, int channels) {
+    candidates(output, places, found, keys, anchors, class_count, channels);
+}
+
+extern "C" __global__ void candidates_f16(const Half* output, const Place* places, Found* found,
+                                          unsigned long long* keys, int anchors, int class_count, int channels) {
+    candidates(output, places, found, keys, anchors, class_count, channels);
+}
+
+extern "C" __global__ void rank_candidates_f32(const float* output, const unsigned long long* keys, Found* found,
+                                               Candidate* sorted, int anchors, int class_count, int channels,
+                                               int capacity) {
+    rank_candidates(output, keys, found, sorted, anchors, class_count, channels, capacity);
+}
+
+extern "C" __global__ void rank_candidates_f16(const Half* output, const unsigned long long* keys, Found* found,
+                                               Candidate* sorted, int anchors, int class_count, int channels,
+                                               int capacity) {
+    rank_candidates(output, keys, found, sorted, anchors, class_count, channels, capacity);
+}

@@ -1,0 +1,225 @@
+// Coefficients x prototypes → binary masks on the crops of the detections, bit-packed.
+//
+// detections    (batch, max_det): from nms.cu; area, first_word and pitch are set here
+// coefficients  (batch, max_det, mask_dim) float32, mask_dim at most 256
+// prototypes    (batch, mask_dim, proto_h, proto_w) float32 or float16
+// words         (capacity): the crops one after the other, see Detection. A crop that would end past the capacity is
+//               not written: *total_words says what all of them need, and the stage can be run again with more.
+// Twin: runtime/masks.py assemble(). The order of the sums differs, so a pixel whose logit is as good as 0 may.
+#include "layout.cuh"
+#include "number.cuh"
+
+enum { LAYOUT_BLOCK = 256, REGION = 4736, MAX_MASK_DIM = 256, TAPS = 3 };
+
+__device__ inline int detection_tiles(const Detection& detection) {
+    const int pitch = (detection.width + 31) / 32;
+    if (pitch == 0 || detection.height == 0) return 0;
+    return tiles_across(pitch) * tiles_down(pitch, detection.height);
+}
+
+// Where the crops lie: pitch, first_word, area = 0, the end of each detection's tiles among all tiles, and the total.
+// One block for the whole batch; block (256), grid (1). Each thread adds up a run of rows, then the runs are added up.
+extern "C" __global__ void layout_masks(Detection* detections, const Found* found, long long* total_words,
+                                        int* tile_ends, int batch, int max_det) {
+    __shared__ long long word_sums[LAYOUT_BLOCK];
+    __shared__ int tile_sums[LAYOUT_BLOCK];
+    const int self = threadIdx.x, rows = batch * max_det;
+    const int run = (rows + LAYOUT_BLOCK - 1) / LAYOUT_BLOCK;
+    const int first = min(self * run, rows), end = min(first + run, rows);
+    long long words = 0;
+    int tiles = 0;
+    for (int row = first; row < end; ++row) {
+        if (row % max_det >= found[row / max_det].kept) continue;
+        const Detection& detection = detections[row];
+        words += (long long)((detection.width + 31) / 32) * detection.height;
+        tiles += detection_tiles(detection);
+    }
+    word_sums[self] = words;
+    tile_sums[self] = tiles;
+    for (int step = 1; step < LAYOUT_BLOCK; step *= 2) {
+        __syncthreads();
+        const long long more_words = self >= step ? word_sums[self - step] : 0;
+        const int more_tiles = self >= step ? tile_sums[self - step] : 0;
+        __syncthreads();
+        word_sums[self] += more_words;
+        tile_sums[self] += more_tiles;
+    }
+    long long next_word = word_sums[self] - words;  // of itself: no barrier needed
+    int next_tile = tile_sums[self] - tiles;
+    for (int row = first; row < end; ++row) {
+        if (row % max_det < found[row / max_det].kept) {
+            Detection& detection = detections[row];
+            detection.pitch = (detection.width + 31) / 32;
+            detection.first_word = next_word;
+            detection.area = 0;
+            next_word += (long long)detection.pitch * detection.height;
+            next_tile += detection_tiles(detection);
+        }
+        tile_ends[row] = next_tile;
+    }
+    if (self == LAYOUT_BLOCK - 1) *total_words = word_sums[self];
+}
+
+// The numbers that a NaN would hide in: every prototype of an image, block (256), grid (any, batch).
+template <class T>
+__device__ void check_prototypes(const T* prototypes, const Place* places, Found* found, long long values) {
+    const int image = blockIdx.y;
+    if (places[image].image_h == 0) return;
+    prototypes += image * values;
+    bool finite = true;
+    for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < values;
+         i += (long long)gridDim.x * blockDim.x) {
+        finite &= is_finite(as_float(prototypes[i]));
+    }
+    if (!finite) atomicOr(&found[image].flags, NONFINITE_PROTOTYPES);
+}
+
+extern "C" __global__ void check_prototypes_f32(const float* prototypes, const Place* places, Found* found,
+                                                long long values) {
+    check_prototypes(prototypes, places, found, values);
+}
+
+extern "C" __global__ void check_prototypes_f16(const Half* prototypes, const Place* places, Found* found,
+                                                long long values) {
+    check_prototypes(prototypes, places, found, values);
+}
+
+// Logits of a detection at the prototypes, made on the spot.
+template <class T>
+struct Source {
+    const T* prototypes;        // of the image
+    const float* coefficients;  // of the detection
+    int mask_dim, plane, proto_w;
+
+    __device__ inline float logit(int row, int column) const {
+        const T* value = prototypes + (row * proto_w + column);
+        float sum = 0.0f;
+#pragma unroll 8
+        for (int i = 0; i < mask_dim; ++i) sum = fmaf(coefficients[i], as_float(value[(long long)i * plane]), sum);
+        return sum;
+    }
+    // Not inlined: the loops around it would be unrolled nine times, in registers that the usual way then lacks.
+    __device__ __noinline__ float operator()(int row, int column) const { return logit(row, column); }
+};
+
+// The same logits, made before by the whole block.
+struct Region {
+    const float* logits;  // of rows from `top` and columns from `left` on
+    int top, left, width;
+
+    __device__ inline float operator()(int row, int column) const {
+        return logits[(row - top) * width + column - left];
+    }
+};
+
+// The first tile of a detection that ends after `tile`.
+__device__ inline int detection_of_tile(const int* tile_ends, int rows, int tile) {
+    int low = 0, high = rows - 1;
+    while (low < high) {
+        const int middle = (low + high) / 2;
+        if (tile_ends[middle] > tile) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    return low;
+}
+
+// `count` pixels of a row of the image as bits, the first of which is across[0].
+template <class Logits>
+__device__ inline unsigned word_of(const Logits& logit_at, const MaskTap& down, const MaskTap* across, int count) {
+    unsigned bits = 0;
+    int at = -1;
+    float mixed[TAPS] = {};  // three prototype columns at this row of the image
+    for (int i = 0; i < count; ++i) {
+        const MaskTap tap = across[i];
+        if (tap.first != at) {  // neighbouring pixels share their prototypes
+            at = tap.first;
+            for (int k = 0; k < TAPS; ++k) {
+                mixed[k] = 0.0f;
+                for (int j = 0; j < TAPS; ++j) {
+                    mixed[k] = fmaf(down.share[j], logit_at(down.first + j, at + k), mixed[k]);
+                }
+            }
+        }
+        float logit = 0.0f;
+        for (int k = 0; k < TAPS; ++k) logit = fmaf(tap.share[k], mixed[k], logit);
+        if (logit > 0.0f) bits |= 1u << i;
+    }
+    return bits;
+}
+
+// block (128), grid (any): a block takes one tile after the other, one thread makes one word of it.
+//
+// The logits of the tile's prototypes are made once, in shared memory. They fit wherever the image is at least as large
+// as the prototypes; for a smaller one each pixel makes its own nine, as it has fewer pixels than prototypes. Both ways
+// give the same bits. No memory is needed that grows with detections x prototypes.
+template <class T>
+__device__ void masks(const unsigned char* upload, const Place* places, Detection* detections,
+                      const float* coefficients, const T* prototypes, const int* tile_ends, unsigned* words,
+                      long long capacity, int rows, int max_det, int mask_dim, int proto_h, int proto_w) {
+    __shared__ float region[REGION];
+    __shared__ float own_coefficients[MAX_MASK_DIM];
+    __shared__ int area;
+    const int self = threadIdx.x;
+    const int tiles = tile_ends[rows - 1];
+    for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        const int row = detection_of_tile(tile_ends, rows, tile);
+        Detection& detection = detections[row];
+        const int pitch = detection.pitch, columns = tile_columns(pitch), across_count = tiles_across(pitch);
+        if (detection.first_word + (long long)pitch * detection.height > capacity) continue;  // the same for all
+        const int number = tile - (row > 0 ? tile_ends[row - 1] : 0);
+        const int first_column = number % across_count * columns, tile_rows = TILE_WORDS / columns;
+        const int first_row = number / across_count * tile_rows;
+        const int end_row = min(first_row + tile_rows, detection.height);
+        const int end_x = min((first_column + columns) * 32, detection.width);
+        const Place& place = places[row / max_det];
+        const MaskTap* down = reinterpret_cast<const MaskTap*>(upload + place.mask_rows_at) + detection.top;
+        const MaskTap* across = reinterpret_cast<const MaskTap*>(upload + place.mask_columns_at) + detection.left;
+        const int top = down[first_row].first, bottom = down[end_row - 1].first + TAPS;
+        const int left = across[first_column * 32].first, right = across[end_x - 1].first + TAPS;
+        const int region_w = right - left, values = region_w * (bottom - top);
+        for (int i = self; i < mask_dim; i += TILE_WORDS) {
+            own_coefficients[i] = coefficients[(long long)row * mask_dim + i];
+        }
+        if (self == 0) area = 0;
+        __syncthreads();
+        const int plane = proto_h * proto_w;
+        const Source<T> source = {prototypes + row / max_det * (long long)mask_dim * plane, own_coefficients, mask_dim,
+                                  plane, proto_w};
+        if (values <= REGION) {
+            for (int i = self; i < values; i += TILE_WORDS) {
+                region[i] = source.logit(top + i / region_w, left + i % region_w);
+            }
+        }
+        __syncthreads();
+        const int y = first_row + self / columns, column = first_column + self % columns;
+        if (y < end_row && column < pitch) {
+            const int count = min(32, detection.width - column * 32);
+            const MaskTap* first = across + column * 32;
+            const unsigned bits = values <= REGION ? word_of(Region{region, top, left, region_w}, down[y], first, count)
+                                                   : word_of(source, down[y], first, count);
+            words[detection.first_word + (long long)y * pitch + column] = bits;
+            if (bits != 0) atomicAdd(&area, __popc(bits));
+        }
+        __syncthreads();
+        if (self == 0 && area > 0) atomicAdd(&detection.area, area);
+    }
+}
+
+extern "C" __global__ void masks_f32(const unsigned char* upload, const Place* places, Detection* detections,
+                                     const float* coefficients, const float* prototypes, const int* tile_ends,
+                                     unsigned* words, long long capacity, int rows, int max_det, int mask_dim,
+                                     int proto_h, int proto_w) {
+    masks(upload, places, detections, coefficients, prototypes, tile_ends, words, capacity, rows, max_det, mask_dim,
+          proto_h, proto_w);
+}
+
+extern "C" __global__ void masks_f16(const unsigned char* upload, const Place* places, Detection* detections,
+                                     const float* coefficients, const Half* prototypes, const int* tile_ends,
+                                     unsigned* words, long long capacity, int rows, int max_det, int mask_dim,
+                                     int proto_h, int proto_w) {
+    masks(upload, places, detections, coefficients, prototypes, tile_ends, words, capacity, rows, max_det, mask_dim,
+          proto_h, proto_w);
+}

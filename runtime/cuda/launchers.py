@@ -1,0 +1,261 @@
+"""The stages on device memory: each function puts one stage's kernels into a stream, under the name of its twin.
+
+Launches depend on `Shapes` alone, never on what lies in memory: they can be captured in a graph and replayed for other
+images. What the arguments point to is written in the `.cu` files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from .kernels import NAMES, ptx_path
+from .shapes import Buffers, Shapes
+
+__all__ = [
+    "Buffers",
+    "Kernels",
+    "Shapes",
+    "assemble",
+    "box_overlap",
+    "contain",
+    "decode",
+    "join_rows",
+    "letterbox",
+]
+
+Triple = tuple[int, int, int]
+
+_THREADS = 256
+_TILE_THREADS = 128
+_OVERLAP_THREADS = 128
+_CHECK_VALUES = 16 * _THREADS
+"""Prototypes that a block looks at, about."""
+
+ENTRIES: dict[str, tuple[str, ...]] = {
+    "letterbox": ("letterbox_f32", "letterbox_f16"),
+    "candidates": (
+        "reset_found",
+        "candidates_f32",
+        "candidates_f16",
+        "rank_candidates_f32",
+        "rank_candidates_f16",
+    ),
+    "nms": (
+        "suppress",
+        "accept_f32",
+        "accept_f16",
+        "join_rows_f32",
+        "join_rows_f16",
+        "gather_f32",
+        "gather_f16",
+    ),
+    "masks": ("layout_masks", "check_prototypes_f32", "check_prototypes_f16", "masks_f32", "masks_f16"),
+    "prompts": ("contain", "box_overlap"),
+}
+"""Kernels of each file."""
+
+
+class Launch(Protocol):
+    """A kernel to be called: `Module.function` of the device layer gives it."""
+
+    def __call__(self, grid: Triple, block: Triple, args: Sequence[Any], shared_bytes: int, stream: Any) -> None: ...
+
+
+class Loaded(Protocol):
+    """Loaded PTX."""
+
+    def function(self, name: str) -> Launch: ...
+
+
+class Kernels:
+    """All kernels, loaded on one device.
+
+    Attributes:
+        blocks: how many blocks the kernels get that go on until all tiles are done; a few for each multiprocessor.
+    """
+
+    def __init__(self, load: Callable[[Path], Loaded], blocks: int = 1024) -> None:
+        """
+        Args:
+            load: `Device.module`.
+
+        Raises:
+            DeviceError: a file is missing, or the driver refuses it.
+        """
+        self.blocks = blocks
+        self._functions: dict[str, Launch] = {}
+        for name in NAMES:
+            module = load(ptx_path(name))
+            for entry in ENTRIES[name]:
+                self._functions[entry] = module.function(entry)
+
+    def launch(self, name: str, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], stream: Any) -> None:
+        """Put one kernel into a stream; missing axes of grid and block are 1. Nothing where an axis is 0."""
+        if min(grid) > 0:
+            self._functions[name](_triple(grid), _triple(block), args, 0, stream)
+
+
+def letterbox(kernels: Kernels, shapes: Shapes, buffers: Buffers, blob: int, stream: Any) -> None:
+    """Images → network input. `blob` is (batch, 3, H, W) in device memory. Twin: `letterbox.letterbox`."""
+    height, width = shapes.input_hw
+    kernels.launch(
+        _typed("letterbox", shapes.half_input),
+        (_blocks(width, 32), _blocks(height, 8), shapes.batch),
+        (32, 8),
+        (*_pointers(buffers.upload, buffers.places, blob), *_ints(height, width)),
+        stream,
+    )
+
+
+def join_rows(
+    kernels: Kernels, shapes: Shapes, outputs: tuple[int, int, int, int], half: bool, joined: int, stream: Any
+) -> None:
+    """The outputs of the layout "split" → rows of the layout "nms". Twin: `_rows` in engines/segmentation.py.
+
+    Args:
+        outputs: addresses of boxes, scores, classes (int32) and coefficients, see `spec.SPLIT_OUTPUTS`.
+        half: all but the classes are float16; else float32.
+        joined: (batch, rows, 6 + mask_dim) float32, is written.
+    """
+    rows = shapes.batch * shapes.rows
+    args = (*_pointers(*outputs, joined), *_ints(rows, shapes.mask_dim))
+    kernels.launch(_typed("join_rows", half), (_blocks(rows * shapes.columns, _THREADS),), (_THREADS,), args, stream)
+
+
+def decode(kernels: Kernels, shapes: Shapes, buffers: Buffers, output: int, stream: Any) -> None:
+    """Detections output → detections of each image, crops included. Twins: `decode.decode`, `Letterbox.boxes_to_image`.
+
+    Args:
+        output: the network's detections, (batch, rows, columns) in device memory; in the layout "split" what
+            `join_rows` wrote.
+    """
+    raw = shapes.layout == "raw"
+    reset = (*_pointers(buffers.found), *_ints(shapes.batch))
+    kernels.launch("reset_found", (_blocks(shapes.batch, _THREADS),), (_THREADS,), reset, stream)
+    (_suppressed if raw else _accepted)(kernels, shapes, buffers, output, stream)
+    strides = (1, shapes.columns) if raw else (shapes.columns, 1)  # of an anchor, and of one of its values
+    first_value = (4 + shapes.class_count) * shapes.columns if raw else 6
+    kernels.launch(
+        _typed("gather", shapes.half_detections),
+        (_blocks(shapes.max_det * shapes.mask_dim, _THREADS), shapes.batch),
+        (_THREADS,),
+        (
+            *_pointers(output, buffers.kept, buffers.places, buffers.found, buffers.coefficients, buffers.detections),
+            np.int64(shapes.rows * shapes.columns),
+            *_ints(first_value, *strides, shapes.mask_dim, shapes.max_det),
+        ),
+        stream,
+    )
+
+
+def _suppressed(kernels: Kernels, shapes: Shapes, buffers: Buffers, output: int, stream: Any) -> None:
+    """The layout "raw": candidates, sorted, suppressed."""
+    grid = (_blocks(shapes.columns, _THREADS), shapes.batch)
+    sizes = _ints(shapes.columns, shapes.class_count, shapes.rows)
+    found = _pointers(output, buffers.places, buffers.found, buffers.keys)
+    kernels.launch(_typed("candidates", shapes.half_detections), grid, (_THREADS,), (*found, *sizes), stream)
+    ranked = _pointers(output, buffers.keys, buffers.found, buffers.sorted)
+    capacity = _ints(shapes.candidate_capacity)
+    kernels.launch(
+        _typed("rank_candidates", shapes.half_detections), grid, (_THREADS,), (*ranked, *sizes, *capacity), stream
+    )
+    kept = _pointers(buffers.sorted, buffers.places, buffers.found, buffers.kept)
+    args = (*kept, *capacity, *_ints(shapes.max_det))
+    kernels.launch("suppress", (shapes.batch,), (_THREADS,), args, stream)
+
+
+def _accepted(kernels: Kernels, shapes: Shapes, buffers: Buffers, output: int, stream: Any) -> None:
+    """The layout "nms": the network has suppressed."""
+    pointers = _pointers(output, buffers.places, buffers.found, buffers.kept)
+    args = (*pointers, *_ints(shapes.rows, shapes.columns, shapes.max_det))
+    kernels.launch(_typed("accept", shapes.half_detections), (shapes.batch,), (_THREADS,), args, stream)
+
+
+def assemble(kernels: Kernels, shapes: Shapes, buffers: Buffers, prototypes: int, stream: Any) -> None:
+    """Detections and prototypes → masks on their crops. Twin: `masks.assemble`.
+
+    A mask that would end past `word_capacity` is not written and has the area 0. Where `total_words` is above it, give
+    buffers with more words and call this again.
+
+    Args:
+        prototypes: (batch, mask_dim, H / 4, W / 4) in device memory.
+    """
+    height, width = shapes.prototypes_hw
+    values, rows = shapes.mask_dim * height * width, shapes.batch * shapes.max_det
+    laid_out = _pointers(buffers.detections, buffers.found, buffers.total_words, buffers.tile_ends)
+    kernels.launch("layout_masks", (1,), (_THREADS,), (*laid_out, *_ints(shapes.batch, shapes.max_det)), stream)
+    kernels.launch(
+        _typed("check_prototypes", shapes.half_prototypes),
+        (min(_blocks(values, _CHECK_VALUES), kernels.blocks), shapes.batch),
+        (_THREADS,),
+        (*_pointers(prototypes, buffers.places, buffers.found), np.int64(values)),
+        stream,
+    )
+    sources = (buffers.upload, buffers.places, buffers.detections, buffers.coefficients, prototypes, buffers.tile_ends)
+    kernels.launch(
+        _typed("masks", shapes.half_prototypes),
+        (kernels.blocks,),
+        (_TILE_THREADS,),
+        (
+            *_pointers(*sources, buffers.words),
+            np.int64(buffers.word_capacity),
+            *_ints(rows, shapes.max_det, shapes.mask_dim, height, width),
+        ),
+        stream,
+    )
+
+
+def contain(
+    kernels: Kernels, detections: int, words: int, points: int, held: int, rows: int, count: int, stream: Any
+) -> None:
+    """Which masks hold which points. Twin: `Masks.contain`.
+
+    Args:
+        detections: (rows,) DETECTION_DTYPE, one image's part of the answer.
+        words: the answer's.
+        points: (count, 2) int32, x and y in pixels of the image, inside it.
+        held: (rows, count) uint8, becomes 1 or 0.
+    """
+    if rows and count:
+        args = (*_pointers(detections, words, points, held), *_ints(rows, count))
+        kernels.launch("contain", (_blocks(rows * count, _THREADS),), (_THREADS,), args, stream)
+
+
+def box_overlap(
+    kernels: Kernels, detections: int, words: int, boxes: int, pixels: int, rows: int, count: int, stream: Any
+) -> None:
+    """Pixels of each mask inside each box. Twin: `Masks.box_overlap`.
+
+    Args:
+        detections, words: as for `contain`.
+        boxes: (count, 4) int32, left, top, right, bottom in pixels of the image, inside it; the last two exclusive.
+        pixels: (rows, count) int32, is written.
+    """
+    if rows and count:
+        args = (*_pointers(detections, words, boxes, pixels), *_ints(rows, count))
+        kernels.launch("box_overlap", (min(rows * count, kernels.blocks),), (_OVERLAP_THREADS,), args, stream)
+
+
+def _typed(kernel: str, half: bool) -> str:
+    return f"{kernel}_f16" if half else f"{kernel}_f32"
+
+
+def _blocks(elements: int, each: int) -> int:
+    return -(-elements // each)
+
+
+def _pointers(*addresses: int) -> tuple[np.uintp, ...]:
+    return tuple(np.uintp(address) for address in addresses)
+
+
+def _ints(*values: int) -> tuple[np.int32, ...]:
+    return tuple(np.int32(value) for value in values)
+
+
+def _triple(sizes: Sequence[int]) -> Triple:
+    x, y, z = (*sizes, 1, 1)[:3]
+    return x, y, z

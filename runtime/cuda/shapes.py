@@ -1,0 +1,147 @@
+"""What a launch depends on: the shapes of a network run, and where its buffers lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..decode import MAX_CANDIDATES
+from ..errors import ModelError, ParameterError
+from ..spec import PROTOTYPE_STRIDE, ModelSpec
+from .records import CANDIDATE_DTYPE, DETECTION_DTYPE, FOUND_DTYPE, PLACE_DTYPE
+
+MAX_MASK_DIM = 256
+"""A detection's coefficients lie in the shared memory of a block (masks.cu)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """Shapes of one network run: all that a launch depends on.
+
+    Attributes:
+        batch: images of the network's input; some may be past the group.
+        input_hw: (H, W) of it, pixels.
+        layout: "raw", "nms" or "split", see spec.py. Of "split" the rest describes the joined rows.
+        rows: axis 1 of the detections output: 4 + nc + mask_dim in "raw", max_det of the file in the others.
+        columns: axis 2 of it: anchors, or 6 + mask_dim.
+        class_count, mask_dim: of the model.
+        prototypes_hw: (H / 4, W / 4).
+        max_det: room for detections of each image; an image's own max_det may be less.
+        half_input, half_detections, half_prototypes: which tensors are float16; the others are float32.
+    """
+
+    batch: int
+    input_hw: tuple[int, int]
+    layout: str
+    rows: int
+    columns: int
+    class_count: int
+    mask_dim: int
+    prototypes_hw: tuple[int, int]
+    max_det: int
+    half_input: bool = False
+    half_detections: bool = False
+    half_prototypes: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.mask_dim <= MAX_MASK_DIM:
+            raise ModelError(
+                f"the model has {self.mask_dim} mask coefficients, the CUDA kernels take 1 to {MAX_MASK_DIM}; "
+                "run it with device='cpu'"
+            )
+        axis, expected = (self.rows, 4 + self.class_count) if self.layout == "raw" else (self.columns, 6)
+        if axis != expected + self.mask_dim:
+            raise ModelError(
+                f"detections output is (…, {self.rows}, {self.columns}) in the layout {self.layout!r}, expected "
+                f"{expected + self.mask_dim} values for each detection; export the model again"
+            )
+        if self.max_det < 1:
+            raise ParameterError(f"max_det is {self.max_det}, expected 1 or more")
+
+    @classmethod
+    def of(
+        cls,
+        spec: ModelSpec,
+        input_shape: Sequence[int],
+        detections: tuple[Sequence[int], str],
+        prototypes: tuple[Sequence[int], str],
+        max_det: int,
+    ) -> Shapes:
+        """From what an engine tells.
+
+        Args:
+            input_shape: (batch, 3, H, W).
+            detections: shape (batch, …, …) and dtype of that output, "float32" or "float16". In the layout "split"
+                those of its joined rows: (batch, max_det of the file, 6 + mask_dim) float32.
+            prototypes: shape (batch, mask_dim, H / 4, W / 4) and dtype.
+
+        Raises:
+            ModelError: the shapes or dtypes are not those of the spec's layout.
+        """
+        batch, _, height, width = input_shape
+        (shape, dtype), (proto_shape, proto_dtype) = detections, prototypes
+        hw = (height // PROTOTYPE_STRIDE, width // PROTOTYPE_STRIDE)
+        if len(shape) != 3 or shape[0] != batch or tuple(proto_shape) != (batch, spec.mask_dim, *hw):
+            raise ModelError(
+                f"outputs are {spec.detections} {tuple(shape)} and {spec.prototypes} {tuple(proto_shape)} for an input "
+                f"{tuple(input_shape)}; expected ({batch}, …, …) and {(batch, spec.mask_dim, *hw)}; export it again"
+            )
+        halves = [_is_half(name, kind) for name, kind in ((spec.detections, dtype), (spec.prototypes, proto_dtype))]
+        half_input = _is_half(spec.input, spec.input_dtype)
+        sizes = (spec.layout, shape[1], shape[2], spec.class_count, spec.mask_dim, hw, max_det)
+        return cls(batch, (height, width), *sizes, half_input, *halves)
+
+    @property
+    def candidate_capacity(self) -> int:
+        """Candidates of an image that suppression looks at; none in the layout "nms"."""
+        return min(self.columns, MAX_CANDIDATES) if self.layout == "raw" else 0
+
+    def nbytes(self) -> dict[str, int]:
+        """Bytes of each buffer in `Buffers`, but for `upload` and `words`, which depend on the images."""
+        images, detections = self.batch, self.batch * self.max_det
+        return {
+            "places": images * PLACE_DTYPE.itemsize,
+            "found": images * FOUND_DTYPE.itemsize,
+            "total_words": 8,
+            "detections": detections * DETECTION_DTYPE.itemsize,
+            "keys": images * self.columns * 8 if self.layout == "raw" else 0,
+            "sorted": images * self.candidate_capacity * CANDIDATE_DTYPE.itemsize,
+            "kept": detections * CANDIDATE_DTYPE.itemsize,
+            "coefficients": detections * self.mask_dim * 4,
+            "tile_ends": detections * 4,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """Addresses in device memory, each a multiple of 16; sizes: `Shapes.nbytes`.
+
+    Attributes:
+        upload: images and tables, from `records.pack`.
+        places: (batch,) PLACE_DTYPE, from `records.pack`.
+        found: (batch,) FOUND_DTYPE, part of the answer.
+        total_words: one int64, part of the answer: words that all masks need.
+        detections: (batch, max_det) DETECTION_DTYPE, part of the answer.
+        words: (word_capacity,) uint32, part of the answer: the masks.
+        word_capacity: words that may be written.
+        keys, sorted, kept, coefficients, tile_ends: scratch.
+    """
+
+    upload: int
+    places: int
+    found: int
+    total_words: int
+    detections: int
+    words: int
+    word_capacity: int
+    keys: int
+    sorted: int
+    kept: int
+    coefficients: int
+    tile_ends: int
+
+
+def _is_half(name: str, dtype: str) -> bool:
+    if dtype not in ("float32", "float16"):
+        raise ModelError(f"tensor {name} is {dtype}, the CUDA kernels take float32 and float16; export it again")
+    return dtype == "float16"

@@ -1,0 +1,281 @@
+"""All stages of one batch on the device, on one stream; replayed as a CUDA graph where that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..postprocess import Thresholds
+from ..spec import SPLIT_OUTPUTS, ModelSpec, TensorInfo
+from . import launchers
+from .device import Device
+from .graphs import Graph, GraphCache
+from .launchers import Kernels
+from .records import DETECTION_DTYPE, FOUND_DTYPE, PLACE_DTYPE, Tables, pack
+from .shapes import Buffers, Shapes
+from .workspace import Workspace
+
+_WORDS = 1 << 20
+"""Words that an answer has room for at first: 32 million pixels of crops."""
+
+_TOTAL = 16
+"""Bytes before the records of an answer: the total of its words, and nothing."""
+
+Shape = tuple[int, ...]
+
+
+class DeviceNetwork(Protocol):
+    """What the stages need of a network; `engines.DeviceNetwork` says more."""
+
+    @property
+    def capturable(self) -> bool: ...
+
+    def output_shapes(self, inputs: Mapping[str, Shape]) -> dict[str, Shape]: ...
+
+    def enqueue(self, pointers: Mapping[str, int], inputs: Mapping[str, Shape], stream: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one run found.
+
+    Attributes:
+        found: (batch,) FOUND_DTYPE.
+        detections: (batch, max_det) DETECTION_DTYPE; rows past an image's `kept` hold anything.
+        detections_at: address of the detections on the device, good until the next run.
+        words_at: address of the words, likewise.
+        total_words: words of all masks.
+    """
+
+    found: NDArray[Any]
+    detections: NDArray[Any]
+    detections_at: int
+    words_at: int
+    total_words: int
+
+
+class Stages:
+    """Letterbox, network, detections and masks of batches on one device. Not thread-safe.
+
+    Attributes:
+        stream: everything runs on it.
+        kernels: loaded on the device.
+    """
+
+    def __init__(
+        self, network: DeviceNetwork, spec: ModelSpec, outputs: Sequence[TensorInfo], device: Device, graphs: int
+    ) -> None:
+        """
+        Args:
+            network: stays the caller's to close, after this.
+            outputs: of the network.
+            graphs: CUDA graphs kept, one for each shape of input, those used last; 0: launch every kernel anew. A
+                network that cannot be captured has none.
+        """
+        self._network = network
+        self._spec = spec
+        self._dtypes = {info.name: np.dtype(info.dtype) for info in outputs}
+        self._workspace = Workspace(device)
+        self._shapes: dict[tuple[int, int, int, int], Shapes] = {}
+        self._tensors: dict[Shapes, dict[str, int]] = {}  # bytes of the network's inputs and outputs
+        self._graphs = GraphCache(graphs) if graphs and network.capturable else None
+        self._ran: set[Shapes] = set()
+        self._expected_words = 0
+        self._fetched_words = 0
+        self.kernels = Kernels(device.module)
+        self.stream = device.stream()
+
+    @property
+    def graph_count(self) -> int:
+        """CUDA graphs that are ready; None where there are none to be."""
+        return 0 if self._graphs is None else len(self._graphs)
+
+    @property
+    def uses_graphs(self) -> bool:
+        """Whether runs are replayed as CUDA graphs."""
+        return self._graphs is not None
+
+    @property
+    def nbytes(self) -> int:
+        """Device memory of the buffers; the network's own is not in it."""
+        return self._workspace.nbytes()
+
+    def shapes(self, batch: int, input_hw: tuple[int, int], max_det: int) -> Shapes:
+        """Shapes of a run.
+
+        Raises:
+            ParameterError: the network does not take them. ModelError: its outputs are not those of its layout.
+        """
+        key = (batch, *input_hw, max_det)
+        if key not in self._shapes:
+            blob = (batch, 3, *input_hw)
+            made = self._network.output_shapes({self._spec.input: blob})
+            shapes = self._shapes[key] = self._shapes_of(blob, made, max_det)
+            outputs = {name: prod(shape) * self._dtypes[name].itemsize for name, shape in made.items()}
+            self._tensors[shapes] = {self._spec.input: prod(blob) * _itemsize(shapes.half_input), **outputs}
+        return self._shapes[key]
+
+    def run(
+        self,
+        shapes: Shapes,
+        images: Sequence[NDArray[np.uint8]],
+        tables: Sequence[Tables],
+        thresholds: Sequence[Thresholds],
+        *,
+        with_words: bool,
+    ) -> Answer:
+        """One batch: one upload, everything on the device, one wait (two where more is found than ever before).
+
+        Args:
+            images: RGB, at most `shapes.batch`.
+            tables, thresholds: one for each image.
+            with_words: the masks come along; without, `words` fetches what is asked for.
+
+        Raises:
+            DeviceError: the device has no room, or fails.
+        """
+        self._reserve(shapes, sum(table.nbytes for table in tables))
+        self._upload(shapes, images, tables, thresholds)
+        self._launch(shapes)
+        answer = self._download(shapes, self._expected_words if with_words else 0)
+        if answer.total_words * 4 > self._workspace.size("words"):  # not all was written: that stage again, with room
+            self._workspace.reserve({"words": answer.total_words * 4})
+            self._assemble(shapes)
+            answer = self._download(shapes, 0)
+        if with_words:
+            self._expected_words = answer.total_words
+            if answer.total_words > self._fetched_words:
+                self._fetch(answer, 0, answer.total_words)
+                self._fetched_words = answer.total_words
+        return answer
+
+    def words(self, answer: Answer, first: int, count: int) -> NDArray[np.uint32]:
+        """(count,) uint32 of the last answer's words, an array of the caller's own."""
+        if first + count > self._fetched_words:
+            self._fetched_words = 0  # the page-locked memory holds another part from now on
+            return np.array(self._fetch(answer, first, count))
+        here: NDArray[np.uint32] = self._workspace.host("words", self._fetched_words * 4).view(np.uint32)
+        return np.array(here[first : first + count])
+
+    def close(self) -> None:
+        """Free everything, once what was put in has run."""
+        self.stream.close()
+        if self._graphs is not None:
+            self._graphs.close()
+        self._workspace.close()
+
+    def _shapes_of(self, blob: Shape, made: Mapping[str, Shape], max_det: int) -> Shapes:
+        spec = self._spec
+        detections = made[spec.detections], self._dtypes[spec.detections].name
+        if spec.layout == "split":
+            detections = (*made[spec.detections][:2], 6 + spec.mask_dim), "float32"
+        prototypes = made[spec.prototypes], self._dtypes[spec.prototypes].name
+        return Shapes.of(spec, blob, detections, prototypes, max_det)
+
+    def _reserve(self, shapes: Shapes, images_nbytes: int) -> None:
+        sizes = shapes.nbytes()
+        answer = sum(sizes.pop(name) for name in ("found", "total_words", "detections")) + _TOTAL
+        sizes["upload"] = sizes.pop("places") + images_nbytes
+        sizes |= {_tensor(name): nbytes for name, nbytes in self._tensors[shapes].items()}
+        if shapes.layout == "split":
+            sizes["joined"] = shapes.batch * shapes.rows * shapes.columns * 4
+        words = max(_WORDS * 4, self._workspace.size("words"))
+        self._workspace.reserve({**sizes, "answer": answer, "words": words})
+
+    def _buffers(self, shapes: Shapes) -> Buffers:
+        space = self._workspace
+        upload, answer = space["upload"], space["answer"]
+        sizes = shapes.nbytes()
+        scratch = {name: space[name] for name in ("keys", "sorted", "kept", "coefficients", "tile_ends")}
+        return Buffers(
+            upload=upload + sizes["places"],
+            places=upload,
+            total_words=answer,
+            found=answer + _TOTAL,
+            detections=answer + _TOTAL + sizes["found"],
+            words=space["words"],
+            word_capacity=space.size("words") // 4,
+            **scratch,
+        )
+
+    def _upload(
+        self,
+        shapes: Shapes,
+        images: Sequence[NDArray[np.uint8]],
+        tables: Sequence[Tables],
+        thresholds: Sequence[Thresholds],
+    ) -> None:
+        places = shapes.nbytes()["places"]
+        host = self._workspace.host("upload", places + sum(table.nbytes for table in tables))
+        used = pack(images, tables, thresholds, host[places:], host[:places].view(PLACE_DTYPE))
+        self.stream.copy_in(self._workspace["upload"], host[: places + used])
+
+    def _launch(self, shapes: Shapes) -> None:
+        """Put everything between upload and download into the stream: at first kernel by kernel, then as a graph."""
+        if self._graphs is None or shapes not in self._ran:
+            self._enqueue(shapes)  # libraries prepare themselves in a first run, which a capture does not allow
+            self._ran.add(shapes)
+            return
+        # A graph holds addresses: one of an earlier generation is never asked for again, and drops out.
+        key = (self._workspace.generation, shapes)
+        graph = self._graphs.get(key, lambda: Graph.capture(self.stream, lambda: self._enqueue(shapes)))
+        graph.launch(self.stream)
+
+    def _enqueue(self, shapes: Shapes) -> None:
+        spec, space = self._spec, self._workspace
+        buffers = self._buffers(shapes)
+        pointers = {name: space[_tensor(name)] for name in self._tensors[shapes]}
+        launchers.letterbox(self.kernels, shapes, buffers, pointers[spec.input], self.stream)
+        self._network.enqueue(pointers, {spec.input: (shapes.batch, 3, *shapes.input_hw)}, self.stream.handle)
+        rows = pointers[spec.detections]
+        if shapes.layout == "split":
+            boxes, scores, classes, coefficients = (pointers[name] for name in SPLIT_OUTPUTS)
+            half = self._dtypes[spec.detections] == np.float16
+            rows = space["joined"]
+            launchers.join_rows(self.kernels, shapes, (boxes, scores, classes, coefficients), half, rows, self.stream)
+        launchers.decode(self.kernels, shapes, buffers, rows, self.stream)
+        self._assemble(shapes)
+
+    def _assemble(self, shapes: Shapes) -> None:
+        prototypes = self._workspace[_tensor(self._spec.prototypes)]
+        launchers.assemble(self.kernels, shapes, self._buffers(shapes), prototypes, self.stream)
+
+    def _download(self, shapes: Shapes, words: int) -> Answer:
+        """The records, and as many words as are likely to be there."""
+        sizes = shapes.nbytes()
+        space = self._workspace
+        at = _TOTAL + sizes["found"]
+        host = space.host("answer", at + sizes["detections"])
+        self.stream.copy_out(host, space["answer"])
+        words = min(words, space.size("words") // 4)
+        if words:
+            self.stream.copy_out(space.host("words", words * 4), space["words"])
+        self.stream.synchronize()
+        self._fetched_words = words
+        return Answer(
+            found=host[_TOTAL:at].view(FOUND_DTYPE).copy(),
+            detections=host[at:].view(DETECTION_DTYPE).reshape(shapes.batch, shapes.max_det).copy(),
+            detections_at=space["answer"] + at,
+            words_at=space["words"],
+            total_words=int(host[:8].view(np.int64)[0]),
+        )
+
+    def _fetch(self, answer: Answer, first: int, count: int) -> NDArray[np.uint32]:
+        host = self._workspace.host("words", count * 4)
+        self.stream.copy_out(host, answer.words_at + first * 4)
+        self.stream.synchronize()
+        return host.view(np.uint32)
+
+
+def _tensor(name: str) -> str:
+    """Name of the buffer of a network's tensor."""
+    return f"tensor {name}"
+
+
+def _itemsize(half: bool) -> int:
+    return 2 if half else 4

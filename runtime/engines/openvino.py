@@ -1,0 +1,192 @@
+"""OpenVINO: `.onnx` on the CPU. The same file as ONNX Runtime reads; BF16 where the processor computes in it."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from ..errors import DeviceError, ModelError, ParameterError
+from ..processors import usable_cpus
+from ..spec import TensorInfo
+from .model_cache import ModelCache, Prepared
+
+HINTS = ("latency", "throughput")
+_TYPES = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
+_PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+
+
+class OpenVinoNetwork:
+    """A model compiled by OpenVINO: a `Network`. `run` may be called from many threads at once.
+
+    Sides that vary stay open: one compiled model takes every shape, the first run of a new one costs a little more.
+    Calls beyond the `streams` of `description` wait for each other.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        threads: int | None,
+        precision: str | None = None,
+        hint: str = "latency",
+        cache: bool | str | Path = False,
+    ) -> None:
+        """
+        Args:
+            threads, precision, hint, cache: as of `open_network`.
+
+        Raises:
+            DeviceError: the processor does not compute in that precision.
+        """
+        self.name = path.name
+        self.device = "cpu"
+        self._lock = threading.Lock()
+        core = ov.Core()
+        settings = _settings(precision, hint, threads)
+        compiled, self.metadata, kept = _compiled(core, path, settings, cache)
+        found = _name_of_type(compiled.get_property("INFERENCE_PRECISION_HINT"))
+        if precision not in (None, found):
+            # OpenVINO takes the hint and computes in another precision.
+            raise DeviceError(
+                f"{path.name}: asked for precision {precision!r}, this processor ({_full_name(core)}) computes in "
+                f"{found!r}; pass precision={found!r}, or leave it out"
+            )
+        self.description: dict[str, Any] = {
+            "file": path.name,
+            "engine": "openvino",
+            "version": ov.get_version().partition("-")[0],
+            "precision": found,
+            "hint": hint,
+            "streams": int(compiled.get_property("NUM_STREAMS")),
+            "threads": int(compiled.get_property("INFERENCE_NUM_THREADS")),
+            **({} if kept is None else {"cache": kept}),
+        }
+        self.inputs = tuple(map(_info, compiled.inputs))
+        self.outputs = tuple(map(_info, compiled.outputs))
+        self._compiled: ov.CompiledModel | None = compiled
+        self._idle: list[ov.InferRequest] = []
+
+    def run(self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """See `Network.run`."""
+        with self._lock:
+            if self._compiled is None:
+                raise ModelError(f"{self.name}: the engine is closed; open the model again")
+            # A request is used by one thread at a time; there are as many as runs were ever under way at once.
+            request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
+        try:
+            # The input is read where it lies. The outputs are copied (1 ms of 9 MB): the request's own memory is
+            # written again by its next run.
+            found = request.infer(dict(feed), share_inputs=True, share_outputs=False)
+            arrays: list[NDArray[Any]] = [found[name] for name in outputs]
+        except RuntimeError as error:  # the only kind that OpenVINO raises
+            raise ModelError(f"{self.name}: OpenVINO failed to run it: {_reason(error)}") from error
+        with self._lock:
+            if self._compiled is not None:
+                self._idle.append(request)
+        return arrays
+
+    def close(self) -> None:
+        """Free the model; runs that are under way end first in their own threads."""
+        with self._lock:
+            self._compiled = None
+            self._idle.clear()
+
+    def __enter__(self) -> OpenVinoNetwork:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def network_from_file(
+    path: Path,
+    device: str,
+    threads: int | None,
+    *,
+    precision: str | None = None,
+    hint: str | None = None,
+    cache: bool | str | Path = False,
+) -> OpenVinoNetwork:
+    """What `open_network` calls."""
+    if device != "cpu":
+        raise DeviceError(
+            f"{path.name}: device {device!r} with engine 'openvino', which is for device 'cpu' here; "
+            "pass device='cpu', or leave engine out"
+        )
+    return OpenVinoNetwork(path, threads, precision, hint or "latency", cache)
+
+
+def _settings(precision: str | None, hint: str, threads: int | None) -> dict[str, Any]:
+    if hint not in HINTS:
+        raise ParameterError(f"hint is {hint!r}, expected one of {', '.join(HINTS)}")
+    if precision is not None and precision not in _TYPES:
+        raise ParameterError(f"precision is {precision!r}, expected one of {', '.join(_TYPES)} for OpenVINO")
+    return {
+        "PERFORMANCE_HINT": hint.upper(),
+        "INFERENCE_NUM_THREADS": threads or usable_cpus(),
+        # Pinned, the threads of several processes share the first processors and leave the others idle; on a machine
+        # of our own it gained nothing (docs/adr/0009).
+        "ENABLE_CPU_PINNING": False,
+        **({} if precision is None else {"INFERENCE_PRECISION_HINT": _TYPES[precision]}),
+    }
+
+
+def _compiled(
+    core: ov.Core, path: Path, settings: dict[str, Any], cache: bool | str | Path
+) -> tuple[ov.CompiledModel, Mapping[str, str], str | None]:
+    """The model, its metadata, and what became of the cache (None: not asked for)."""
+    try:
+        if not cache:
+            model = core.read_model(path)
+            return core.compile_model(model, "CPU", settings), _metadata(model), None
+        # OpenVINO's own cache is keyed by path and time of the file; ours by content, processor and version.
+        file = ModelCache(path, cache, f"openvino {ov.get_version()}", {k: str(v) for k, v in settings.items()})
+        kept = file.read()
+        if kept is not None:
+            compiled = core.import_model(io.BytesIO(kept.content), "CPU", settings)
+            return compiled, kept.metadata, f"read: {file.path}"
+        model = core.read_model(path)
+        compiled, metadata = core.compile_model(model, "CPU", settings), _metadata(model)
+        content = io.BytesIO()
+        compiled.export_model(content)  # what it returns differs between versions
+        return compiled, metadata, file.write(Prepared(content.getvalue(), metadata))
+    except RuntimeError as error:  # the only kind that OpenVINO raises
+        raise ModelError(
+            f"{path}: OpenVINO {ov.get_version()} cannot open it ({_reason(error)}); expected an ONNX model; "
+            "export it again"
+        ) from error
+
+
+def _metadata(model: ov.Model) -> dict[str, str]:
+    """The ONNX file's metadata_props."""
+    if not model.has_rt_info("framework"):
+        return {}
+    found = model.get_rt_info("framework").value
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _info(port: ov.ConstOutput) -> TensorInfo:
+    shape = tuple(None if side.is_dynamic else int(side.get_length()) for side in port.partial_shape)
+    return TensorInfo(port.any_name, np.dtype(port.element_type.to_dtype()).name, shape)
+
+
+def _name_of_type(kind: ov.Type) -> str:
+    name = str(kind.get_type_name())
+    return _PRECISIONS.get(name, name)
+
+
+def _full_name(core: ov.Core) -> str:
+    return str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
+
+
+def _reason(error: RuntimeError) -> str:
+    """The first line that says something: OpenVINO begins with places in its sources."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
+    return (told or lines or [""])[0][:300]

@@ -1,0 +1,94 @@
+"""TRTFastSAM: FastSAM with every stage on the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .clip import Clip
+from .engines.on_device import DeviceNetwork, open_device_network
+from .on_device import DeviceSegmenter
+from .pipeline import FastSAM
+from .postprocess import Thresholds
+
+
+class TRTFastSAM(FastSAM):
+    """`FastSAM` on a CUDA device: the same calls and the same answers.
+
+    An image goes up once, as it is; letterbox, network, suppression, masks and prompts run there, replayed as a CUDA
+    graph for each shape of input; boxes, scores and bit-packed masks come down. With a prompt of points or boxes, only
+    the masks that were chosen come down.
+
+    Usable from many threads, which wait for each other; `clone` gives a thread one of its own.
+
+    >>> with TRTFastSAM("FastSAM-s.plan") as model:                 # doctest: +SKIP
+    ...     model.warmup([(1, 1080, 1920)])
+    ...     cup = model.segment("photo.jpg", Points([[320, 180]]))
+    """
+
+    def __init__(
+        self,
+        model: str | Path | DeviceNetwork,
+        device: str = "cuda",
+        *,
+        conf: float = 0.4,
+        iou: float = 0.9,
+        max_det: int = 300,
+        imgsz: int | None = None,
+        rect: bool | None = None,
+        graphs: int = 8,
+        clip: str | Path | Clip | None = None,
+    ) -> None:
+        """
+        Args:
+            model: path of a TensorRT plan (`.plan`, or ultralytics' `.engine`), or of an `.onnx` file, which ONNX
+                Runtime's CUDA provider then runs on the same device memory, without graphs; or an open network (which
+                stays the caller's to close, and brings its device along).
+            device: "cuda" or "cuda:N"; never replaced by another.
+            conf, iou, max_det, imgsz, rect: see `FastSAM`.
+            graphs: shapes of input for which a CUDA graph is kept, those used last; 0: none.
+            clip: for text prompts, see `FastSAM`; a folder is opened on `device` with ONNX Runtime.
+
+        Raises:
+            ParameterError, ModelError, DeviceError, MissingDependencyError.
+        """
+        self.thresholds = Thresholds(conf, iou, max_det)
+        self._owns_clip = isinstance(clip, (str, Path))
+        owns_network = isinstance(model, (str, Path))
+        network = open_device_network(model, device) if isinstance(model, (str, Path)) else model
+        try:
+            self.clip = Clip.open(clip, network.device) if isinstance(clip, (str, Path)) else clip
+        except BaseException:
+            if owns_network:
+                network.close()
+            raise
+        try:
+            self._segmenter: DeviceSegmenter = DeviceSegmenter(
+                network, imgsz, rect is not False, graphs=graphs, owns_network=owns_network, clip=self.clip
+            )
+        except BaseException:
+            self._close_clip()
+            raise
+
+    def warmup(self, shapes: Sequence[tuple[int, int, int]]) -> None:
+        """Make memory, kernels and graphs ready for batches of images.
+
+        Args:
+            shapes: (batch, h, w) of images to come, pixels.
+        """
+        self._segmenter.warmup(shapes)
+
+    def clone(self) -> TRTFastSAM:
+        """Another one that runs beside this: weights of a plan are shared; stream, buffers and graphs are its own.
+
+        Closed by whoever asked for it, before or after this one. A CLIP is shared, and stays this one's.
+        """
+        other = object.__new__(TRTFastSAM)
+        other.thresholds = self.thresholds
+        other.clip = self.clip
+        other._owns_clip = False
+        other._segmenter = self._segmenter.clone()
+        return other
+
+    def __enter__(self) -> TRTFastSAM:
+        return self

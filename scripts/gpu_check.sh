@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Everything that needs a GPU, on a machine that has one. See --help.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+help() {
+  cat <<'TEXT'
+usage: bash scripts/gpu_check.sh [--model M.onnx] [--checkpoint M.pt] [--output FOLDER] [--quick]
+
+  1. tests/cuda on the real driver: kernels against their NumPy twins, the device pipeline against the CPU runtime on
+     photographs, CUDA graphs on and off, threads, many calls without growth
+  2. benchmarks/gpu_pipeline.py with ONNX Runtime's CUDA provider
+  3. with TensorRT installed: plans in FP32, FP16 and INT8 are built, each compared with the ONNX file while it is built
+     (fastsam-export engine), and each is measured like 2
+
+  --model FILE       ONNX file (default: the demo model)
+  --checkpoint FILE  the same network for ultralytics (default: the demo checkpoint)
+  --calibration DIR  photographs for INT8 (default: examples/images)
+  --output DIR       reports and plans (default: gpu_check)
+  --quick            a few runs instead of fifty
+
+Python: $PYTHON if set, else python3; it needs this package with [gpu,cuda] (and [trt] for 3, [export] for INT8 and for
+ultralytics as a contender) and pytest.
+TEXT
+}
+
+model=$root/models/fastsam-demo.onnx
+checkpoint=$root/models/fastsam-demo.pt
+calibration=$root/examples/images
+output=gpu_check
+runs=50
+while [ $# -gt 0 ]; do
+  case $1 in
+    -h | --help) help && exit 0 ;;
+    --quick) runs=5 && shift ;;
+    --model | --checkpoint | --calibration | --output)
+      if [ $# -lt 2 ]; then
+        echo "gpu_check.sh: $1 needs a value; see --help" >&2
+        exit 2
+      fi
+      declare "${1#--}=$2"
+      shift 2
+      ;;
+    *)
+      echo "gpu_check.sh: $1: no such option; see --help" >&2
+      exit 2
+      ;;
+  esac
+done
+python=${PYTHON:-python3}
+mkdir -p "$output"
+
+echo "== device"
+"$python" -c 'from fastsam_deploy.runtime.cuda.device import Device
+found = Device.open()
+print(found, "compute capability", found.compute_capability, "driver for CUDA", found.driver_version)'
+
+echo "== tests on the device"
+# Never the emulated driver here: what this run says must be true of the GPU.
+env -u FASTSAM_EMULATED_CUDA "$python" -m pytest -q -p no:cacheprovider --rootdir "$root" "$root/tests/cuda" -m gpu
+
+measure() { # name of the report, model, more arguments
+  local folder=$output/$1
+  shift
+  "$python" "$root/benchmarks/gpu_pipeline.py" --model "$@" --checkpoint "$checkpoint" --runs "$runs" --output "$folder"
+}
+echo "== ONNX Runtime"
+measure onnxruntime "$model"
+
+if "$python" -c 'import tensorrt' 2>/dev/null; then
+  for precision in fp32 fp16 int8; do
+    echo "== TensorRT $precision"
+    plan=$output/$precision.plan
+    "$python" -c 'from fastsam_deploy.export.cli import main; main()' engine "$model" --output "$plan" \
+      --precision "$precision" --calibration "$calibration"
+    measure "$precision" "$plan"
+  done
+else
+  echo "== TensorRT is not installed: no plans were built"
+fi
+echo "reports are in $output"

@@ -1,0 +1,172 @@
+"""REPORT.md says what the results say, and judges goals by them."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _as_a_script(monkeypatch: pytest.MonkeyPatch):
+    """Benchmarks import each other as scripts do."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
+def test_the_report_is_that_of_the_results():
+    from report import markdown
+    from suite_records import load_results
+
+    results = load_results()
+    assert set(results) == {"network", "end_to_end", "prompts", "memory", "startup", "scaling"}, "run suite.py"
+    assert not [name for name, part in results.items() if part["settings"]["quick"]], "quick figures mean nothing"
+    report = (BENCHMARKS / "REPORT.md").read_text(encoding="utf-8")
+    assert report == markdown(results), "run benchmarks/report.py"
+    plots = re.findall(r"\]\((plots/[^)]+)\)", report)
+    assert len(plots) == 6
+    for plot in plots:
+        assert (BENCHMARKS / plot).read_bytes().startswith(b"\x89PNG"), plot
+
+
+def _part(name: str, rows: list[dict[str, Any]], ratios: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    machine = {"cpu": "Some CPU", "processors": 2, "cpu_flags": ["avx2"], "memory_mb": 8192, "system": "Linux"}
+    peak = {"2": {"gflops": 100.0, "gb_per_s": 10.0}}
+    environment = {
+        **machine,
+        "python": "3.11",
+        "packages": dict.fromkeys(("onnxruntime", "openvino", "torch", "ultralytics"), "1.0"),
+        "peak": peak,
+        "date": "2026-01-01",
+    }
+    settings = {"imgsz": 1024, "conf": 0.4, "iou": 0.9, "threads": [1, 2], "quick": False}
+    skipped: list[dict[str, str]] = []
+    return {"part": name, "environment": environment, "settings": settings, "rows": rows, "ratios": ratios or [],
+            "skipped": skipped}  # fmt: skip
+
+
+def _ms(**stages: float) -> dict[str, Any]:
+    return {name: {"median": ms, "p95": ms, "min": ms, "max": ms} for name, ms in stages.items()}
+
+
+def _row(contender: str, case: dict[str, Any], ms: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"case": case, "contender": contender, "title": contender, "threads": 2, "runs": 5, "ms": ms, **more}
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    """A network of 5 GFLOP at 100 GFLOP/s (50 ms), images of 9 MB with 21 MB of masks at 10 GB/s (3 ms)."""
+    case = {"image": "cat 2000×1500", "megapixels": 3.0, "threads": 2, "batch": 1}
+    other = {**case, "image": "cup 2000×1500"}
+    both = {"masks": 50, "box_pixels": 168_000_000, "worst_iou": 1.0}
+    ours = _ms(before=2, network=80, after=18, total=100, around=20)
+    theirs = _ms(before=5, network=200, after=1295, total=1500, around=1300)
+    rows = [_row("ours_onnxruntime", case, ours, **both), _row("ultralytics", case, theirs, **both)]
+    rows += [_row("ours_onnxruntime", other, ours, **both), _row("ultralytics", other, theirs, **both)]
+    pair = {"of": "ultralytics", "over": "ours_onnxruntime"}
+    ratios = [
+        {"case": case, **pair, "values": {"total": 15.0, "around": 65.0}},
+        {"case": other, **pair, "values": {"total": 9.0, "around": 140.0}},
+    ]
+    network = [
+        _row(who, {"size": size, "threads": 2}, _ms(network=ms), gflop=5.0, precision="fp32", worst_difference=1e-6)
+        for size, who, ms in (
+            ("n", "ours_onnxruntime", 80), ("n", "ultralytics", 200),
+            ("s", "ours_onnxruntime", 180), ("s", "ultralytics", 700),
+        )
+    ]  # fmt: skip
+    return {"network": _part("network", network), "end_to_end": _part("end_to_end", rows, ratios)}
+
+
+def _goal(results: dict[str, Any], text: str) -> Any:
+    from suite_goals import goals
+
+    (found,) = [goal for goal in goals(results) if text in goal.text]
+    return found
+
+
+def test_a_goal_is_judged_by_the_worst_photograph(results: dict[str, Any]):
+    goal = _goal(results, "3 MP, n, ONNX Runtime")
+    assert (goal.wanted, goal.measured, goal.met) == (10, 9.0, False)
+    # The profile is that photograph's; at the floor, 1500 ms / (50 + 3).
+    assert goal.profile == (("cup 2000×1500: network", 80, 50.0, "ms"), ("cup 2000×1500: around it", 20, 3.0, "ms"))
+    assert goal.best == pytest.approx(1500 / 53)
+    results["end_to_end"]["ratios"][1]["values"]["total"] = 12.0
+    assert _goal(results, "3 MP, n, ONNX Runtime").met
+
+
+def test_larger_networks_are_sums_of_medians(results: dict[str, Any]):
+    goal = _goal(results, "3 MP, s (sum of medians), ONNX Runtime")
+    assert goal.measured == pytest.approx((700 + 1300) / (180 + 20))
+    assert goal.met
+    assert _goal(results, "everything around the network").measured == 65.0
+
+
+def test_memory_and_points_may_not_be_more(results: dict[str, Any]):
+    big = {"image": "cat", "megapixels": 24.0}
+    memory = _row("ours_onnxruntime", big, {}, masks=300, over_engine_mb=140.0, box_pixels=2**23 * 90, peak_mb=400)
+    results["memory"] = _part("memory", [memory])
+    goal = _goal(results, "300 masks")
+    assert (goal.met, goal.measured, goal.best) == (False, 140, 90)
+    one, many = (_ms(total=100, network=80, prompt=ms) for ms in (0.5, 2.3))
+    rows = [
+        _row("ours_onnxruntime", {"points": name, "count": count, "image": "cat"}, ms, masks=1)
+        for name, count, ms in (("1", 1, one), ("E(64×64)", 4096, many))
+    ]
+    results["prompts"] = _part("prompts", rows)
+    goal = _goal(results, "4096 points")
+    assert goal.measured == pytest.approx(1.8)
+    assert goal.met
+
+
+def test_what_was_not_measured_is_neither_met_nor_missed(results: dict[str, Any]):
+    from report import markdown
+    from suite_goals import goals
+
+    assert [goal.met for goal in goals({})] == [None] * 11
+    assert _goal(results, "3 MP, n, OpenVINO").met is None
+    assert "| not measured |  |" in markdown(results)
+
+
+def test_the_report_shows_profile_and_floor_of_what_is_missed(results: dict[str, Any]):
+    from report import markdown
+
+    report = markdown(results)
+    line = next(line for line in report.splitlines() if "cup 2000×1500: network" in line)
+    assert line.endswith("| cup 2000×1500: network | 80 ms | 50 ms | 28.3× |")
+    assert "| ≥ 10× | 9× | **no** |" in report
+    assert "- network: The network takes" in report
+    results["end_to_end"]["ratios"][1]["values"].update(total=12.0)
+    assert "28.3×" not in markdown(results), "a goal that is met needs no excuse"
+
+
+def test_the_report_depends_on_the_results_alone(results: dict[str, Any]):
+    from report import end_to_end_table, markdown, readme_table
+
+    before = copy.deepcopy(results)
+    assert markdown(results) == markdown(copy.deepcopy(results))
+    assert results == before, "nothing is changed"
+    for name, part in results.items():
+        assert markdown({name: part}).startswith("# Benchmark report")
+    table = end_to_end_table(results).splitlines()
+    assert table[2] == "| cat 2000×1500 | 50 | **ours_onnxruntime** | 2.0 | 80.0 | 18.0 | 100.0 |  |  |"
+    assert table[3] == "|  |  | ultralytics | 5.0 | 200.0 | 1295.0 | 1500.0 | 65× | 15.0× |"
+    shown = readme_table(results["end_to_end"])
+    assert shown.startswith("\n".join(table))
+    assert "medians of 5 to 5 runs taken in turn; Some CPU (avx2), 2 threads" in shown
+
+
+def test_plots_are_drawn_for_what_there_is(results: dict[str, Any], tmp_path: Path):
+    pytest.importorskip("matplotlib", reason="the plots need the extra [dev]")
+    from suite_plots import draw
+
+    made = draw(results, tmp_path / "plots")
+    assert [path.name for path in made] == ["end_to_end.png", "networks.png"]
+    first = [path.read_bytes() for path in made]
+    assert all(content.startswith(b"\x89PNG") and len(content) > 5000 for content in first)
+    assert [path.read_bytes() for path in draw(results, tmp_path / "plots")] == first, "equal results, equal files"

@@ -1,0 +1,32 @@
+"""Make tiny.ptx from tiny.cu, as the kernels of the runtime are made: `python make_tiny_ptx.py NVRTC_FOLDER`.
+
+See scripts/make_ptx.py for the folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[2] / "scripts"))
+
+import make_ptx  # noqa: E402 it is a script, beside no package
+
+
+def outdated() -> list[str]:
+    """What `make_ptx.outdated` says of this folder."""
+    kernels, make_ptx.KERNELS = make_ptx.KERNELS, HERE
+    try:
+        return make_ptx.outdated()
+    finally:
+        make_ptx.KERNELS = kernels
+
+
+def main() -> None:
+    make_ptx.KERNELS = HERE
+    (HERE / "tiny.ptx").write_bytes(make_ptx.ptx_text(make_ptx.Nvrtc(Path(sys.argv[1])), "tiny"))
+
+
+if __name__ == "__main__":
+    main()
