@@ -8,10 +8,10 @@ Contenders are asked in turn, image by image, in an order that changes:
     network     the network alone on memory of the device: enqueue, wait
     ours        TRTFastSAM.segment: array in, segments in the host's memory out
     no graphs   the same with every kernel launched anew (plans only: ONNX Runtime cannot be captured)
-    ultralytics FastSAM(checkpoint)(image, retina_masks=True) on the same GPU, where it is installed
+    ultralytics FastSAM(checkpoint)(image, retina_masks=True) on the same GPU, with --checkpoint
 
-Before anything is timed, the masks are compared with those of the CPU's stages on the same network: an ONNX file runs on
-the CPU for that, a plan where it can.
+Before anything is timed, the masks are compared with those of the CPU's stages on the same network: an ONNX file runs
+on the CPU for that, a plan where it can.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
+from math import prod
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -31,6 +32,7 @@ import numpy as np
 from reports import photographs, write_report
 
 from fastsam_deploy.runtime import FastSAM, Segments
+from fastsam_deploy.runtime.cuda.device import Device, device_number
 from fastsam_deploy.runtime.engines.on_device import DeviceNetwork, open_device_network
 from fastsam_deploy.runtime.letterbox import fit_model
 from fastsam_deploy.runtime.overlap import mask_ious
@@ -44,12 +46,12 @@ PACKAGES = ("fastsam-deploy", "numpy", "onnxruntime-gpu", "onnxruntime", "tensor
 Contender = Callable[[np.ndarray], Any]
 
 
-def main() -> None:
-    arguments = _arguments()
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = parsed(argv)
+    free = Device.open(device_number(arguments.device)).memory_free()
     network = open_device_network(arguments.model, arguments.device)
-    device = network.cuda_device
-    free = device.memory_free()
     print(measure(network, arguments, free))
+    network.close()
 
 
 def measure(network: DeviceNetwork, arguments: argparse.Namespace, free: int) -> str:
@@ -57,32 +59,36 @@ def measure(network: DeviceNetwork, arguments: argparse.Namespace, free: int) ->
 
     Args:
         network: open on its device.
-        free: bytes of device memory that were free when the network was open and nothing else.
+        free: bytes of device memory that were free before it was opened.
     """
     settings = {"imgsz": arguments.imgsz, "conf": arguments.conf}
     images = photographs(arguments.images, arguments.megapixels)
     reference = "cpu" if arguments.model.suffix == ".onnx" else arguments.device
     with TRTFastSAM(network, **settings) as ours, FastSAM(arguments.model, reference, **settings) as cpu:
         worst = {label: _least_iou(ours.segment(image), cpu.segment(image), label) for label, image in images.items()}
-        plain = TRTFastSAM(network.clone(), **settings, graphs=0) if network.capturable else None
+        used = free - network.cuda_device.memory_free()
+        beside = network.clone() if network.capturable else None
+        plain = TRTFastSAM(beside, **settings, graphs=0) if beside is not None else None
         theirs = _ultralytics(arguments)
         rows = []
         for label, image in images.items():
-            contenders: dict[str, Contender] = {"network": _bare(network, ours, image), "ours": ours.segment}
+            bare = Bare(network, ours, image)
+            contenders: dict[str, Contender] = {"network": bare, "ours": ours.segment}
             if plain is not None:
                 contenders["no graphs"] = plain.segment
             if theirs is not None:
                 contenders["ultralytics"] = theirs(image)
             times = _timed(contenders, image, arguments.runs)
+            bare.close()
             masks = len(ours.segment(image))
             rows.append({"image": label, "masks": masks, "worst_iou": round(worst[label], 5), "ms": times})
-        used = (free - network.cuda_device.memory_free()) / 1e6
         description = ours.description
-        if plain is not None:
+        if plain is not None and beside is not None:
             plain.close()
+            beside.close()
     report = {
         "environment": _environment(arguments, network, description),
-        "pipeline_memory_mb": round(used, 1),
+        "device_memory_mb": round(used / 1e6, 1),
         "images": rows,
     }
     table = markdown(report)
@@ -91,10 +97,11 @@ def measure(network: DeviceNetwork, arguments: argparse.Namespace, free: int) ->
     return table
 
 
-def _arguments() -> argparse.Namespace:
+def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description="The pipeline on a GPU against the bare network and ultralytics.")
     parser.add_argument("--model", type=Path, default=ROOT / "models/fastsam-demo.onnx", help=".onnx or .plan")
-    parser.add_argument("--checkpoint", type=Path, default=ROOT / "models/fastsam-demo.pt", help="for ultralytics")
+    parser.add_argument("--checkpoint", type=Path, help="of the same network: ultralytics takes part with it")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--images", type=Path, default=ROOT / "examples/images", help="folder of photographs")
     parser.add_argument("--megapixels", type=float, nargs="+", default=[0.65, 3.0])
@@ -102,7 +109,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--conf", type=float, default=0.4)
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--output", type=Path, default=RESULTS)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def _least_iou(found: Segments, wanted: Segments, label: str) -> float:
@@ -116,34 +123,40 @@ def _least_iou(found: Segments, wanted: Segments, label: str) -> float:
     return least
 
 
-def _bare(network: DeviceNetwork, model: TRTFastSAM, image: np.ndarray) -> Contender:
-    """The network on an input of the image's shape that lies on the device already."""
-    place = fit_model((image.shape[0], image.shape[1]), model.spec, model.imgsz)
-    own = network.clone()
-    shapes = {model.spec.input: (1, 3, *place.input_hw)}
-    shapes |= own.output_shapes(shapes)
-    infos = {info.name: info for info in (*own.inputs, *own.outputs)}
-    device = own.cuda_device
-    memory = {n: device.memory(int(np.prod(s)) * np.dtype(infos[n].dtype).itemsize) for n, s in shapes.items()}
-    stream = device.stream()
-    stream.fill(memory[model.spec.input], 0, memory[model.spec.input].nbytes)
-    pointers = {name: one.pointer for name, one in memory.items()}
-    asked = {model.spec.input: shapes[model.spec.input]}
+class Bare:
+    """The network alone, on inputs of an image's shape that lie on the device already."""
 
-    def run(_: np.ndarray) -> None:
-        with device.active():
-            own.enqueue(pointers, asked, stream.handle)
-            stream.synchronize()
+    def __init__(self, network: DeviceNetwork, model: TRTFastSAM, image: np.ndarray) -> None:
+        self._network = network.clone()
+        device = network.cuda_device
+        name = model.spec.input
+        self._inputs = {name: (1, 3, *fit_model((image.shape[0], image.shape[1]), model.spec, model.imgsz).input_hw)}
+        shapes = {**self._inputs, **self._network.output_shapes(self._inputs)}
+        kinds = {info.name: np.dtype(info.dtype) for info in (*network.inputs, *network.outputs)}
+        self._memory = {key: device.memory(prod(shape) * kinds[key].itemsize) for key, shape in shapes.items()}
+        self._pointers = {key: memory.pointer for key, memory in self._memory.items()}
+        self._stream = device.stream()
+        self._stream.fill(self._memory[name], 0, self._memory[name].nbytes)
 
-    return run
+    def __call__(self, _: np.ndarray) -> None:
+        with self._network.cuda_device.active():
+            self._network.enqueue(self._pointers, self._inputs, self._stream.handle)
+            self._stream.synchronize()
+
+    def close(self) -> None:
+        """Free all of it."""
+        self._stream.close()
+        self._network.close()
+        for memory in self._memory.values():
+            memory.free()
 
 
 def _ultralytics(arguments: argparse.Namespace) -> Callable[[np.ndarray], Contender] | None:
-    """Image → the contender for it, None where ultralytics is not installed."""
-    try:
-        import ultralytics
-    except ImportError:
+    """Image → the contender for it, None where no checkpoint is given."""
+    if arguments.checkpoint is None:
         return None
+    import ultralytics
+
     model = ultralytics.FastSAM(str(arguments.checkpoint))
     number = arguments.device.partition(":")[2] or "0"
     settings = {"imgsz": arguments.imgsz, "conf": arguments.conf, "iou": 0.9, "verbose": False}
@@ -219,9 +232,10 @@ def markdown(report: dict[str, Any]) -> str:
     engine = environment["engine"]
     lines += [
         "",
-        f"Milliseconds, medians of {environment['runs']} runs taken in turn; {environment['gpu']}; {environment['model']} "
-        f"at imgsz {environment['imgsz']}, conf {environment['conf']}; {engine.get('engine')} {engine.get('version')}. "
-        f"Device memory of the pipeline and of what ran beside it: {report['pipeline_memory_mb']:.0f} MB.",
+        f"Milliseconds, medians of {environment['runs']} runs taken in turn; {environment['gpu']}; "
+        f"{environment['model']} at imgsz {environment['imgsz']}, conf {environment['conf']}; "
+        f"{engine.get('engine')} {engine.get('version')}. Device memory of network and pipeline: "
+        f"{report['device_memory_mb']:.0f} MB.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -11,18 +11,23 @@ from typing import Any
 import cv2
 import numpy as np
 
+from fastsam_deploy.runtime.writing import write_atomically
 
-def photographs(folder: Path, megapixels: list[float]) -> dict[str, np.ndarray]:
-    """Label → (h, w, 3) uint8 RGB, each photograph of the folder at each size."""
+
+def photographs(folder: Path, megapixels: list[float] | None = None) -> dict[Any, np.ndarray]:
+    """(h, w, 3) uint8 RGB of every .jpg and .png in a folder, by path; with sizes by label, each at each size."""
+    paths = sorted([*folder.glob("*.jpg"), *folder.glob("*.png")])
+    if not paths:
+        sys.exit(f"{folder}: no .jpg or .png in it; name a folder of photographs with --images")
+    found = {path: np.ascontiguousarray(cv2.imread(str(path))[..., ::-1]) for path in paths}
+    if megapixels is None:
+        return found
     images = {}
-    for path in sorted([*folder.glob("*.jpg"), *folder.glob("*.png")]):
-        image = cv2.imread(str(path))[..., ::-1]
+    for path, image in found.items():
         for size in megapixels:
             scale = (size * 1e6 / (image.shape[0] * image.shape[1])) ** 0.5
             side_wh = (round(image.shape[1] * scale), round(image.shape[0] * scale))
             images[f"{path.stem} {side_wh[0]}×{side_wh[1]}"] = cv2.resize(image, side_wh, interpolation=cv2.INTER_CUBIC)
-    if not images:
-        sys.exit(f"{folder}: no .jpg or .png in it; name a folder of photographs with --images")
     return images
 
 
@@ -37,8 +42,13 @@ def lines_of(path: str) -> list[str]:
     return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).is_file() else []
 
 
+def as_json(report: dict[str, Any]) -> bytes:
+    """As results are kept."""
+    return (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode()
+
+
 def write_report(folder: Path, name: str, report: dict[str, Any], table: str) -> None:
     """NAME.json and NAME.md in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / f"{name}.md").write_text(table, encoding="utf-8")
+    write_atomically(folder / f"{name}.json", as_json(report))
+    write_atomically(folder / f"{name}.md", table.encode())

@@ -23,7 +23,7 @@ def quantize(
     calibration: Annotated[Path, typer.Option(help="Folder of photographs like those that will be segmented.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: model's name + -int8.onnx.")] = None,
     target: Annotated[
-        str, typer.Option(help="tensorrt: signed, symmetric; cpu: unsigned, for ONNX Runtime's integer kernels.")
+        str, typer.Option(help="tensorrt: signed, symmetric; cpu: unsigned, for ONNX Runtime and OpenVINO.")
     ] = "tensorrt",
     sweep: Annotated[bool, typer.Option("--sweep", help="Find the layers that have to stay high; minutes.")] = False,
     keep: Annotated[

@@ -17,6 +17,7 @@ from ..runtime.image import SUFFIXES
 from ..runtime.spec import METADATA_KEY, ModelSpec, imgsz_for
 from ..runtime.writing import write_atomically
 from .errors import ExportError
+from .precision import rounded_like_fp16
 from .quantize_check import Judge, Likeness, Limits
 from .quantize_graph import (
     TARGETS,
@@ -133,7 +134,10 @@ def quantize_model(
     onnx.helper.set_model_props(graph, {e.key: e.value for e in plain.metadata_props} | {METADATA_KEY: made.to_json()})
     onnx.checker.check_model(graph, full_check=True)
     step("comparing with the FP32 file")
-    likeness = Judge(source, compared, side).judge(graph, as_written=as_written)
+    judge = Judge(source, compared, side)
+    # The file itself, and what it would be in true FP16: ONNX Runtime leaves much of that rounding out.
+    judged = [graph, rounded_like_fp16(with_qdq(plain, low, ranges, target))] if half else [graph]
+    likeness = min((judge.judge(one, as_written=as_written) for one in judged), key=lambda found: found.quality)
     if missing := likeness.shortfalls(limits):
         raise ExportError(_too_far(missing, swept))
     _write(graph, goal, made)

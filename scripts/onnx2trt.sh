@@ -21,7 +21,7 @@ A flag wins over its environment variable. Every other option goes to `fastsam-e
 the ONNX file may also be given as it is there, without --onnx.
 
 Python: $PYTHON if set, else the python3 on the path. It needs this package with TensorRT (pip install
-'fastsam-deploy[trt,cpu]' onnx), or trtexec with --trtexec --run; nothing is installed here.
+'fastsam-deploy[trt,trt-export]'), or trtexec with --trtexec --run; nothing is installed here.
 TEXT
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -11,12 +12,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).with_name("driver"))]
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).with_name("driver")))
 
 from emulated import Emulated, driver
 from networks import RecordedNetwork, raw_outputs
 
-from fastsam_deploy.runtime import Boxes, FastSAM, ImageError, ModelError, Points, PromptError, Segments, Thresholds
+from fastsam_deploy.runtime import (
+    Boxes,
+    DeviceError,
+    FastSAM,
+    ImageError,
+    ModelError,
+    ParameterError,
+    Points,
+    PromptError,
+    Segments,
+    Thresholds,
+)
 from fastsam_deploy.runtime.cuda import stages
 from fastsam_deploy.runtime.cuda.device import Device
 from fastsam_deploy.runtime.engines.on_device import DeviceNetwork
@@ -221,6 +234,58 @@ def test_work_that_runs_late_gives_the_same(recorded, photos: dict):
                 same(model.segment(image, point, thresholds=LOW), wanted(image, LOW).select(point))
     finally:
         found.set("defer", 0)
+
+
+def test_a_file_with_nms_inside(open_network: Callable, demo_onnx: Path, photos: dict, tmp_path: Path):
+    """Its outputs are separate, and its thresholds its own."""
+    onnx = pytest.importorskip("onnx", reason="the file is made here")
+    from fastsam_deploy.export.nms_graph import with_suppression
+    from fastsam_deploy.runtime.spec import Suppression
+
+    with FastSAM(demo_onnx) as usual:
+        spec = usual.spec
+    model = with_suppression(onnx.load(demo_onnx), spec, Suppression(conf=0.1, iou=0.9, max_det=100))
+    path = tmp_path / "nms.onnx"
+    onnx.save(model, path)
+    network = open_network(path)
+    asked = Thresholds(conf=0.2, max_det=100)
+    with TRTFastSAM(network, imgsz=IMGSZ) as model, FastSAM(path, imgsz=IMGSZ) as wanted:
+        assert model.spec.layout == "split"
+        for images in ([photos["coffee"]], [photos["coffee"], photos["small"], photos["coffee"]]):
+            found = model.segment_batch(images, thresholds=asked)
+            for one, other in zip(found, wanted.segment_batch(images, thresholds=asked), strict=True):
+                same(one, other)
+        assert len(found[0]) > 10
+        with pytest.raises(ParameterError, match=r"conf is 0\.05"):
+            model.segment(photos["coffee"], thresholds=Thresholds(conf=0.05, max_det=100))
+    network.close()
+
+
+def test_the_benchmark_compares_and_times(open_network: Callable, demo_onnx: Path, tmp_path: Path):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+    import gpu_pipeline
+
+    network = open_network(demo_onnx)
+    quick = ["--imgsz", "160", "--megapixels", "0.05", "--runs", "2", "--output", str(tmp_path)]
+    table = gpu_pipeline.measure(network, gpu_pipeline.parsed(quick), network.cuda_device.memory_free())
+    report = json.loads((tmp_path / "gpu_pipeline.json").read_text())
+    assert len(report["images"]) == 2
+    assert all(row["worst_iou"] >= 0.99 and set(row["ms"]) == {"network", "ours"} for row in report["images"])
+    assert "ours / network" in table
+    network.close()
+
+
+def test_the_model_of_the_triton_server_takes_no_other_device(demo_onnx: Path, cuda_device: Device):
+    """Where ONNX Runtime has no CUDA it says so; the CPU is not taken instead."""
+    import onnxruntime
+
+    from fastsam_deploy.runtime.serving import Parameters, WholePipeline
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    config = {"parameters": {"model": {"string_value": demo_onnx.name}}}
+    with pytest.raises(DeviceError, match="expected CUDAExecutionProvider"):
+        WholePipeline(Parameters(config), demo_onnx.parent, "cuda:0")
 
 
 def test_a_mask_buffer_that_is_too_small_grows(recorded, photos: dict, monkeypatch):
