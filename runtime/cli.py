@@ -39,6 +39,7 @@ from .cli_options import (
     TextOption,
     ThreadsOption,
 )
+from .cli_speed import speed
 from .connection import is_address
 from .errors import FastSamError, ParameterError, PromptError
 
@@ -64,6 +65,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+bench_app.command("speed")(speed)
 app.add_typer(bench_app)
 
 

@@ -31,12 +31,13 @@ class Masks:
 
     Attributes:
         image_hw: (h, w) of the image, pixels.
-        crops: n bool arrays (ch, cw); what lies outside a crop is background.
+        crops: n bool arrays (ch, cw), of which some may be made anew each time they are looked at (`PackedMasks`); what
+            lies outside a crop is background.
         corners_xy: (n, 2) int64, left and top edge of each crop in the image, pixels.
     """
 
     image_hw: tuple[int, int]
-    crops: tuple[NDArray[np.bool_], ...]
+    crops: Sequence[NDArray[np.bool_]]
     corners_xy: NDArray[np.int64]
 
     def __post_init__(self) -> None:

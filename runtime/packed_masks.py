@@ -1,8 +1,9 @@
-"""Masks of one bit a pixel, as the CUDA kernels write them: unpacked when somebody looks at the pixels."""
+"""Masks of one bit a pixel: what is found is kept so, and unpacked crop by crop when somebody looks."""
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +12,19 @@ from .masks_store import Masks, Rows, row_numbers
 
 WORD_BITS = 32
 
+_PAIRS = 1 << 20
+"""Pairs of mask and point that are looked at together: 40 MB of numbers."""
+
 
 class PackedMasks(Masks):
-    """`Masks` whose crops lie bit-packed in one array.
+    """`Masks` whose crops lie bit-packed in one array, an eighth of what they take as bools.
 
     A row of a crop begins with a word of 32 pixels of its own; the leftmost pixel is the lowest bit. What is past the
-    crop's width in the last word of a row is 0.
+    crop's width in the last word of a row is 0. Unpacking costs less than anything that looks at the pixels then
+    (15 GB/s), so crops are not kept unpacked.
     """
 
-    _sizes_wh: NDArray[np.int64]
+    sizes_wh: NDArray[np.int64]
     _words: NDArray[np.uint32]
     _starts: NDArray[np.int64]
 
@@ -41,51 +46,85 @@ class PackedMasks(Masks):
             words: uint32, all crops; becomes this object's own.
             starts: (n,) int64, where each crop begins in `words`.
         """
-        own = {"image_hw": image_hw, "corners_xy": corners_xy, "areas": areas}
-        self.__dict__.update(own, _sizes_wh=sizes_wh, _words=words, _starts=starts)
+        own = {"image_hw": image_hw, "corners_xy": corners_xy, "areas": areas, "sizes_wh": sizes_wh}
+        self.__dict__.update(own, _words=words, _starts=starts)
 
-    @cached_property
-    def crops(self) -> tuple[NDArray[np.bool_], ...]:  # a field of Masks, made here late
-        """See Masks."""
-        return tuple(self._crop(i) for i in range(len(self)))
+    @property
+    def crops(self) -> Sequence[NDArray[np.bool_]]:  # a field of Masks
+        """See Masks. Made each time: kept, it would be a cycle that holds the memory until the collector comes."""
+        return _Unpacked(self)
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def __getitem__(self, rows: Rows) -> Masks:
-        """A sub-set; see `Masks.__getitem__`. What nobody has looked at stays packed."""
-        if "crops" in self.__dict__:
-            return super().__getitem__(rows)
+        """A sub-set; see `Masks.__getitem__`. It stays packed."""
         chosen = row_numbers(rows, len(self))
-        return PackedMasks(
-            self.image_hw,
-            self.corners_xy[chosen],
-            self._sizes_wh[chosen],
-            self.areas[chosen],
-            self._words,
-            self._starts[chosen],
-        )
+        words, starts = self._words, self._starts[chosen]
+        sizes = self.sizes_wh[chosen]
+        counts = words_of_row(sizes[:, 0]) * sizes[:, 1]
+        if 2 * counts.sum() < len(words):  # one answer of many should not keep the memory of all
+            parts = [words[start : start + count] for start, count in zip(starts, counts, strict=True)]
+            words = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
+            starts = np.cumsum(counts) - counts
+        return PackedMasks(self.image_hw, self.corners_xy[chosen], sizes, self.areas[chosen], words, starts)
 
     def contain(self, points_xy: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """See `Masks.contain`; looks at single bits."""
+        """See `Masks.contain`; looks at single bits, of all masks at once."""
         held = np.zeros((len(self), len(points_xy)), np.bool_)
-        places = zip(held, self._starts.tolist(), self._sizes_wh.tolist(), self.corners_xy, strict=True)
-        for row, start, (width, height), corner in places:
-            x, y = (points_xy - corner).T
-            inside = np.flatnonzero((x >= 0) & (y >= 0) & (x < width) & (y < height))
-            x, y = x[inside], y[inside]
-            words = self._words[start + y * words_of_row(width) + x // WORD_BITS]
-            row[inside] = words >> (x % WORD_BITS).astype(np.uint32) & 1
+        x, y = np.ascontiguousarray(points_xy.T, np.int64)
+        step = max(1, _PAIRS // max(len(points_xy), 1))
+        for first in range(0, len(self), step):
+            some = slice(first, first + step)
+            # As unsigned numbers, what is left of or above a crop is larger than any width.
+            left, top = x - self.corners_xy[some, :1], y - self.corners_xy[some, 1:]
+            width, height = self.sizes_wh[some, :1].view(np.uint64), self.sizes_wh[some, 1:].view(np.uint64)
+            row, point = np.nonzero((left.view(np.uint64) < width) & (top.view(np.uint64) < height))
+            column = left[row, point]
+            places = self._starts[some][row] + top[row, point] * words_of_row(self.sizes_wh[some, 0])[row]
+            words = self._words[places + column // WORD_BITS]
+            held[first + row, point] = words >> (column % WORD_BITS).astype(np.uint32) & 1
         return held
 
-    def _crop(self, i: int) -> NDArray[np.bool_]:
-        width, height = self._sizes_wh[i].tolist()
-        pitch = words_of_row(width)
+    def bits(self, i: int) -> NDArray[np.uint8]:
+        """Crop `i` as it is kept: (height, bytes of a row) uint8, a view."""
+        width, height = self.sizes_wh[i].tolist()
+        pitch = -(-width // WORD_BITS)
         start = int(self._starts[i])
-        rows = self._words[start : start + height * pitch].view(np.uint8).reshape(height, pitch * 4)
-        return np.unpackbits(rows, axis=1, count=width, bitorder="little").view(np.bool_)
+        return self._words[start : start + height * pitch].view(np.uint8).reshape(height, pitch * 4)
 
 
-def words_of_row(width: int) -> int:
-    """Words that a row of a crop takes."""
-    return -(-width // WORD_BITS)
+class _Unpacked(Sequence[NDArray[np.bool_]]):
+    """The crops of packed masks, each made when it is asked for."""
+
+    def __init__(self, masks: PackedMasks) -> None:
+        self._masks = masks
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    @overload
+    def __getitem__(self, i: int) -> NDArray[np.bool_]: ...
+    @overload
+    def __getitem__(self, i: slice) -> Sequence[NDArray[np.bool_]]: ...
+    def __getitem__(self, i: int | slice) -> NDArray[np.bool_] | Sequence[NDArray[np.bool_]]:
+        if isinstance(i, slice):
+            return [self[row] for row in range(*i.indices(len(self)))]
+        width = int(self._masks.sizes_wh[i][0])
+        return np.unpackbits(self._masks.bits(i), axis=1, count=width, bitorder="little").view(np.bool_)
+
+    def __iter__(self) -> Iterator[NDArray[np.bool_]]:
+        return (self[i] for i in range(len(self)))
+
+
+def words_of_row(widths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Words that a row of each crop takes, for crops of these widths in pixels."""
+    return -(-widths // WORD_BITS)
+
+
+def empty_masks(image_hw: tuple[int, int], corners_xy: NDArray[np.int64], sizes_wh: NDArray[np.int64]) -> PackedMasks:
+    """Masks without a pixel, to be filled: `bits` and `areas` of the result are to be written to."""
+    counts = words_of_row(sizes_wh[:, 0]) * sizes_wh[:, 1]
+    words = np.zeros(int(counts.sum()), np.uint32)  # one piece: the system hands it out faster than many
+    areas = np.zeros(len(sizes_wh), np.int64)
+    return PackedMasks(image_hw, corners_xy, sizes_wh, areas, words, np.cumsum(counts) - counts)

@@ -100,10 +100,11 @@ class Points:
                 "give points in pixels of the original image"
             )
         held = segments.masks.contain(np.floor(self.xy).astype(np.int64))
-        wanted = held[:, self.labels]
-        allowed: NDArray[np.bool_] = np.logical_not(held[:, ~self.labels].any(axis=1))
+        wanted, allowed = held, np.ones(len(held), np.bool_)
+        if not self.labels.all():  # thousands of points have no background, mostly: nothing to copy
+            wanted, allowed = held[:, self.labels], np.logical_not(held[:, ~self.labels].any(axis=1))
         if self.mode == "each":
-            return self._each(segments, wanted & allowed[:, None])
+            return self._each(segments, wanted if allowed.all() else wanted & allowed[:, None])
         hit = wanted.any(1) if self.labels.any() else np.ones(len(segments), np.bool_)
         rows = np.flatnonzero(hit & allowed)
         fits = wanted.mean(1) if self.labels.any() else np.ones(len(segments))

@@ -3,8 +3,8 @@
     python scripts/make_triton_configs.py
 
 They are for the demo model, or any other dynamic model with one class: put its `model.plan` (or `model.onnx`) into
-`fastsam_engine/1` and `fastsam_device/1` (there with its `model.json`), and the folder is a model repository. For another
-model make a repository with `fastsam-export triton`: everything in these files follows from the network.
+`fastsam_engine/1` and `fastsam_device/1` (there with its `model.json`), and the folder is a model repository. For
+another model make a repository with `fastsam-export triton`: everything in these files follows from the network.
 
 - `config.pbtxt`: TensorRT on a GPU; the input is a square of 1024 px.
 - `configs/onnxruntime.pbtxt`: ONNX Runtime with CUDA; the same square.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -60,7 +60,7 @@ class DeviceMasks(Masks):
         self.__dict__.update(own, _answer=answer, _rows=rows, _numbers=numbers)
 
     @cached_property
-    def crops(self) -> tuple[NDArray[np.bool_], ...]:  # a field of Masks, made here late
+    def crops(self) -> Sequence[NDArray[np.bool_]]:  # a field of Masks, made here late
         """See Masks."""
         return self.downloaded().crops
 

@@ -13,12 +13,13 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from ..errors import DeviceError, ModelError, ParameterError
-from ..processors import usable_cpus
-from ..spec import TensorInfo
+from ..processors import name_and_flags, usable_cpus
+from ..spec import METADATA_KEY, ModelSpec, TensorInfo
 from .model_cache import ModelCache, Prepared
 
 HINTS = ("latency", "throughput")
 _TYPES = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
+_ADDS_IN_32_BITS = {"avx_vnni", "avx512_vnni", "amx_int8"}
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
 
@@ -143,16 +144,16 @@ def _compiled(
     """The model, its metadata, and what became of the cache (None: not asked for)."""
     try:
         if not cache:
-            model = core.read_model(path)
-            return core.compile_model(model, "CPU", settings), _metadata(model), None
+            model, metadata = _read(core, path)
+            return core.compile_model(model, "CPU", settings), metadata, None
         # OpenVINO's own cache is keyed by path and time of the file; ours by content, processor and version.
         file = ModelCache(path, cache, f"openvino {ov.get_version()}", {k: str(v) for k, v in settings.items()})
         kept = file.read()
         if kept is not None:
             compiled = core.import_model(io.BytesIO(kept.content), "CPU", settings)
             return compiled, kept.metadata, f"read: {file.path}"
-        model = core.read_model(path)
-        compiled, metadata = core.compile_model(model, "CPU", settings), _metadata(model)
+        model, metadata = _read(core, path)
+        compiled = core.compile_model(model, "CPU", settings)
         content = io.BytesIO()
         compiled.export_model(content)  # what it returns differs between versions
         return compiled, metadata, file.write(Prepared(content.getvalue(), metadata))
@@ -161,6 +162,32 @@ def _compiled(
             f"{path}: OpenVINO {ov.get_version()} cannot open it ({_reason(error)}); expected an ONNX model; "
             "export it again"
         ) from error
+
+
+def _read(core: ov.Core, path: Path) -> tuple[ov.Model, dict[str, str]]:
+    """The model and its metadata.
+
+    Raises:
+        ModelError: it is an INT8 file that OpenVINO would compute wrongly on this processor.
+    """
+    model = core.read_model(path)
+    metadata = _metadata(model)
+    rounds = any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
+    flags = name_and_flags()[1]
+    # Without VNNI two 8-bit products are added in 16 bits, which overflow: scores were off by 0.41 (docs/adr/0011).
+    narrow = "avx2" in flags and not flags & _ADDS_IN_32_BITS
+    if rounds and narrow and not _made_for_processors(metadata, path.name):
+        raise ModelError(
+            f"{path}: an INT8 file with 8-bit weights, which overflow in OpenVINO on a processor without VNNI; "
+            "expected 7-bit ones: fastsam-export quantize --target cpu; or pass engine='onnxruntime'"
+        )
+    return model, metadata
+
+
+def _made_for_processors(metadata: Mapping[str, str], source: str) -> bool:
+    if METADATA_KEY not in metadata:
+        return False
+    return ModelSpec.from_json(metadata[METADATA_KEY], source).tools.get("int8", "").startswith("for cpu")
 
 
 def _metadata(model: ov.Model) -> dict[str, str]:

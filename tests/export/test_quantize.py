@@ -26,7 +26,8 @@ from fastsam_deploy.export.quantize_graph import layers_named, layers_of, with_f
 from fastsam_deploy.export.quantize_ranges import Histogram, histograms, network_inputs, range_of
 from fastsam_deploy.export.quantize_sweep import kept_in, sweep
 from fastsam_deploy.runtime.engines import open_engine
-from fastsam_deploy.runtime.errors import ParameterError
+from fastsam_deploy.runtime.errors import ModelError, ParameterError
+from fastsam_deploy.runtime.fidelity import compare
 from fastsam_deploy.runtime.pipeline import FastSAM
 from fastsam_deploy.runtime.spec import Suppression
 
@@ -86,6 +87,23 @@ def test_the_file_opens_in_our_runtime_and_finds_the_same(
         ours, expected = len(model.segment(coffee)), len(plain_model.segment(coffee))
     assert 0 < ours <= expected * 1.25
     assert ours >= expected * 0.75
+
+
+def test_openvino_takes_what_it_computes_rightly_and_refuses_the_rest(
+    made: dict[str, Quantized], demo_onnx: Path, coffee: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino", reason="needs the extra [openvino]")
+    from fastsam_deploy.runtime.engines import openvino as engine
+
+    settings: dict[str, Any] = {"imgsz": IMGSZ, "engine": "openvino", "precision": "fp32"}
+    with FastSAM(made["cpu"].path, **settings) as model, FastSAM(demo_onnx, **settings) as plain_model:
+        found = compare(plain_model.segment(coffee), model.segment(coffee))
+        assert found.ious.mean() >= 0.95
+    monkeypatch.setattr(engine, "name_and_flags", lambda: ("an old one", frozenset({"avx2"})))
+    with pytest.raises(ModelError, match="overflow in OpenVINO on a processor without VNNI"):
+        FastSAM(made["tensorrt"].path, **settings)
+    monkeypatch.setattr(engine, "name_and_flags", lambda: ("a newer one", frozenset({"avx2", "avx512_vnni"})))
+    FastSAM(made["tensorrt"].path, **settings).close()
 
 
 def qdq_of(path: Path) -> tuple[onnx.GraphProto, dict[str, np.ndarray], list[onnx.NodeProto]]:

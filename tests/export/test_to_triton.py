@@ -220,7 +220,8 @@ def test_a_plan(plan: Callable[..., Path], tmp_path: Path, same: bool):
     device = _parsed((made.path / "fastsam_device/config.pbtxt").read_text())
     assert _texts(device)["model"] == "model.plan"
     # With its JSON: without, the runtime would take the plan for a foreign one.
-    assert {path.name for path in (made.path / "fastsam_device/1").iterdir()} == {"model.py", "model.plan", "model.json"}
+    there = {path.name for path in (made.path / "fastsam_device/1").iterdir()}
+    assert there == {"model.py", "model.plan", "model.json"}
     engine = _parsed((made.path / "fastsam_engine/config.pbtxt").read_text())
     assert (engine.platform, engine.max_batch_size) == ("tensorrt_plan", 4)
     graphs = engine.optimization.cuda.graph_spec

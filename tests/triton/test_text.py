@@ -81,7 +81,9 @@ def test_same_answer_as_local(remote, local, coffee, prompt):
 def test_the_command_line_asks_the_clip_of_the_server(server, coffee, tmp_path):
     address = f"grpc://{server.grpc}/fastsam"
     target = tmp_path / "found.jsonl"
-    done = CliRunner().invoke(app, ["segment", str(coffee), "--model", address, "--text", "a cup", "--json", str(target)])
+    done = CliRunner().invoke(
+        app, ["segment", str(coffee), "--model", address, "--text", "a cup", "--json", str(target)]
+    )
     assert done.exit_code == 0, done.output
     (row,) = json.loads(target.read_text())["segments"]
     assert row["prompt"] == 0
