@@ -21,7 +21,7 @@ from .packed_masks import empty_masks
 _CHUNK_VALUES = 1 << 22
 """Logits of several masks are multiplied at once, up to this many (16 MB)."""
 
-_BLOCK_COLUMNS, _BLOCK_ROWS = 64, 64
+_BLOCK_COLUMNS, _BLOCK_ROWS = 64, 32
 """Image columns and rows of a block: few, so that blocks are mostly diagonal; enough for the call to be worth it."""
 
 _BORDER_PX = 20
@@ -53,13 +53,18 @@ def assemble(
         )
     vertical, horizontal = mask_resampling(place, (prototypes.shape[1], prototypes.shape[2]))
     corners = np.ceil(boxes_xyxy).astype(np.int64)
-    found = empty_masks(place.image_hw, corners[:, :2], np.maximum(corners[:, 2:] - corners[:, :2], 0))
+    sizes = np.maximum(corners[:, 2:] - corners[:, :2], 0)
+    found = empty_masks(place.image_hw, corners[:, :2], sizes)
+    # One crop at a time is unpacked, always in the same memory: it stays in the cache, and costs no new pages.
+    unpacked = np.empty(int(sizes.prod(1).max(initial=0)), np.bool_)
     for i, (logits, (x1, y1, x2, y2)) in enumerate(
         zip(_logits(coefficients, prototypes), corners.tolist(), strict=True)
     ):
         if x1 < x2 and y1 < y2:
+            crop = unpacked[: (y2 - y1) * (x2 - x1)].reshape(y2 - y1, x2 - x1)
             part = logits[vertical.first[y1] : vertical.first[y2 - 1] + TAPS]
-            found.areas[i] = _above_zero(_stretched(part, horizontal, x1, x2), vertical, y1, y2, found.bits(i))
+            _above_zero(_stretched(part, horizontal, x1, x2), vertical, y1, y2, crop)
+            found.fill(i, crop)
     return found
 
 
@@ -96,22 +101,14 @@ def _stretched(logits: NDArray[np.float32], axis: Resampling, left: int, right: 
     return columns
 
 
-def _above_zero(rows: NDArray[np.float32], axis: Resampling, top: int, bottom: int, bits: NDArray[np.uint8]) -> int:
-    """Is the logit above 0? Rows [top, bottom) of the image from rows of prototypes, packed into `bits`; their number.
+def _above_zero(rows: NDArray[np.float32], axis: Resampling, top: int, bottom: int, mask: NDArray[np.bool_]) -> None:
+    """Is the logit above 0? Rows [top, bottom) of the image from rows of prototypes, into `mask`.
 
     `rows` (rows, columns) begins with the prototype row that image row `top` depends on first.
     """
-    above, area = axis.first[top], 0
-    width = rows.shape[1]
-    logits = np.empty((_BLOCK_ROWS, width), np.float32)
-    mask = np.empty((_BLOCK_ROWS, width), np.bool_)
+    above = axis.first[top]
     for start in range(top, bottom, _BLOCK_ROWS):
         end = min(start + _BLOCK_ROWS, bottom)
         first, last = axis.first[start], axis.first[end - 1] + TAPS
-        block = mask[: end - start]
-        np.matmul(axis.matrix[start:end, first:last], rows[first - above : last - above], out=logits[: end - start])
-        np.greater(logits[: end - start], 0, out=block)
-        # Packed while they are in the cache: an eighth of the memory, at no cost that could be measured.
-        bits[start - top : end - top, : -(-width // 8)] = np.packbits(block, axis=1, bitorder="little")
-        area += np.count_nonzero(block)
-    return area
+        logits = axis.matrix[start:end, first:last] @ rows[first - above : last - above]
+        np.greater(logits, 0, out=mask[start - top : end - top])

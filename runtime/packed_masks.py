@@ -93,6 +93,12 @@ class PackedMasks(Masks):
         start = int(self._starts[i])
         return self._words[start : start + height * pitch].view(np.uint8).reshape(height, pitch * 4)
 
+    def fill(self, i: int, crop: NDArray[np.bool_]) -> None:
+        """Write crop `i` of masks that `empty_masks` made, and count its pixels."""
+        width = crop.shape[1]
+        self.bits(i)[:, : -(-width // 8)] = np.packbits(crop, axis=1, bitorder="little")
+        self.areas[i] = np.count_nonzero(crop)
+
 
 class _Unpacked(Sequence[NDArray[np.bool_]]):
     """The crops of packed masks, each made when it is asked for."""
@@ -123,7 +129,7 @@ def words_of_row(widths: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def empty_masks(image_hw: tuple[int, int], corners_xy: NDArray[np.int64], sizes_wh: NDArray[np.int64]) -> PackedMasks:
-    """Masks without a pixel, to be filled: `bits` and `areas` of the result are to be written to."""
+    """Masks without a pixel, for `fill`."""
     counts = words_of_row(sizes_wh[:, 0]) * sizes_wh[:, 1]
     words = np.zeros(int(counts.sum()), np.uint32)  # one piece: the system hands it out faster than many
     areas = np.zeros(len(sizes_wh), np.int64)
