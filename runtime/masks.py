@@ -18,11 +18,14 @@ from .letterbox import TAPS, Letterbox, Resampling, mask_resampling
 from .masks_store import Masks
 from .packed_masks import empty_masks
 
-_CHUNK_VALUES = 1 << 22
-"""Logits of several masks are multiplied at once, up to this many (16 MB)."""
+_CHUNK_VALUES = 1 << 20
+"""Logits of several masks are multiplied at once, up to this many (4 MB)."""
 
 _BLOCK_COLUMNS, _BLOCK_ROWS = 64, 32
 """Image columns and rows of a block: few, so that blocks are mostly diagonal; enough for the call to be worth it."""
+
+_STRIP_PIXELS = 1 << 20
+"""Pixels of a mask that are unpacked at a time (1 MB, in whole blocks of rows)."""
 
 _BORDER_PX = 20
 _FULL_IMAGE_IOU = 0.9
@@ -55,16 +58,13 @@ def assemble(
     corners = np.ceil(boxes_xyxy).astype(np.int64)
     sizes = np.maximum(corners[:, 2:] - corners[:, :2], 0)
     found = empty_masks(place.image_hw, corners[:, :2], sizes)
-    # One crop at a time is unpacked, always in the same memory: it stays in the cache, and costs no new pages.
-    unpacked = np.empty(int(sizes.prod(1).max(initial=0)), np.bool_)
     for i, (logits, (x1, y1, x2, y2)) in enumerate(
         zip(_logits(coefficients, prototypes), corners.tolist(), strict=True)
     ):
         if x1 < x2 and y1 < y2:
-            crop = unpacked[: (y2 - y1) * (x2 - x1)].reshape(y2 - y1, x2 - x1)
             part = logits[vertical.first[y1] : vertical.first[y2 - 1] + TAPS]
-            _above_zero(_stretched(part, horizontal, x1, x2), vertical, y1, y2, crop)
-            found.fill(i, crop)
+            strips = _above_zero(_stretched(part, horizontal, x1, x2), vertical, y1, y2)
+            found.fill(i, strips)
     return found
 
 
@@ -101,14 +101,25 @@ def _stretched(logits: NDArray[np.float32], axis: Resampling, left: int, right: 
     return columns
 
 
-def _above_zero(rows: NDArray[np.float32], axis: Resampling, top: int, bottom: int, mask: NDArray[np.bool_]) -> None:
-    """Is the logit above 0? Rows [top, bottom) of the image from rows of prototypes, into `mask`.
+def _above_zero(
+    rows: NDArray[np.float32], axis: Resampling, top: int, bottom: int
+) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """Is the logit above 0? Rows [top, bottom) of the image from rows of prototypes, as strips from the top down.
+
+    A strip is its first row, counted from `top`, and (rows, columns) bool, good until the next one: all are made in the
+    same memory, which stays in the cache and costs no new pages.
 
     `rows` (rows, columns) begins with the prototype row that image row `top` depends on first.
     """
     above = axis.first[top]
-    for start in range(top, bottom, _BLOCK_ROWS):
-        end = min(start + _BLOCK_ROWS, bottom)
-        first, last = axis.first[start], axis.first[end - 1] + TAPS
-        logits = axis.matrix[start:end, first:last] @ rows[first - above : last - above]
-        np.greater(logits, 0, out=mask[start - top : end - top])
+    width = rows.shape[1]
+    height = min(max(_STRIP_PIXELS // width // _BLOCK_ROWS, 1) * _BLOCK_ROWS, bottom - top)
+    strip = np.empty((height, width), np.bool_)
+    for first_row in range(top, bottom, height):
+        end_row = min(first_row + height, bottom)
+        for start in range(first_row, end_row, _BLOCK_ROWS):
+            end = min(start + _BLOCK_ROWS, end_row)
+            first, last = axis.first[start], axis.first[end - 1] + TAPS
+            logits = axis.matrix[start:end, first:last] @ rows[first - above : last - above]
+            np.greater(logits, 0, out=strip[start - first_row : end - first_row])
+        yield first_row - top, strip[: end_row - first_row]

@@ -21,7 +21,7 @@ from .cuda.workspace import Workspace
 from .engines.on_device import DeviceNetwork
 from .errors import ModelError
 from .image import ImageSource, load_images
-from .letterbox import Letterbox, fit_model
+from .letterbox import PADDING_VALUE, Letterbox, fit_model
 from .mask_features import MaskFeatures
 from .masks import snap_to_border
 from .postprocess import Thresholds
@@ -124,12 +124,12 @@ class DeviceSegmenter:
         """See `LocalSegmenter.for_stream`: images are read while others are on the device."""
         return self, _THREADS_OF_A_STREAM
 
-    def warmup(self, shapes: Sequence[tuple[int, int, int]]) -> None:
+    def warmup(self, shapes: Sequence[tuple[int, int, int]], thresholds: Thresholds) -> None:
         """Run so often for (batch, h, w) of images that whatever is made once is made: memory, kernels, graphs."""
         for batch, height, width in shapes:
-            image = np.full((height, width, 3), 114, np.uint8)
+            image = np.full((height, width, 3), PADDING_VALUE, np.uint8)
             for _ in range(3):  # kernel by kernel, captured, replayed
-                self.segment_batch([image] * batch, None, [Thresholds()] * batch, "RGB")
+                self.segment_batch([image] * batch, None, [thresholds] * batch, "RGB")
 
     def clone(self) -> DeviceSegmenter:
         """Another one of the same network, for another thread: own stream and buffers; see `DeviceNetwork.clone`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 import numpy as np
@@ -93,11 +93,16 @@ class PackedMasks(Masks):
         start = int(self._starts[i])
         return self._words[start : start + height * pitch].view(np.uint8).reshape(height, pitch * 4)
 
-    def fill(self, i: int, crop: NDArray[np.bool_]) -> None:
-        """Write crop `i` of masks that `empty_masks` made, and count its pixels."""
-        width = crop.shape[1]
-        self.bits(i)[:, : -(-width // 8)] = np.packbits(crop, axis=1, bitorder="little")
-        self.areas[i] = np.count_nonzero(crop)
+    def fill(self, i: int, strips: Iterable[tuple[int, NDArray[np.bool_]]]) -> None:
+        """Write crop `i` of masks that `empty_masks` made, and count its pixels.
+
+        Args:
+            strips: first row and (rows, width) bool of each part of the crop.
+        """
+        bits = self.bits(i)
+        for row, strip in strips:
+            bits[row : row + len(strip), : -(-strip.shape[1] // 8)] = np.packbits(strip, axis=1, bitorder="little")
+            self.areas[i] += np.count_nonzero(strip)
 
 
 class _Unpacked(Sequence[NDArray[np.bool_]]):

@@ -43,7 +43,7 @@ class TRTFastSAM(FastSAM):
         Args:
             model: path of a TensorRT plan (`.plan`, or ultralytics' `.engine`), or of an `.onnx` file, which ONNX
                 Runtime's CUDA provider then runs on the same device memory, without graphs; or an open network (which
-                stays the caller's to close, and brings its device along).
+                stays the caller's to close, brings its device along, and serves this object alone).
             device: "cuda" or "cuda:N"; never replaced by another.
             conf, iou, max_det, imgsz, rect: see `FastSAM`.
             graphs: shapes of input for which a CUDA graph is kept, those used last; 0: none.
@@ -76,7 +76,7 @@ class TRTFastSAM(FastSAM):
         Args:
             shapes: (batch, h, w) of images to come, pixels.
         """
-        self._segmenter.warmup(shapes)
+        self._segmenter.warmup(shapes, self.thresholds)
 
     def clone(self) -> TRTFastSAM:
         """Another one that runs beside this: weights of a plan are shared; stream, buffers and graphs are its own.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+NEED_A_GPU = [
+    "bash scripts/onnx2trt.sh FastSAM-s.onnx --output FastSAM-s.plan --precision fp16",
+    'python scripts/inference_trt.py --model_path FastSAM-s.plan --img_path dogs.jpg --point_prompt "[[520,360]]"',
+]
 COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.splitlines() if line]
 
 
@@ -43,15 +49,37 @@ def test_commands_run(command: str, workplace: Path):
 
 
 def test_the_other_commands_are_known():
-    """Installing and the two scripts: scripts/test.sh and tests/scripts run them."""
+    """Installing and the two scripts: scripts/test.sh and tests/scripts run them. What needs a GPU: tests/trt."""
     known = {"bash scripts/demo.sh", "bash scripts/test.sh", "pip install '.[cpu]'", "pip install '.[export]'"}
+    known |= {"pip install '.[trt,trt-export]'", *NEED_A_GPU}
     assert {line for line in COMMANDS if not line.startswith("fastsam")} == known
+
+
+@pytest.mark.parametrize("command", NEED_A_GPU)
+def test_commands_that_need_a_gpu_say_so_without_one(command: str, workplace: Path):
+    """Their options are taken, their files looked at, and the end is one line and exit code 2."""
+    shutil.copytree(ROOT / "scripts", workplace / "scripts")
+    for name, source in (("FastSAM-s.onnx", "models/fastsam-demo.onnx"), ("dogs.jpg", "examples/images/coffee.jpg")):
+        shutil.copy(ROOT / source, workplace / name)
+    (workplace / "FastSAM-s.plan").write_bytes(b"no plan")
+    program, *arguments = shlex.split(command)
+    environment = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run(
+        [sys.executable if program == "python" else program, *arguments],
+        cwd=workplace, env=environment, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    if importlib.util.find_spec("tensorrt") is not None:
+        pytest.skip("TensorRT is here")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "pip install 'fastsam-deploy[trt]'" in done.stderr
 
 
 @pytest.mark.parametrize("code", [block for language, block in BLOCKS if language == "python"])
 def test_python_runs(code: str, workplace: Path):
     if "grpc://" in code:
         pytest.skip("needs a server: tests/triton/test_client.py runs it")
+    if "TRTFastSAM" in code:
+        pytest.skip("needs a GPU: tests/cuda/test_pipeline.py has its calls")
     assert "(" in _run([sys.executable, "-c", code], workplace)
     assert (workplace / "coffee.npz").is_file()
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from ..decode import largest_float32_below
 from ..errors import ImageError, ModelError
 from ..letterbox import TAPS, Letterbox, Resampling, mask_resampling
-from ..masks_store import Masks
 from ..postprocess import Thresholds
 
 PLACE_DTYPE = np.dtype(
@@ -189,24 +188,6 @@ def refuse_nonfinite(flags: int) -> None:
             f"the network's {where} hold NaN or infinity; expected finite numbers; an FP16 file can overflow on an "
             "image: use the FP32 one"
         )
-
-
-def masks_from_words(detections: NDArray[Any], words: NDArray[np.uint32], image_hw: tuple[int, int]) -> Masks:
-    """The masks of one image, unpacked from the answer.
-
-    Args:
-        detections: (n,) DETECTION_DTYPE, the kept ones.
-        words: (k,) uint32 little-endian, all words of the answer.
-    """
-    crops = []
-    for row in detections:
-        height, width, pitch, first = (int(row[name]) for name in ("height", "width", "pitch", "first_word"))
-        packed = words[first : first + height * pitch].view(np.uint8).reshape(height, pitch * 4)
-        crops.append(np.unpackbits(packed, axis=1, count=width, bitorder="little").view(np.bool_))
-    corners = np.stack([detections["left"], detections["top"]], axis=1).astype(np.int64)
-    masks = Masks(image_hw, tuple(crops), corners)
-    masks.__dict__["areas"] = detections["area"].astype(np.int64)  # counted on the device
-    return masks
 
 
 def boxes_of(detections: NDArray[Any]) -> NDArray[np.float32]:

@@ -74,8 +74,9 @@ class Stages:
         Args:
             network: stays the caller's to close, after this.
             outputs: of the network.
-            graphs: CUDA graphs kept, one for each shape of input, those used last; 0: launch every kernel anew. A
-                network that cannot be captured has none.
+            graphs: CUDA graphs kept, one for each shape of input, those used last; 0: launch every kernel anew. None
+                for a network that cannot be captured: ONNX Runtime's, and one with NMS inside, whose shapes depend on
+                what is in the image.
         """
         self._network = network
         self._spec = spec
@@ -83,17 +84,12 @@ class Stages:
         self._workspace = Workspace(device)
         self._shapes: dict[tuple[int, int, int, int], Shapes] = {}
         self._tensors: dict[Shapes, dict[str, int]] = {}  # bytes of the network's inputs and outputs
-        self._graphs = GraphCache(graphs) if graphs and network.capturable else None
+        self._graphs = GraphCache(graphs) if graphs and network.capturable and spec.layout == "raw" else None
         self._ran: set[Shapes] = set()
         self._expected_words = 0
         self._fetched_words = 0
         self.kernels = Kernels(device.module)
         self.stream = device.stream()
-
-    @property
-    def graph_count(self) -> int:
-        """CUDA graphs that are ready; None where there are none to be."""
-        return 0 if self._graphs is None else len(self._graphs)
 
     @property
     def uses_graphs(self) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fastsam_deploy.runtime.cuda import launchers, records
 from fastsam_deploy.runtime.cuda.launchers import Buffers, Kernels, Shapes
 from fastsam_deploy.runtime.letterbox import Letterbox
-from fastsam_deploy.runtime.masks_store import Masks
+from fastsam_deploy.runtime.packed_masks import PackedMasks
 from fastsam_deploy.runtime.postprocess import Thresholds
 from fastsam_deploy.runtime.spec import ModelSpec
 
@@ -134,9 +134,14 @@ class Answer:
         """The kept detections of an image."""
         return self.detections[image, : self.found["kept"][image]]
 
-    def masks(self, image: int, image_hw: tuple[int, int]) -> Masks:
-        """The masks of an image, unpacked."""
-        return records.masks_from_words(self.rows(image), self.words, image_hw)
+    def masks(self, image: int, image_hw: tuple[int, int]) -> PackedMasks:
+        """The masks of an image."""
+        rows = self.rows(image)
+        corners, sizes = (
+            np.stack([rows[x], rows[y]], 1).astype(np.int64) for x, y in (("left", "top"), ("width", "height"))
+        )
+        areas = rows["area"].astype(np.int64)
+        return PackedMasks(image_hw, corners, sizes, areas, self.words, rows["first_word"].astype(np.int64))
 
 
 class Batch:
