@@ -19,9 +19,11 @@ TRIED = {
     "around": "Masks are made on their boxes alone, by products with banded matrices, into one piece of memory "
     "(runtime/masks.py). Gathering and mixing, and whole-image masks, cost more (docs/adr/0003-masks-on-crops.md). "
     "What is left is in proportion to the area of the boxes.",
-    "memory": "Memory is in proportion to the area of the boxes; nothing of the size of image × masks is made. The "
-    "demo model's boxes are large; the mosaic shows an image of many small things.",
-    "prompts": "Points are looked up in the crops that hold them, all points of a mask at once (Masks.contain).",
+    "memory": "A mask takes one bit for each pixel of its box; nothing of the size of image × masks is made "
+    "(docs/adr/0013-packed-masks.md). The demo model's boxes are large: enlarged to 24 MP, 300 of them nearly cover the "
+    "image each, and their bits alone are the floor. The mosaic shows an image of many small things.",
+    "prompts": "Points are looked up as bits, all masks and points at once (PackedMasks.contain); masks made for chosen "
+    "points only were not taken (docs/adr/0013-packed-masks.md).",
 }
 
 

@@ -39,12 +39,12 @@ from .cli_options import (
     TextOption,
     ThreadsOption,
 )
+from .cli_settings import network_settings, open_model, parse_prompt
 from .cli_speed import speed
-from .connection import is_address
-from .errors import FastSamError, ParameterError, PromptError
+from .cli_video import video
+from .errors import FastSamError
 
 if TYPE_CHECKING:
-    from .pipeline import FastSAM
     from .segments import Prompt
 
 app = typer.Typer(
@@ -67,6 +67,7 @@ def _print_version(wanted: bool) -> None:
 
 bench_app.command("speed")(speed)
 app.add_typer(bench_app)
+app.command()(video)
 
 
 @app.callback()
@@ -109,20 +110,14 @@ def segment(
     A bad image does not stop the others; it is reported, and the exit code is 2 at the end.
     """
     prompt = parse_prompt(points, labels, points_mode.value, boxes, text)
-    # A server may have a CLIP of its own, and says it where it has none.
-    if (clip is None) != (not text) and not (clip is None and is_address(model)):
-        raise PromptError(
-            "--clip without --text; expected both or none; add what to look for: --text 'a dog'"
-            if clip
-            else "--text without --clip; expected the folder of a CLIP model; make one with fastsam-export clip"
-        )
+    network = network_settings(
+        text, model=model, device=device, conf=conf, iou=iou, max_det=max_det, imgsz=imgsz, clip=clip,
+        threads=threads, engine=engine, precision=precision, hint=hint, cache=cache,
+    )  # fmt: skip
     if output is None and (json_target is None or masks or cutouts):
         output = Path("output")
-    network: dict[str, Any] = {"conf": conf, "iou": iou, "max_det": max_det, "imgsz": imgsz, "clip": clip}
-    own = {"threads": threads, "engine": engine, "precision": precision, "hint": hint, "cache": cache or None}
-    network |= {name: value for name, value in own.items() if value is not None}
     drawn = {"masks": masks, "cutouts": cutouts, "contours": contours}
-    _segment(images, prompt, output, json_target, {"model": model, "device": device, **network}, drawn)
+    _segment(images, prompt, output, json_target, network, drawn)
 
 
 def _segment(
@@ -148,7 +143,7 @@ def _segment(
     with ExitStack() as stack:
         sink = stack.enter_context(JsonLines(json_target, paths)) if json_target is not None else None
         pictures = Pictures(OutputFolder(output, paths) if output is not None else None, **drawn)
-        fastsam = stack.enter_context(_opened(network))
+        fastsam = stack.enter_context(open_model(network))
         failed = segment_files(fastsam, paths, prompt, pictures, sink, Console(stderr=True))
         if len(paths) == 1 and failed:
             raise failed[0][1]
@@ -156,60 +151,6 @@ def _segment(
             raise FastSamError(f"all {len(paths)} images failed; see the lines above")
     if failed:
         raise FastSamError(f"{len(failed)} of {len(paths)} images failed, the others are done; see the lines above")
-
-
-def _opened(settings: dict[str, Any]) -> FastSAM:
-    """The model of the command line: a plan with every stage on its GPU, anything else as `FastSAM` opens it."""
-    from .pipeline import FastSAM
-
-    if Path(settings["model"] or "").suffix not in (".plan", ".engine"):
-        return FastSAM(**settings)
-    for name in ("threads", "engine", "precision", "hint", "cache"):
-        if name in settings:
-            raise ParameterError(f"--{name}: a plan is made for one GPU and one precision already: leave it out")
-    from .trt import TRTFastSAM
-
-    return TRTFastSAM(**settings)
-
-
-def parse_prompt(
-    points: str | None, labels: str | None, points_mode: str, boxes: str | None, texts: list[str] | None = None
-) -> Prompt | list[Prompt] | None:
-    """The prompt of the command line; None for everything.
-
-    Args:
-        points, labels, boxes: JSON text, None where not given.
-        points_mode: one of `prompts.POINT_MODES`.
-        texts: as they are.
-
-    Raises:
-        PromptError: not JSON, not of the shape of points, labels or boxes, or a text without a word.
-    """
-    from .prompts import Boxes, Points
-
-    if labels is not None and points is None:
-        raise PromptError(f"--labels {labels} without --points; expected one label for each point; add --points")
-    prompts: list[Prompt] = []
-    if points is not None:
-        given = _json_option("--points", points, "[[x, y], …]")
-        flags = _json_option("--labels", labels, "[1, 0, …]") if labels is not None else None
-        prompts.append(Points(given, flags, mode=points_mode))
-    if boxes is not None:
-        prompts.append(Boxes(_json_option("--boxes", boxes, "[[x1, y1, x2, y2], …]")))
-    if texts:
-        from .text import Text
-
-        prompts.append(Text(texts))
-    if not prompts:
-        return None
-    return prompts[0] if len(prompts) == 1 else prompts
-
-
-def _json_option(option: str, text: str, expected: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise PromptError(f'{option}: {text!r:.80} is no JSON ({error}); expected "{expected}" in quotes') from error
 
 
 @app.command()
