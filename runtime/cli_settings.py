@@ -28,7 +28,9 @@ def network_settings(text: list[str] | None, **given: Any) -> dict[str, Any]:
             else "--text without --clip; expected the folder of a CLIP model; make one with fastsam-export clip"
         )
     own = ("threads", "engine", "precision", "hint", "cache")
-    return {name: value for name, value in given.items() if name not in own or (value is not None and value is not False)}
+    return {
+        name: value for name, value in given.items() if name not in own or (value is not None and value is not False)
+    }
 
 
 def open_model(settings: dict[str, Any]) -> FastSAM:

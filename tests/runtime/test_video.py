@@ -76,7 +76,9 @@ def test_each_frame_has_its_own_answer(clip: Path, model: FastSAM, tmp_path: Pat
 
 def test_the_command(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["video", str(clip), "--imgsz", str(IMGSZ), "--json", "found.jsonl", "-o", "out.mp4"])
+    done = CliRunner().invoke(
+        app, ["video", str(clip), "--imgsz", str(IMGSZ), "--json", "found.jsonl", "-o", "out.mp4"]
+    )
     assert done.exit_code == 0, done.output
     assert f"{FRAMES} frames" in done.stderr
     assert len(_frames(tmp_path / "out.mp4")) == FRAMES
