@@ -20,10 +20,10 @@ TRIED = {
     "(runtime/masks.py). Gathering and mixing, and whole-image masks, cost more (docs/adr/0003-masks-on-crops.md). "
     "What is left is in proportion to the area of the boxes.",
     "memory": "A mask takes one bit for each pixel of its box; nothing of the size of image × masks is made "
-    "(docs/adr/0013-packed-masks.md). The demo model's boxes are large: enlarged to 24 MP, 300 of them nearly cover the "
-    "image each, and their bits alone are the floor. The mosaic shows an image of many small things.",
-    "prompts": "Points are looked up as bits, all masks and points at once (PackedMasks.contain); masks made for chosen "
-    "points only were not taken (docs/adr/0013-packed-masks.md).",
+    "(docs/adr/0013-packed-masks.md). The demo model's boxes are large: enlarged to 24 MP, 300 of them nearly cover "
+    "the image each, and their bits alone are the floor. The mosaic shows an image of many small things.",
+    "prompts": "Points are looked up as bits, all masks and points at once (PackedMasks.contain); making masks for "
+    "chosen points only was not taken (docs/adr/0013-packed-masks.md).",
 }
 
 

@@ -102,7 +102,7 @@ def test_what_is_no_video_is_said(tmp_path: Path, coffee: Path):
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(ImageError, match="reads no video from it"):
         Video(tmp_path / "text.mp4")
-    with pytest.raises(FastSamError, match="ending '.gif', expected one of .mp4"):
+    with pytest.raises(FastSamError, match=r"ending '\.gif', expected one of \.mp4"):
         VideoWriter(tmp_path / "out.gif", VideoInfo(SIZE_HW, 10, 1))
     with pytest.raises(FastSamError, match="cannot be written"):
         VideoWriter(tmp_path / "absent" / "out.avi", VideoInfo(SIZE_HW, 10, 1))
