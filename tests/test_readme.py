@@ -91,14 +91,17 @@ def test_links_lead_somewhere(document: Path):
             assert (document.parent / target).exists(), target
 
 
-@pytest.mark.parametrize(("name", "table"), [("cpu_vs_ultralytics", "markdown"), ("triton_load", "summary")])
-def test_the_tables_are_those_of_the_results(name: str, table: str, monkeypatch: pytest.MonkeyPatch):
-    path = ROOT / f"benchmarks/{name}.py"
+@pytest.mark.parametrize(
+    ("script", "name", "table"),
+    [("report", "suite_end_to_end", "readme_table"), ("triton_load", "triton_load", "summary")],
+)
+def test_the_tables_are_those_of_the_results(script: str, name: str, table: str, monkeypatch: pytest.MonkeyPatch):
+    path = ROOT / f"benchmarks/{script}.py"
     monkeypatch.syspath_prepend(path.parent)  # as when it is run as a script
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(script, path)
     assert spec is not None and spec.loader is not None
     benchmark = importlib.util.module_from_spec(spec)
-    sys.modules[name] = benchmark  # dataclasses look their module up
+    sys.modules[script] = benchmark  # dataclasses look their module up
     spec.loader.exec_module(benchmark)
     report = json.loads((path.parent / f"results/{name}.json").read_text(encoding="utf-8"))
     shown = README.split(f"{name}.json -->\n", maxsplit=1)[1].split("<!-- end -->", maxsplit=1)[0]
