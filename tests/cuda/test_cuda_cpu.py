@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from fastsam_deploy.runtime.cuda import kernels
 
 HERE = Path(__file__).resolve().parent
 
@@ -128,3 +132,14 @@ def test_the_sanitizer_sees_a_read_outside_of_shared_memory(faulty: dict[str, Pa
 def test_arguments_are_packed_as_cuda_packs_them_and_bad_launches_are_refused(faulty: dict[str, Path]):
     offsets, refused, done = "0 8 16 24 32", "1 1 1", "0 1"
     assert _run(faulty["plain"], "mixed").stdout == f"{offsets} 36 {refused} {done}\n"
+
+
+def test_the_cpu_build_has_every_kernel_with_its_parameters(host: Any):
+    size = {"u8": 1, "u32": 4, "u64": 8, "f32": 4}
+    entries = {}
+    for name in kernels.NAMES:
+        text = kernels.ptx_path(name).read_text(encoding="ascii")
+        for entry, parameters in re.findall(r"\.entry (\w+)\(([^)]*)\)", text):
+            entries[entry] = [size[kind] for kind in re.findall(r"\.param \.(\w+)", parameters)]
+    table = {name: entry.arg_sizes[: entry.arg_count] for name, entry in host.library.table.items()}
+    assert table == entries

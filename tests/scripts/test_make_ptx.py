@@ -1,4 +1,7 @@
-"""The shipped PTX is made of the present sources, and these compile for every GPU from Turing on."""
+"""The shipped PTX is made of the present sources, and these compile for every GPU from Turing on.
+
+Not in tests/cuda: NVRTC crashes in a process that has the emulated driver.
+"""
 
 from __future__ import annotations
 
@@ -62,17 +65,6 @@ def test_no_sum_may_be_fused_where_the_bits_count(name: str):
     allowed = {"add.rn.f32", "sub.rn.f32", "mul.rn.f32", "div.rn.f32"} | ({"fma.rn.f32"} if name == "masks" else set())
     assert set(operations) <= allowed
     assert bool(operations) == (name not in ("prompts",))
-
-
-def test_the_cpu_build_has_every_kernel_with_its_parameters(host: Any):
-    size = {"u8": 1, "u32": 4, "u64": 8, "f32": 4}
-    entries = {}
-    for name in kernels.NAMES:
-        text = kernels.ptx_path(name).read_text(encoding="ascii")
-        for entry, parameters in re.findall(r"\.entry (\w+)\(([^)]*)\)", text):
-            entries[entry] = [size[kind] for kind in re.findall(r"\.param \.(\w+)", parameters)]
-    table = {name: entry.arg_sizes[: entry.arg_count] for name, entry in host.library.table.items()}
-    assert table == entries
 
 
 @pytest.mark.parametrize("changed", ["masks.cu", "layout.cuh"])
