@@ -51,8 +51,14 @@ python=${PYTHON:-python3}
 mkdir -p "$output"
 
 echo "== device"
-"$python" -c 'from fastsam_deploy.runtime.cuda.device import Device
-found = Device.open()
+"$python" -c 'import sys
+from fastsam_deploy.runtime import FastSamError
+from fastsam_deploy.runtime.cuda.device import Device
+try:
+    found = Device.open()
+except FastSamError as error:
+    print(f"gpu_check.sh: {error}", file=sys.stderr)
+    sys.exit(2)
 print(found, "compute capability", found.compute_capability, "driver for CUDA", found.driver_version)'
 
 echo "== tests on the device"
