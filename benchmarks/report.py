@@ -22,6 +22,7 @@ from suite_tables import (
     prompts_table,
     scaling_table,
     startup_table,
+    stream_table,
     sums_table,
     table,
 )
@@ -56,6 +57,7 @@ def markdown(results: Results) -> str:
         _section("Batches", [], batch_table(results), _BATCHES),
         _section("Networks alone", ["networks.png"], network_table(results), _NETWORKS),
         _section("Prompts", ["prompts.png"], prompts_table(results), _PROMPTS),
+        _section("Many files", [], stream_table(results), _STREAM),
         _section("Memory", ["memory.png"], memory_table(results), _MEMORY),
         _section("Start-up and first image", [], startup_table(results), _STARTUP),
         _section("Size of the image", ["size.png"], scaling_table(results, "size"), _SIZE),
@@ -85,6 +87,10 @@ _NETWORKS = (
 _PROMPTS = (
     "Points anywhere in the image, and grids E(k×k) as in FastSAM's paper; the masks that hold a point, compared with "
     "those of ultralytics. “Select” is the look-up alone, which needs no other run of the network."
+)
+_STREAM = (
+    "JPEG files, read, segmented and kept: `segment` one after the other, and `segment_stream`, which reads and makes "
+    "masks while the network works on another. Both use the same processors; the masks were compared before."
 )
 _MEMORY = (
     "A fresh process for each row: the engine runs on a small image first, then the image is loaded; what segmenting "

@@ -27,6 +27,7 @@ import suite_network
 import suite_prompts
 import suite_scaling
 import suite_startup
+import suite_stream
 from reports import as_json
 from suite_machine import environment
 from suite_models import ROOT, SIZES, ModelFiles
@@ -41,6 +42,7 @@ PARTS: dict[str, Callable[[Settings], Record]] = {
     "memory": suite_memory.measure,
     "startup": suite_startup.measure,
     "scaling": suite_scaling.measure,
+    "stream": suite_stream.measure,
 }
 
 

@@ -95,6 +95,18 @@ def prompts_table(results: Results) -> str:
     return table(["", "points", "masks", "end to end", "over 1 point", "select", "runs"], cells)
 
 
+def stream_table(results: Results) -> str:
+    found = results.get("stream", {"rows": [], "ratios": []})
+    ratios = {ratio["of"]: ratio["values"]["total"] for ratio in found["ratios"]}
+    cells = []
+    for row in found["rows"]:
+        case = row["case"]
+        ratio = f"{ratios[row['contender']]:.2f}×" if case["way"] == "stream" else ""
+        first = [row["title"], case["way"], str(case["images"]), f"{case['megapixels']:g}"]
+        cells.append([*first, _ms(row, "total"), ratio, str(row["runs"])])
+    return table(["", "way", "files", "MP", "an image", "loop / stream", "rounds"], cells)
+
+
 def memory_table(results: Results) -> str:
     cells = []
     for row in results.get("memory", {"rows": []})["rows"]:

@@ -152,7 +152,7 @@ def test_what_is_copied_is_there_and_reaches_the_build(dockerfile: list[dict[str
             assert source.rstrip("/") in kept, source
             copied.add(source.rstrip("/"))
     # Every package that setup.py names is built into the wheel.
-    packages = re.search(r"PACKAGES = \[(.+)\]", (ROOT / "setup.py").read_text(encoding="utf-8")).group(1)
+    packages = re.search(r"PACKAGES = \[([^\]]+)\]", (ROOT / "setup.py").read_text(encoding="utf-8")).group(1)
     folders = {name.split(".")[0] for name in re.findall(r'"([\w.]+)"', packages)}
     assert folders <= copied
     assert "*" in ignored
