@@ -24,7 +24,8 @@ def test_the_report_is_that_of_the_results():
     from suite_records import load_results
 
     results = load_results()
-    assert set(results) == {"network", "end_to_end", "prompts", "memory", "startup", "scaling", "stream"}, "run suite.py"
+    parts = {"network", "end_to_end", "prompts", "memory", "startup", "scaling", "stream"}
+    assert set(results) == parts, "run suite.py"
     assert not [name for name, part in results.items() if part["settings"]["quick"]], "quick figures mean nothing"
     report = (BENCHMARKS / "REPORT.md").read_text(encoding="utf-8")
     assert report == markdown(results), "run benchmarks/report.py"
