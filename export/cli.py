@@ -18,7 +18,8 @@ from .cli_quantize import quantize
 
 if TYPE_CHECKING:
     from .clip import ClipProof
-    from .validate import Finding, Proof
+    from .findings import Finding
+    from .validate import Proof
 
 app = typer.Typer(
     name="fastsam-export",

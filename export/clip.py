@@ -23,9 +23,9 @@ from .clip_precision import halved
 from .clip_source import ClipSource, size_in_bytes
 from .clip_validate import FP16, FP32, TEXTS, images_for, validate_clip
 from .errors import ExportError
+from .findings import Finding
 from .graph import DEFAULT_OPSET, quiet, without_traces
 from .inputs import load_photographs
-from .validate import Finding
 
 _FILES = ("clip.json", "image.onnx", "text.onnx", "tokenizer.json")
 _LARGEST = 2_000_000_000  # bytes of one ONNX file; protobuf ends at 2 GiB

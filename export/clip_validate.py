@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from .clip_source import ClipSource, ImageSettings
 from .clip_tokenizer import padded
 from .errors import ExportError
-from .validate import Finding
+from .findings import Finding
 
 Array = NDArray[np.float32]
 

@@ -17,7 +17,7 @@ from ..runtime.errors import MissingDependencyError
 from ..runtime.plan_file import PlanRecord, read_plan, version_of_plan
 from ..runtime.spec import ModelSpec
 from ..runtime.writing import write_atomically
-from .errors import ExportError
+from .errors import cannot_be_written
 from .inputs import load_photographs
 from .trt_exec import find_trtexec, major_of, run_trtexec, trtexec_command
 from .trt_profiles import spec_for
@@ -25,7 +25,7 @@ from .trt_request import Request
 
 if TYPE_CHECKING:
     from ..runtime.cuda.device import Device
-    from .trt_compare import Finding
+    from .findings import Finding
     from .trt_layers import LayerTypes
 
 Step = Callable[[str], None]
@@ -187,7 +187,7 @@ def _write_pair(plan_path: Path, plan: bytes, record: PlanRecord) -> None:
 
 
 def _rename_pair(draft: Path, target: Path) -> None:
-    with _writing(target):
+    with cannot_be_written(target):
         # The JSON first: between the two renames an old plan does not fit a new JSON, and is refused.
         draft.with_suffix(".json").replace(target.with_suffix(".json"))
         draft.replace(target)
@@ -198,7 +198,7 @@ def _drafts(target: Path) -> Iterator[tuple[Path, Path]]:
     """Names for an ONNX file and a plan (with its JSON) in the target's folder; what is left of them goes."""
     base = f".{target.stem}.{os.getpid()}.draft"
     drafts = [target.with_name(base + suffix) for suffix in (".onnx", ".plan", ".json")]
-    with _writing(target):
+    with cannot_be_written(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         drafts[0].touch()  # a folder that cannot be written to should say so before the work, not after it
     try:
@@ -206,11 +206,3 @@ def _drafts(target: Path) -> Iterator[tuple[Path, Path]]:
     finally:
         for draft in drafts:
             draft.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writing(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ExportError(f"{target}: cannot be written ({error}); choose another place") from error

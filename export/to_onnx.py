@@ -17,12 +17,13 @@ from ..runtime.errors import ParameterError
 from ..runtime.spec import ModelSpec, Suppression, check_imgsz
 from .checkpoint import Checkpoint, load_checkpoint
 from .compact import stored_compactly
-from .errors import ExportError
+from .errors import cannot_be_written
+from .findings import Finding
 from .graph import DEFAULT_OPSET, check_opset, graph_from_network, tidied, tool_versions, with_metadata
 from .inputs import batches_for, load_photographs
 from .nms_graph import SAME_SHARE, check_suppression, same_detections, spec_with_suppression, with_suppression
 from .precision import computed_in_fp16
-from .validate import FP16, FP32, Finding, Proof, validate
+from .validate import FP16, FP32, Proof, validate
 
 _TRACED_BHW = (2, 256, 320)
 """What a dynamic graph is traced with: batch, height and width all different, so that none stands for another."""
@@ -83,7 +84,7 @@ def export_onnx(
         example = _TRACED_BHW if dynamic else (batch, height, width)
         graph = graph_from_network(source.network, example, dynamic=dynamic, opset=opset, exporter=exporter)
         graph = _finished(graph, source, spec, half=half, compact=compact, simplify=simplify)
-        with _writing(target):
+        with cannot_be_written(target):
             onnx.save(graph, draft)
         proof = validate(draft, source, spec, photographs, FP16 if half else FP32, step)
         if suppression is not None:
@@ -99,7 +100,7 @@ def _suppressed(draft: Path, proof: Proof, suppression: Suppression, photographs
         raw.write_bytes(draft.read_bytes())
         graph = with_suppression(onnx.load(raw), proof.spec, suppression)
         onnx.checker.check_model(graph, full_check=True)
-        with _writing(draft):
+        with cannot_be_written(draft):
             onnx.save(graph, draft)
         batches = batches_for(proof.spec, photographs)
         share = same_detections(raw, draft, suppression, batches)
@@ -153,20 +154,12 @@ def _spec(source: Checkpoint, size_hw: tuple[int, int], batch: int | None, *, ha
 def _kept_if_proven(target: Path) -> Iterator[Path]:
     """A temporary file in the target's folder, renamed to `target` on success and removed otherwise."""
     draft = target.with_name(f".{target.stem}.{os.getpid()}.draft.onnx")
-    with _writing(target):
+    with cannot_be_written(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         draft.touch()  # a folder that cannot be written to should say so before the work, not after it
     try:
         yield draft
-        with _writing(target):
+        with cannot_be_written(target):
             draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writing(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ExportError(f"{target}: cannot be written ({error}); choose another place") from error

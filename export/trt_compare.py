@@ -16,6 +16,7 @@ from ..runtime.plan_file import ShapeRange
 from ..runtime.postprocess import Thresholds, postprocess
 from ..runtime.spec import ModelSpec
 from .errors import ExportError
+from .findings import Finding
 from .inputs import Batch
 
 Array = NDArray[np.float32]
@@ -52,26 +53,6 @@ LIMITS = {
     "fp16": Limits(1.5, 2e-2, 1.5e-2, 0.98, 0.03),
     "int8": Limits(None, None, None, 0.95, 0.05),
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The worst of one comparison over all inputs, and what was allowed. NaN never passes."""
-
-    what: str
-    worst: float
-    limit: float
-    at: str
-    more_is_better: bool = False
-
-    @property
-    def passed(self) -> bool:
-        """Is it within the limit?"""
-        return bool(self.worst >= self.limit if self.more_is_better else self.worst <= self.limit)
-
-    def __str__(self) -> str:
-        bound = "at least" if self.more_is_better else "at most"
-        return f"{self.what} {self.worst:.3g} at {self.at}, expected {bound} {self.limit:g}"
 
 
 def compare_engines(

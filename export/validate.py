@@ -23,6 +23,7 @@ from ..runtime.masks_store import Masks
 from ..runtime.spec import ModelSpec
 from .checkpoint import Checkpoint
 from .errors import ExportError
+from .findings import Finding
 from .inputs import Batch, batches_for
 
 _CONF, _IOU, _MAX_DET = 0.25, 0.9, 100
@@ -60,25 +61,6 @@ FP32 = Tolerances(0.05, 0.0, 1e-4, 1e-4, 1e-4, 0.99, 0.999, 0)
 # Seen: 0.5 px, scores 3e-3, shares 3e-3, least IoU 0.94, mean 0.999 with the demo model; scores 8e-3, shares 5e-3,
 # least IoU 0.75, mean 0.990 with random networks, whose masks have long thin edges.
 FP16 = Tolerances(1.5, 0.05, 2e-2, 1.5e-2, 1.5e-2, 0.5, 0.98, 100)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The worst of one comparison over all inputs, and what was allowed. NaN never passes."""
-
-    what: str
-    worst: float
-    limit: float
-    at: str
-    more_is_better: bool = False
-
-    @property
-    def passed(self) -> bool:
-        return self.worst >= self.limit if self.more_is_better else self.worst <= self.limit
-
-    def __str__(self) -> str:
-        bound = "at least" if self.more_is_better else "at most"
-        return f"{self.what} {self.worst:.3g} at {self.at}, expected {bound} {self.limit:g}"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from PIL import Image
 from .clip_spec import ImageInput
 from .letterbox import Letterbox, fit
 from .masks_store import Masks
+from .overlap import shared_pixels
 
 BACKGROUNDS = ("mean", "black", "white", "blur")
 """What surrounds a mask: the model's mean colour (0 after normalisation), black, white, or the crop's own colours
@@ -147,7 +148,7 @@ def near_duplicates(masks: Masks, iou: float) -> NDArray[np.int64]:
     """
     n = len(masks)
     first = np.arange(n)
-    sizes = np.array([crop.shape[::-1] for crop in masks.crops], np.int64).reshape(-1, 2)
+    sizes = masks.sizes_wh
     start, end = masks.corners_xy, masks.corners_xy + sizes
     shared = (np.minimum(end[:, None], end) - np.maximum(start[:, None], start)).clip(0).prod(2)
     box_areas = sizes.prod(1)
@@ -161,12 +162,8 @@ def near_duplicates(masks: Masks, iou: float) -> NDArray[np.int64]:
 
 
 def _iou(masks: Masks, i: int, j: int) -> float:
-    (xi, yi), (xj, yj) = masks.corners_xy[i].tolist(), masks.corners_xy[j].tolist()
-    one, other = masks.crops[i], masks.crops[j]
-    left, top = max(xi, xj), max(yi, yj)
-    right, bottom = min(xi + one.shape[1], xj + other.shape[1]), min(yi + one.shape[0], yj + other.shape[0])
-    common = one[top - yi : bottom - yi, left - xi : right - xi] & other[top - yj : bottom - yj, left - xj : right - xj]
-    inter = np.count_nonzero(common)
+    corners = masks.corners_xy
+    inter = shared_pixels(masks.crops[i], corners[i], masks.crops[j], corners[j])
     return float(inter / (masks.areas[i] + masks.areas[j] - inter))
 
 

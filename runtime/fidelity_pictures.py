@@ -89,7 +89,7 @@ def _only_in_one(reference: Masks, candidate: Masks, compared: ImageFidelity) ->
 
 def _window(canvas: NDArray[np.uint8], masks: Masks, i: int) -> NDArray[np.uint8]:
     """The part of the canvas that a crop lies on."""
-    (x, y), (height, width) = masks.corners_xy[i].tolist(), masks.crops[i].shape
+    (x, y), (width, height) = masks.corners_xy[i].tolist(), masks.sizes_wh[i].tolist()
     return canvas[y : y + height, x : x + width]
 
 

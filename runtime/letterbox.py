@@ -8,6 +8,7 @@ ratio min(H/h, W/w); sides round(side x ratio), at least 1; border 114, split ro
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -123,6 +124,20 @@ def fit_model(image_hw: tuple[int, int], spec: ModelSpec, imgsz: int, rect: bool
     if spec.fixed_hw is not None:
         return fit(image_hw, spec.fixed_hw)
     return fit_rectangle(image_hw, imgsz, spec.stride) if rect else fit(image_hw, (imgsz, imgsz))
+
+
+def groups(places: Sequence[Letterbox], largest: Callable[[tuple[int, int]], int | None]) -> Iterator[list[int]]:
+    """Places that share an input shape, by their numbers: what one call of the network can take.
+
+    Args:
+        largest: (H, W) of an input → how many it takes at once; None: all.
+    """
+    by_shape: dict[tuple[int, int], list[int]] = {}
+    for i, place in enumerate(places):
+        by_shape.setdefault(place.input_hw, []).append(i)
+    for input_hw, indices in by_shape.items():
+        step = largest(input_hw) or len(indices)
+        yield from (indices[start : start + step] for start in range(0, len(indices), step))
 
 
 def _pad_xy(content_hw: tuple[int, int], input_hw: tuple[int, int]) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from .clip import Clip
 from .engines import Engine
 from .errors import ParameterError
 from .image import ImageSource, load_images
-from .letterbox import Letterbox, fit_model, letterbox
+from .letterbox import Letterbox, fit_model, groups, letterbox
 from .mask_features import MaskFeatures
 from .postprocess import Thresholds, postprocess
 from .segments import Prompt, Segments
@@ -88,21 +88,17 @@ class LocalSegmenter:
         """See `FastSAM.segment_batch`; thresholds are one for each image."""
         loaded = load_images(images, color)
         places = [fit_model(_hw(pixels), self.spec, self.imgsz, self.rect) for pixels, _ in loaded]
-        by_shape: dict[tuple[int, int], list[int]] = {}
-        for i, place in enumerate(places):
-            by_shape.setdefault(place.input_hw, []).append(i)
         results: dict[int, Segments] = {}
-        for indices in by_shape.values():
-            for group in _groups(indices, self.spec.batch):
-                raw, timings = self._run([(*loaded[i], places[i]) for i in group])
-                for row, (i, timing) in enumerate(zip(group, timings, strict=True)):
-                    outputs = raw["detections"][row], raw["prototypes"][row]
-                    found = postprocess(*outputs, places[i], self.spec, thresholds[i], timing)
-                    if self._clip is not None:
-                        found = replace(found, features=MaskFeatures(loaded[i][0], self._clip))
-                    start = perf_counter()
-                    results[i] = found if prompt is None else found.select(prompt)
-                    timing["prompt"] = _ms_since(start)
+        for group in groups(places, lambda _: self.spec.batch):
+            raw, timings = self._run([(*loaded[i], places[i]) for i in group])
+            for row, (i, timing) in enumerate(zip(group, timings, strict=True)):
+                outputs = raw["detections"][row], raw["prototypes"][row]
+                found = postprocess(*outputs, places[i], self.spec, thresholds[i], timing)
+                if self._clip is not None:
+                    found = replace(found, features=MaskFeatures(loaded[i][0], self._clip))
+                start = perf_counter()
+                results[i] = found if prompt is None else found.select(prompt)
+                timing["prompt"] = _ms_since(start)
         return [results[i] for i in range(len(images))]
 
     def for_stream(self) -> tuple[LocalSegmenter, int]:
@@ -143,12 +139,6 @@ class LocalSegmenter:
 
 def _hw(pixels: NDArray[np.uint8]) -> tuple[int, int]:
     return pixels.shape[0], pixels.shape[1]
-
-
-def _groups(indices: list[int], batch: int | None) -> list[list[int]]:
-    """All at once, or in steps of a fixed batch."""
-    step = batch or len(indices)
-    return [indices[start : start + step] for start in range(0, len(indices), step)]
 
 
 def _ms_since(start: float) -> float:

@@ -104,6 +104,11 @@ class Masks:
         return part
 
     @cached_property
+    def sizes_wh(self) -> NDArray[np.int64]:
+        """(n, 2) int64, width and height of each crop."""
+        return np.array([crop.shape[::-1] for crop in self.crops], np.int64).reshape(-1, 2)
+
+    @cached_property
     def areas(self) -> NDArray[np.int64]:
         """(n,) int64, pixels of each mask."""
         return np.array([np.count_nonzero(crop) for crop in self.crops], np.int64)
@@ -194,7 +199,7 @@ class Masks:
         """One mask that holds every pixel of any of these; no masks give no mask."""
         if not len(self):
             return self
-        ends = self.corners_xy + [(c.shape[1], c.shape[0]) for c in self.crops]
+        ends = self.corners_xy + self.sizes_wh
         (left, top), (right, bottom) = self.corners_xy.min(0), ends.max(0)
         joined = np.zeros((bottom - top, right - left), np.bool_)
         for crop, (x, y) in zip(self.crops, self.corners_xy - (left, top), strict=True):

@@ -21,7 +21,7 @@ from .cuda.workspace import Workspace
 from .engines.on_device import DeviceNetwork
 from .errors import ModelError
 from .image import ImageSource, load_images
-from .letterbox import PADDING_VALUE, Letterbox, fit_model
+from .letterbox import PADDING_VALUE, Letterbox, fit_model, groups
 from .mask_features import MaskFeatures
 from .masks import snap_to_border
 from .postprocess import Thresholds
@@ -103,21 +103,15 @@ class DeviceSegmenter:
         loaded = load_images(images, color)
         pixels = [image for image, _ in loaded]
         places = [fit_model((len(p), p.shape[1]), self.spec, self.imgsz, self.rect) for p in pixels]
-        by_shape: dict[tuple[int, int], list[int]] = {}
-        for i, place in enumerate(places):
-            by_shape.setdefault(place.input_hw, []).append(i)
         results: dict[int, Segments] = {}
         with self._lock, self._network.cuda_device.active():
-            for input_hw, indices in by_shape.items():
-                step = self.spec.batch or self._network.largest_batch(input_hw) or _LARGEST_BATCH
-                for start in range(0, len(indices), step):
-                    group = indices[start : start + step]
-                    found = self._run(
-                        [pixels[i] for i in group], [places[i] for i in group], [thresholds[i] for i in group], prompt
-                    )
-                    for i, segments in zip(group, found, strict=True):
-                        timing = {"load": loaded[i][1], **segments.timing_ms}
-                        results[i] = replace(segments, timing_ms=timing)
+            for group in groups(places, self._largest_batch):
+                found = self._run(
+                    [pixels[i] for i in group], [places[i] for i in group], [thresholds[i] for i in group], prompt
+                )
+                for i, segments in zip(group, found, strict=True):
+                    timing = {"load": loaded[i][1], **segments.timing_ms}
+                    results[i] = replace(segments, timing_ms=timing)
         return [results[i] for i in range(len(images))]
 
     def for_stream(self) -> tuple[DeviceSegmenter, int]:
@@ -198,6 +192,9 @@ class DeviceSegmenter:
         boxes = snap_to_border(boxes_of(rows), place.image_hw)
         scores, classes = rows["score"].astype(np.float32), rows["class_id"].astype(np.int64)
         return Segments.unprompted(boxes, scores, classes, masks, self.spec.class_names)
+
+    def _largest_batch(self, input_hw: tuple[int, int]) -> int:
+        return self.spec.batch or self._network.largest_batch(input_hw) or _LARGEST_BATCH
 
     def _batch(self, count: int) -> int:
         """Rows of the network's input: a model of fixed batch runs full."""

@@ -34,9 +34,12 @@ def mask_ious(masks: Masks, others: Masks, at_least: float = 0.0) -> NDArray[np.
     # No more pixels can be shared than the crops share, nor than the smaller mask has.
     at_most = np.minimum(overlap, np.minimum(masks.areas[:, None], others.areas))
     ious = np.zeros(areas.shape)
-    for i, j in np.argwhere((at_most > 0) & (at_most >= at_least * (areas - at_most))).tolist():
-        shared = _shared(masks.crops[i], start[i], others.crops[j], other_start[j])
-        ious[i, j] = shared / (areas[i, j] - shared)
+    likely = (at_most > 0) & (at_most >= at_least * (areas - at_most))
+    for i in np.flatnonzero(likely.any(1)).tolist():
+        crop = masks.crops[i]  # once: packed masks make it each time
+        for j in np.flatnonzero(likely[i]).tolist():
+            shared = shared_pixels(crop, start[i], others.crops[j], other_start[j])
+            ious[i, j] = shared / (areas[i, j] - shared)
     ious[ious < at_least] = 0
     ious[areas == 0] = 1
     return ious
@@ -75,14 +78,13 @@ def boundary_f(
 
 def _extents(masks: Masks) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(n, 2) first and (n, 2) behind the last (x, y) of each crop."""
-    sizes = np.array([crop.shape[::-1] for crop in masks.crops], np.int64).reshape(-1, 2)
-    return masks.corners_xy, masks.corners_xy + sizes
+    return masks.corners_xy, masks.corners_xy + masks.sizes_wh
 
 
-def _shared(
+def shared_pixels(
     mask: NDArray[np.bool_], corner: NDArray[np.int64], other: NDArray[np.bool_], other_corner: NDArray[np.int64]
 ) -> int:
-    """Pixels that are in both masks."""
+    """Pixels that are in both masks, whose crops (corners x, y) overlap."""
     (x, y), (dx, dy) = (np.maximum(corner, other_corner) - one for one in (corner, other_corner))
     height = min(mask.shape[0] - y, other.shape[0] - dy)
     width = min(mask.shape[1] - x, other.shape[1] - dx)

@@ -97,7 +97,7 @@ def answer_tensors(answers: Sequence[Segments], masks: Sequence[str]) -> Tensors
 
 
 def _columns(answer: Segments, masks: str) -> Tensors:
-    sizes = np.array([crop.shape[::-1] for crop in answer.masks.crops], np.int32).reshape(-1, 2)
+    sizes = answer.masks.sizes_wh.astype(np.int32)
     found: Tensors = {
         "BOXES": answer.boxes_xyxy,
         "SCORES": answer.scores,

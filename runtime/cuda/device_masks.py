@@ -56,7 +56,8 @@ class DeviceMasks(Masks):
         """
         corners = np.stack([rows["left"], rows["top"]], axis=1).astype(np.int64)
         areas = rows["area"].astype(np.int64)
-        own = {"image_hw": image_hw, "corners_xy": corners, "areas": areas}
+        sizes = np.stack([rows["width"], rows["height"]], axis=1).astype(np.int64)
+        own = {"image_hw": image_hw, "corners_xy": corners, "areas": areas, "sizes_wh": sizes}
         self.__dict__.update(own, _answer=answer, _rows=rows, _numbers=numbers)
 
     @cached_property
@@ -86,7 +87,6 @@ class DeviceMasks(Masks):
     def downloaded(self) -> PackedMasks:
         """The same masks in the host's memory."""
         rows = self._rows
-        sizes = np.stack([rows["width"], rows["height"]], axis=1).astype(np.int64)
         counts = rows["pitch"].astype(np.int64) * rows["height"]
         # Each crop once, however many rows show it; neighbours in one copy.
         firsts, where = np.unique(rows["first_word"], return_inverse=True)
@@ -95,7 +95,7 @@ class DeviceMasks(Masks):
         starts = np.cumsum(lengths) - lengths
         parts = [self._answer.download(first, count) for first, count in _runs(firsts, lengths)]
         words = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
-        return PackedMasks(self.image_hw, self.corners_xy, sizes, self.areas, words, starts[where])
+        return PackedMasks(self.image_hw, self.corners_xy, self.sizes_wh, self.areas, words, starts[where])
 
     def _ask(self, launch: Callable[..., None], questions: NDArray[np.int32], dtype: type) -> NDArray[Any]:
         """(n, m) answers of a kernel that compares each mask with each of m questions."""
