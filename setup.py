@@ -1,18 +1,14 @@
 """Maps the top-level folders to the namespace package `fastsam_deploy`; all else is in pyproject.toml."""
 
-from setuptools import setup
+from pathlib import Path
 
-PACKAGES = [
-    "runtime",
-    "runtime.engines",
-    "runtime.cuda",
-    "runtime.cuda.kernels",
-    "export",
-    "export.photographs",
-    "models",
-    "triton_models",
-]
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+TOP = ["runtime", "export", "models", "triton_models"]
 PYTHON_MODELS = ["fastsam_preprocess", "fastsam_postprocess", "fastsam_device"]
+PACKAGES = find_packages(str(ROOT), include=[*TOP, *(f"{name}.*" for name in TOP)])
+# Triton's model folders are no Python packages: they carry one file each.
 PACKAGES += [f"triton_models.{name}" for name in PYTHON_MODELS]
 
 setup(

@@ -1,7 +1,7 @@
 """Ours against ultralytics on the CPU: same checkpoint, same images, same masks, runs taken in turn.
 
-    python benchmarks/cpu_vs_ultralytics.py            # measures, writes results/cpu_vs_ultralytics.{json,md}
-    python benchmarks/cpu_vs_ultralytics.py --runs 1   # does it still work?
+    python -m benchmarks.cpu_vs_ultralytics            # measures, writes results/cpu_vs_ultralytics.{json,md}
+    python -m benchmarks.cpu_vs_ultralytics --runs 1   # does it still work?
 
 The short form of the suite (suite.py), for a checkpoint and photographs of one's own. Contenders, each in a process of
 its own (contenders.py):
@@ -27,8 +27,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from contenders import STAGES, Contender, Runner, in_turn, require_same, running
-from reports import photographs, processor, write_report
+
+from .photographs import photographs, processor, write_report
+from .suite.contenders import STAGES, Contender, Runner, in_turn, require_same, running
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"

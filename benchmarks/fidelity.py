@@ -1,9 +1,9 @@
 """How near is what we export to what the checkpoint says? `fastsam bench fidelity`, with a checkpoint as the reference.
 
-    python benchmarks/fidelity.py compare models/fastsam-demo.pt models/fastsam-demo.onnx --images examples/images
-    python benchmarks/fidelity.py parity                       # checks the shipped model, writes
+    python -m benchmarks.fidelity compare models/fastsam-demo.pt models/fastsam-demo.onnx --images examples/images
+    python -m benchmarks.fidelity parity                       # checks the shipped model, writes
                                                                # results/parity_ultralytics.json
-    python benchmarks/fidelity.py parity examples/images more/photographs --imgsz 640
+    python -m benchmarks.fidelity parity examples/images more/photographs --imgsz 640
 
 A checkpoint runs in ultralytics' own pipeline with `retina_masks=True`, on the CPU or the GPU; everything else as in
 `fastsam bench fidelity` (same options, same exit codes). `parity` compares on the photographs that it is given and on
@@ -24,17 +24,18 @@ import cv2
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from reports import processor
 
 from fastsam_deploy.runtime import FastSAM, FastSamError, Masks, MissingDependencyError, Segments, load_image
-from fastsam_deploy.runtime.cli import FAILED
-from fastsam_deploy.runtime.cli_bench import NOT_KEPT
-from fastsam_deploy.runtime.cli_bench import fidelity as compare_models
-from fastsam_deploy.runtime.fidelity import Fidelity, compare
-from fastsam_deploy.runtime.fidelity_gate import Contender, Limits
-from fastsam_deploy.runtime.fidelity_run import ModelArgument, input_shape
-from fastsam_deploy.runtime.files import find_images
-from fastsam_deploy.runtime.writing import write_atomically
+from fastsam_deploy.runtime.cli.bench_fidelity import NOT_KEPT
+from fastsam_deploy.runtime.cli.bench_fidelity import fidelity as compare_models
+from fastsam_deploy.runtime.cli.main import FAILED
+from fastsam_deploy.runtime.measure.fidelity import Fidelity, compare
+from fastsam_deploy.runtime.measure.gate import Contender, Limits
+from fastsam_deploy.runtime.measure.run import ModelArgument, input_shape
+from fastsam_deploy.runtime.sources.paths import find_images
+from fastsam_deploy.runtime.system.atomic import write_atomically
+
+from .photographs import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -129,7 +130,7 @@ def parity(
     pictures = photographs + (odd_shapes() if shapes else [])
     settings = {"conf": conf, "iou": iou, "max_det": 300, "imgsz": imgsz}
     report: dict[str, Any] = {
-        "measured by": "python benchmarks/fidelity.py parity PHOTOGRAPHS",
+        "measured by": "python -m benchmarks.fidelity parity PHOTOGRAPHS",
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "cpu": processor(),
         **{package: version(package) for package in ("onnxruntime", "torch", "ultralytics")},

@@ -1,7 +1,7 @@
 """The whole pipeline on a GPU against the bare network, and against ultralytics on the same network.
 
-    python benchmarks/gpu_pipeline.py                                  # demo model, ONNX Runtime's CUDA provider
-    python benchmarks/gpu_pipeline.py --model FastSAM-s.plan --checkpoint FastSAM-s.pt
+    python -m benchmarks.gpu_pipeline                                  # demo model, ONNX Runtime's CUDA provider
+    python -m benchmarks.gpu_pipeline --model FastSAM-s.plan --checkpoint FastSAM-s.pt
 
 Contenders are asked in turn, image by image, in an order that changes:
 
@@ -29,14 +29,15 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from reports import photographs, write_report
 
 from fastsam_deploy.runtime import FastSAM, Segments
-from fastsam_deploy.runtime.cuda.device import Device, device_number
-from fastsam_deploy.runtime.engines.on_device import DeviceNetwork, open_device_network
-from fastsam_deploy.runtime.letterbox import fit_model
-from fastsam_deploy.runtime.overlap import mask_ious
+from fastsam_deploy.runtime.cuda.driver.device import Device, device_number
+from fastsam_deploy.runtime.engines.device_network import DeviceNetwork, open_device_network
+from fastsam_deploy.runtime.masks.overlap import mask_ious
+from fastsam_deploy.runtime.stages.letterbox import fit_model
 from fastsam_deploy.runtime.trt import TRTFastSAM
+
+from .photographs import photographs, write_report
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"

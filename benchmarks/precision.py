@@ -1,4 +1,4 @@
-"""What FP16 and INT8 cost in masks and gain in time, on a CPU: python benchmarks/precision.py FOLDER
+"""What FP16 and INT8 cost in masks and gain in time, on a CPU: python -m benchmarks.precision FOLDER
 
 Fidelity is measured beside the FP32 file on photographs that the calibration did not see. Times are those of the
 network alone at 768 x 1024, all files in turn and over again, so that a busy machine is busy for all of them; GPU times
@@ -22,15 +22,16 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from reports import as_json, processor
 
-from fastsam_deploy.export.precision import decoding_nodes, rounded_like_fp16
-from fastsam_deploy.export.quantize import quantize_model
-from fastsam_deploy.export.quantize_check import Judge, Limits
-from fastsam_deploy.export.quantize_graph import layers_of, with_folded_weights
-from fastsam_deploy.runtime.image import load_image
-from fastsam_deploy.runtime.letterbox import fit, letterbox
-from fastsam_deploy.runtime.writing import write_atomically
+from fastsam_deploy.export.graph.fp16 import decoding_nodes, rounded_like_fp16
+from fastsam_deploy.export.quantize.graph import layers_of, with_folded_weights
+from fastsam_deploy.export.quantize.judge import Judge, Limits
+from fastsam_deploy.export.quantize.to_int8 import quantize_model
+from fastsam_deploy.runtime.stages.image import load_image
+from fastsam_deploy.runtime.stages.letterbox import fit, letterbox
+from fastsam_deploy.runtime.system.atomic import write_atomically
+
+from .photographs import as_json, processor
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE_HW = (768, 1024)

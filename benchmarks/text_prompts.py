@@ -1,8 +1,8 @@
 """Text prompts on the CPU: a loop over full-size masked images against crops in batches, on the same encoder.
 
-    python benchmarks/text_prompts.py --clip clip       # measures, writes results/text_prompts.{json,md}
-    python benchmarks/text_prompts.py                   # with a ViT-B/32 of random weights, exported first (a minute)
-    python benchmarks/text_prompts.py --runs 1          # does it still work?
+    python -m benchmarks.text_prompts --clip clip       # measures, writes results/text_prompts.{json,md}
+    python -m benchmarks.text_prompts                   # with a ViT-B/32 of random weights, exported first (a minute)
+    python -m benchmarks.text_prompts --runs 1          # does it still work?
 
 Weights do not change the time. All contenders use one ONNX Runtime session for the images and one for the texts, in one
 process, in turn:
@@ -41,12 +41,13 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image
-from reports import photographs, processor, write_report
 
 from fastsam_deploy.runtime import Clip, FastSAM, Masks, Segments, Text, with_image
-from fastsam_deploy.runtime.clip import ImageEncoder, TextEncoder
-from fastsam_deploy.runtime.clip_spec import TOKENIZER_FILE, ClipSpec, read_clip_spec
+from fastsam_deploy.runtime.clip.encoders import ImageEncoder, TextEncoder
+from fastsam_deploy.runtime.clip.spec import TOKENIZER_FILE, ClipSpec, read_clip_spec
 from fastsam_deploy.runtime.engines import open_network
+
+from .photographs import photographs, processor, write_report
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -132,8 +133,8 @@ def _export(folder: Path) -> Path:
     import open_clip
     import torch
 
-    from fastsam_deploy.export.clip import write_clip
-    from fastsam_deploy.export.clip_models import source_from_open_clip
+    from fastsam_deploy.export.clip.models import source_from_open_clip
+    from fastsam_deploy.export.clip.to_clip import write_clip
 
     torch.manual_seed(0)
     model = open_clip.create_model("ViT-B-32-quickgelu", pretrained=None)

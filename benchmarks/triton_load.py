@@ -1,7 +1,7 @@
 """Load on a Triton server against the same work in one process, on the CPU, taken in turn.
 
-    python benchmarks/triton_load.py                      # measures, writes results/triton_load.{json,md}
-    python benchmarks/triton_load.py --requests 1 --rounds 1   # does it still work?
+    python -m benchmarks.triton_load                      # measures, writes results/triton_load.{json,md}
+    python -m benchmarks.triton_load --requests 1 --rounds 1   # does it still work?
 
 The work: a JPEG file comes in, COCO RLE of every mask goes out. Contenders, at each concurrency:
 
@@ -38,16 +38,15 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from reports import processor, write_report
+
+from fastsam_deploy.export.triton.to_triton import build_repository
+from fastsam_deploy.runtime import FastSAM
+from scripts.triton_server import DEFAULT_ENVIRONMENT, SERVER_VERSION, Environment, Server, make_environment
+
+from .photographs import processor, write_report
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from triton_server import DEFAULT_ENVIRONMENT, SERVER_VERSION, Environment, Server, make_environment  # noqa: E402
-
-from fastsam_deploy.export.to_triton import build_repository  # noqa: E402
-from fastsam_deploy.runtime import FastSAM  # noqa: E402
 
 MODELS = ("fastsam_device", "fastsam")
 

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from fastsam_deploy.export.to_engine import build_with_trtexec
-from fastsam_deploy.export.trt_request import request_for
+from fastsam_deploy.export.tensorrt.request import request_for
+from fastsam_deploy.export.tensorrt.to_engine import build_with_trtexec
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.errors import FastSamError, ModelError, ParameterError
 from fastsam_deploy.runtime.spec import imgsz_for

@@ -15,15 +15,21 @@ from numpy.typing import NDArray
 
 from ..runtime.errors import ParameterError
 from ..runtime.spec import ModelSpec, Suppression, check_imgsz
-from .checkpoint import Checkpoint, load_checkpoint
-from .compact import stored_compactly
+from .checkpoint.load import Checkpoint, load_checkpoint
 from .errors import cannot_be_written
-from .findings import Finding
-from .graph import DEFAULT_OPSET, check_opset, graph_from_network, tidied, tool_versions, with_metadata
-from .inputs import batches_for, load_photographs
-from .nms_graph import SAME_SHARE, check_suppression, same_detections, spec_with_suppression, with_suppression
-from .precision import computed_in_fp16
-from .validate import FP16, FP32, Proof, validate
+from .graph.compact import stored_compactly
+from .graph.fp16 import computed_in_fp16
+from .graph.suppression import (
+    SAME_SHARE,
+    check_suppression,
+    same_detections,
+    spec_with_suppression,
+    with_suppression,
+)
+from .graph.trace import DEFAULT_OPSET, check_opset, graph_from_network, tidied, tool_versions, with_metadata
+from .proof.findings import Finding
+from .proof.inputs import batches_for, load_photographs
+from .proof.network import FP16, FP32, Proof, validate
 
 _TRACED_BHW = (2, 256, 320)
 """What a dynamic graph is traced with: batch, height and width all different, so that none stands for another."""

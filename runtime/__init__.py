@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .clip import Clip
+    from .clip.encoders import Clip
     from .connection import Connection
     from .errors import (
         DeviceError,
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
         PromptError,
         ServerError,
     )
-    from .image import load_image
-    from .masks_store import Masks
+    from .masks.store import Masks
     from .pipeline import FastSAM
-    from .postprocess import Thresholds
-    from .prompts import Boxes, Everything, Points
+    from .prompts.points import Boxes, Everything, Points
+    from .prompts.text import Text, with_image
+    from .segmenters.stream import StreamItem
     from .segments import Segments
     from .spec import ModelSpec
-    from .stream import StreamItem
-    from .text import Text, with_image
+    from .stages.image import load_image
+    from .stages.postprocess import Thresholds
     from .trt import TRTFastSAM
 
 _MODULE_OF = {
-    "Clip": "clip",
+    "Clip": "clip.encoders",
     "DeviceError": "errors",
     "FastSamError": "errors",
     "ImageError": "errors",
@@ -46,19 +46,19 @@ _MODULE_OF = {
     "PromptError": "errors",
     "ServerError": "errors",
     "Connection": "connection",
-    "load_image": "image",
-    "Masks": "masks_store",
+    "load_image": "stages.image",
+    "Masks": "masks.store",
     "FastSAM": "pipeline",
-    "Thresholds": "postprocess",
-    "Boxes": "prompts",
-    "Everything": "prompts",
-    "Points": "prompts",
+    "Thresholds": "stages.postprocess",
+    "Boxes": "prompts.points",
+    "Everything": "prompts.points",
+    "Points": "prompts.points",
     "Segments": "segments",
     "ModelSpec": "spec",
-    "StreamItem": "stream",
+    "StreamItem": "segmenters.stream",
     "TRTFastSAM": "trt",
-    "Text": "text",
-    "with_image": "text",
+    "Text": "prompts.text",
+    "with_image": "prompts.text",
 }
 
 __all__ = [

@@ -12,17 +12,18 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .clip import Clip
+from .clip.encoders import Clip
 from .connection import Connection, is_address
-from .engines import Engine, open_client, open_engine
+from .engines import open_client, open_engine
+from .engines.interface import Engine
 from .errors import ModelError, ParameterError
-from .image import ImageSource, load_image
-from .local import LocalSegmenter
-from .postprocess import Thresholds
-from .remote import RemoteSegmenter, segments_images
+from .segmenters.host import LocalSegmenter
+from .segmenters.remote import RemoteSegmenter, segments_images
+from .segmenters.stream import StreamItem, segment_stream
 from .segments import Prompt, Segments
 from .spec import ModelSpec
-from .stream import StreamItem, segment_stream
+from .stages.image import ImageSource, load_image
+from .stages.postprocess import Thresholds
 
 
 def demo_model_path() -> Path:

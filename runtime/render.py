@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import FastSamError, ParameterError
-from .prompts import Boxes, Points
+from .prompts.points import Boxes, Points
 from .segments import Prompt, Segments
-from .writing import write_atomically
+from .system.atomic import write_atomically
 
 _GOLDEN_RATIO = 0.618033988749895
 _FOREGROUND, _BACKGROUND, _BOX = (40, 200, 60), (230, 50, 40), (255, 190, 0)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import FastSamError, MissingDependencyError, PromptError
-from .masks_store import Masks, Rows, concatenate, row_numbers
-from .writing import write_atomically
+from .masks.store import Masks, Rows, concatenate, row_numbers
+from .system.atomic import write_atomically
 
 if TYPE_CHECKING:
     from supervision import Detections

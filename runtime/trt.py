@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .clip import Clip
-from .engines.on_device import DeviceNetwork, open_device_network
-from .on_device import DeviceSegmenter
+from .clip.encoders import Clip
+from .engines.device_network import DeviceNetwork, open_device_network
 from .pipeline import FastSAM
-from .postprocess import Thresholds
+from .segmenters.device import DeviceSegmenter
+from .stages.postprocess import Thresholds
 
 
 class TRTFastSAM(FastSAM):

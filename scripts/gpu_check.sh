@@ -7,7 +7,7 @@ help() {
   cat <<'TEXT'
 usage: bash scripts/gpu_check.sh [--model M.onnx] [--checkpoint M.pt] [--output FOLDER] [--quick]
 
-  1. tests/cuda on the real driver: kernels against their NumPy twins, the device pipeline against the CPU runtime on
+  1. tests/runtime/cuda on the real driver: kernels against their NumPy twins, the device pipeline against the CPU runtime on
      photographs, CUDA graphs on and off, threads, many calls without growth
   2. benchmarks/gpu_pipeline.py with ONNX Runtime's CUDA provider
   3. with TensorRT installed: plans in FP32, FP16 and INT8 are built, each compared with the ONNX file while it is built
@@ -53,7 +53,7 @@ mkdir -p "$output"
 echo "== device"
 "$python" -c 'import sys
 from fastsam_deploy.runtime import FastSamError
-from fastsam_deploy.runtime.cuda.device import Device
+from fastsam_deploy.runtime.cuda.driver.device import Device
 try:
     found = Device.open()
 except FastSamError as error:
@@ -63,7 +63,7 @@ print(found, "compute capability", found.compute_capability, "driver for CUDA", 
 
 echo "== tests on the device"
 # Never the emulated driver here: what this run says must be true of the GPU.
-env -u FASTSAM_EMULATED_CUDA "$python" -m pytest -q -p no:cacheprovider --rootdir "$root" "$root/tests/cuda" -m gpu
+env -u FASTSAM_EMULATED_CUDA "$python" -m pytest -q -p no:cacheprovider --rootdir "$root" "$root/tests/runtime/cuda" -m gpu
 
 theirs=
 if "$python" -c 'import ultralytics, torch; assert torch.cuda.is_available()' 2>/dev/null; then
@@ -83,7 +83,7 @@ if "$python" -c 'import tensorrt' 2>/dev/null; then
   for precision in fp32 fp16 int8; do
     echo "== TensorRT $precision"
     plan=$output/$precision.plan
-    "$python" -c 'from fastsam_deploy.export.cli import main; main()' engine "$model" --output "$plan" \
+    "$python" -c 'from fastsam_deploy.export.cli.main import main; main()' engine "$model" --output "$plan" \
       --precision "$precision" --calibration "$calibration"
     measure "$precision" "$plan"
   done

@@ -20,7 +20,7 @@ from typing import Any
 import Inference
 
 from fastsam_deploy.runtime.errors import FastSamError
-from fastsam_deploy.runtime.image import load_image
+from fastsam_deploy.runtime.stages.image import load_image
 from fastsam_deploy.runtime.trt import TRTFastSAM
 
 

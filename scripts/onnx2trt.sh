@@ -69,5 +69,5 @@ sys.exit(not (u.find_spec("fastsam_deploy") and u.find_spec("fastsam_deploy.expo
   echo "onnx2trt.sh: $python has no fastsam-deploy; run: $python -m pip install '$root[trt,cpu]' onnx, or set PYTHON" >&2
   exit 2
 fi
-exec "$python" -c 'from fastsam_deploy.export.cli import main; main()' engine "$onnx" \
+exec "$python" -c 'from fastsam_deploy.export.cli.main import main; main()' engine "$onnx" \
   --output "$output" --precision "$precision" ${rest[@]+"${rest[@]}"}

@@ -83,5 +83,5 @@ if ! has_export "$python"; then
   fi
   python=$own/bin/python
 fi
-exec "$python" -c 'from fastsam_deploy.export.cli import main; main()' onnx "$weights" \
+exec "$python" -c 'from fastsam_deploy.export.cli.main import main; main()' onnx "$weights" \
   --output "$output" --imgsz "$max_size" ${rest[@]+"${rest[@]}"}

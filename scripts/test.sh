@@ -45,9 +45,9 @@ else
 fi
 
 if [ "$(uname -s)" = Linux ] && command -v g++ >/dev/null; then
-  "$bin/python" scripts/emulated_cuda.py --environment "$envs/full"
+  "$bin/python" scripts/dev/emulated_cuda.py --environment "$envs/full"
   emulated=$envs/full/emulated-cuda
-  "$bin/python" scripts/trt_bindings.py --into "$envs/tensorrt"
+  "$bin/python" scripts/dev/trt_bindings.py --into "$envs/tensorrt"
   export FASTSAM_TRT_BINDINGS=$envs/tensorrt
 else
   echo "== no g++ on Linux: no emulated CUDA driver and no TensorRT bindings, their tests are skipped"
@@ -67,13 +67,15 @@ tests() { # python, then arguments of pytest; none of the marked ones among them
 }
 
 echo "== tests, NumPy 1.26, without torch"
-tests "$envs/bare/bin/python" tests/runtime tests/scripts -m "not slow and not export" "$@"
+tests "$envs/bare/bin/python" tests/runtime tests/scripts --ignore tests/runtime/cuda \
+  --ignore tests/runtime/engines/tensorrt --ignore tests/runtime/engines/onnxruntime/test_device.py \
+  -m "not slow and not export" "$@"
 
 echo "== tests, CUDA on an emulated driver"
 # In processes of their own: other libraries would find the driver too, and believe in a GPU.
-FASTSAM_EMULATED_CUDA=${emulated:-} tests "$bin/python" tests/cuda tests/trt/test_on_driver.py \
+FASTSAM_EMULATED_CUDA=${emulated:-} tests "$bin/python" tests/runtime/cuda tests/runtime/engines/tensorrt/test_on_driver.py \
   --cov --cov-report= -m "not slow" "$@"
 
 echo "== tests, everything else"
-FASTSAM_BARE_PYTHON=$envs/bare/bin/python tests "$bin/python" --ignore tests/cuda \
+FASTSAM_BARE_PYTHON=$envs/bare/bin/python tests "$bin/python" --ignore tests/runtime/cuda \
   --cov --cov-append --cov-report=term:skip-covered -m "not slow" "$@"

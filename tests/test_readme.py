@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
 import re
@@ -49,7 +49,7 @@ def test_commands_run(command: str, workplace: Path):
 
 
 def test_the_other_commands_are_known():
-    """Installing and the two scripts: scripts/test.sh and tests/scripts run them. What needs a GPU: tests/trt."""
+    """Installing and the two scripts, which scripts/test.sh and tests/scripts run; what needs a GPU."""
     known = {"bash scripts/demo.sh", "bash scripts/test.sh", "pip install '.[cpu]'", "pip install '.[export]'"}
     known |= {"pip install '.[trt,trt-export]'", *NEED_A_GPU}
     assert {line for line in COMMANDS if not line.startswith("fastsam")} == known
@@ -77,9 +77,9 @@ def test_commands_that_need_a_gpu_say_so_without_one(command: str, workplace: Pa
 @pytest.mark.parametrize("code", [block for language, block in BLOCKS if language == "python"])
 def test_python_runs(code: str, workplace: Path):
     if "grpc://" in code:
-        pytest.skip("needs a server: tests/triton/test_client.py runs it")
+        pytest.skip("needs a server: tests/triton_models/test_client.py runs it")
     if "TRTFastSAM" in code:
-        pytest.skip("needs a GPU: tests/cuda/test_pipeline.py has its calls")
+        pytest.skip("needs a GPU: tests/runtime/cuda/test_pipeline.py has its calls")
     assert "(" in _run([sys.executable, "-c", code], workplace)
     assert (workplace / "coffee.npz").is_file()
 
@@ -93,16 +93,10 @@ def test_links_lead_somewhere(document: Path):
 
 @pytest.mark.parametrize(
     ("script", "name", "table"),
-    [("report", "suite_end_to_end", "readme_table"), ("triton_load", "triton_load", "summary")],
+    [("suite.report", "suite_end_to_end", "readme_table"), ("triton_load", "triton_load", "summary")],
 )
-def test_the_tables_are_those_of_the_results(script: str, name: str, table: str, monkeypatch: pytest.MonkeyPatch):
-    path = ROOT / f"benchmarks/{script}.py"
-    monkeypatch.syspath_prepend(path.parent)  # as when it is run as a script
-    spec = importlib.util.spec_from_file_location(script, path)
-    assert spec is not None and spec.loader is not None
-    benchmark = importlib.util.module_from_spec(spec)
-    sys.modules[script] = benchmark  # dataclasses look their module up
-    spec.loader.exec_module(benchmark)
-    report = json.loads((path.parent / f"results/{name}.json").read_text(encoding="utf-8"))
+def test_the_tables_are_those_of_the_results(script: str, name: str, table: str):
+    benchmark = importlib.import_module(f"benchmarks.{script}")
+    report = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))
     shown = README.split(f"{name}.json -->\n", maxsplit=1)[1].split("<!-- end -->", maxsplit=1)[0]
     assert shown.strip() == getattr(benchmark, table)(report).strip()

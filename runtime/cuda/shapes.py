@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..decode import MAX_CANDIDATES
 from ..errors import ModelError, ParameterError
 from ..spec import PROTOTYPE_STRIDE, ModelSpec
+from ..stages.decode import MAX_CANDIDATES
 from .records import CANDIDATE_DTYPE, DETECTION_DTYPE, FOUND_DTYPE, PLACE_DTYPE
 
 MAX_MASK_DIM = 256

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..postprocess import Thresholds
 from ..spec import SPLIT_OUTPUTS, ModelSpec, TensorInfo
+from ..stages.postprocess import Thresholds
 from . import launchers
-from .device import Device
-from .graphs import Graph, GraphCache
+from .driver.device import Device
+from .driver.graphs import Graph, GraphCache
 from .launchers import Kernels
 from .records import DETECTION_DTYPE, FOUND_DTYPE, PLACE_DTYPE, Tables, pack
 from .shapes import Buffers, Shapes

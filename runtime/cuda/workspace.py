@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from .device import Device
-from .memory import DeviceMemory, PinnedMemory
+from .driver.device import Device
+from .driver.memory import DeviceMemory, PinnedMemory
 
 _SPARE = 1.25
 """A buffer that grows gets so much more than was asked for: images come in many sizes."""

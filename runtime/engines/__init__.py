@@ -2,95 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from ..connection import Address, Connection, is_address
 from ..errors import MissingDependencyError, ModelError, ParameterError
-from ..spec import ModelSpec, TensorInfo
+from .interface import Engine, Network
 
 if TYPE_CHECKING:
-    from .triton_client import TritonClient
+    from .triton.client import TritonClient
 
 _BY_SUFFIX = {".onnx": ("onnxruntime", "openvino"), ".plan": ("tensorrt",), ".engine": ("tensorrt",)}
 """Modules that open a file, the usual one first."""
 
+_MODULE_OF = {"onnxruntime": "onnxruntime.host", "openvino": "openvino", "tensorrt": "tensorrt.network"}
+
 _EXTRAS = {"onnxruntime": "cpu", "openvino": "openvino", "tensorrt": "trt"}
-
-
-class Network(Protocol):
-    """Any network that is ready to run. Thread-safe. `close` may be called twice."""
-
-    @property
-    def name(self) -> str:
-        """What messages call it: file name or address."""
-        ...
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]: ...
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]: ...
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """What the file says of itself (ONNX metadata_props)."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """What it runs on, as asked for: "cpu", "cuda:0", …"""
-        ...
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """Library, version and settings in use, for reports."""
-        ...
-
-    def run(self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
-        """The outputs of these names, arrays of the caller's own.
-
-        Args:
-            feed: every input, of the dtype and a shape that the network takes.
-
-        Raises:
-            ModelError: the network is closed, or failed to run.
-        """
-        ...
-
-    def close(self) -> None: ...
-
-
-class Engine(Protocol):
-    """A segmentation network that is ready to run. Thread-safe. `close` may be called twice."""
-
-    @property
-    def spec(self) -> ModelSpec: ...
-
-    @property
-    def device(self) -> str:
-        """See `Network.device`."""
-        ...
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """See `Network.description`."""
-        ...
-
-    def run(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """(b, 3, H, W) float32 RGB in [0, 1] → {"detections": …, "prototypes": …}, arrays of the caller's own.
-
-        Raises:
-            ParameterError: the shape is one that the model does not take.
-        """
-        ...
-
-    def close(self) -> None: ...
 
 
 def open_engine(
@@ -155,7 +84,7 @@ def open_network(
     given = {"engine": engine, "precision": precision, "hint": hint, "cache": cache or None}
     if is_address(model):
         client = open_client(str(model), device, threads, connection, **given)
-        from .triton import TritonNetwork
+        from .triton.network import TritonNetwork
 
         return TritonNetwork(client)
     path = Path(model)
@@ -169,7 +98,7 @@ def open_network(
         raise ParameterError(f"threads is {threads}, expected 1 or more, or None for all")
     name = _engine_for(path, device, engine)
     try:
-        module = import_module(f".{name}", __name__)
+        module = import_module(f".{_MODULE_OF[name]}", __name__)
     except ModuleNotFoundError as error:
         extra = "gpu" if device != "cpu" and name == "onnxruntime" else _EXTRAS[name]
         raise MissingDependencyError(f"{path.name}: {error}; run: pip install 'fastsam-deploy[{extra}]'") from error
@@ -208,7 +137,7 @@ def open_client(
     if given:
         raise ParameterError(f"{address}: {given}; the server has its own: leave them out")
     try:
-        from .triton_client import TritonClient
+        from .triton.client import TritonClient
     except ModuleNotFoundError as error:
         raise MissingDependencyError(f"{address}: {error}; run: pip install 'fastsam-deploy[triton]'") from error
     return TritonClient(Address.from_text(address), connection or Connection())

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import FastSamError, ParameterError
-from ..processors import name_and_flags
-from ..writing import write_atomically
+from ..system.atomic import write_atomically
+from ..system.cpu import name_and_flags
 
 _MAGIC = b"fastsam-deploy cache 1\n"
 _DIGEST_BYTES = 32

@@ -13,8 +13,8 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from ..errors import DeviceError, ModelError, ParameterError
-from ..processors import name_and_flags, usable_cpus
 from ..spec import METADATA_KEY, ModelSpec, TensorInfo
+from ..system.cpu import name_and_flags, usable_cpus
 from .model_cache import ModelCache, Prepared
 
 HINTS = ("latency", "throughput")

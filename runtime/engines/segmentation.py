@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ParameterError
 from ..spec import SPLIT_OUTPUTS, ModelSpec, spec_from_tensors
-
-if TYPE_CHECKING:
-    from . import Network
+from .interface import Network
 
 
 class SegmentationEngine:

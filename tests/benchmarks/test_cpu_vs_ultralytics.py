@@ -18,9 +18,11 @@ pytest.importorskip("ultralytics", reason="the reference needs the extra [export
 def test_it_runs(tmp_path: Path, coffee: Path):
     (tmp_path / "images").mkdir()
     shutil.copy(coffee, tmp_path / "images")
-    command = [sys.executable, str(ROOT / "benchmarks/cpu_vs_ultralytics.py"), "--runs", "1", "--megapixels", "0.2"]
+    command = [sys.executable, "-m", "benchmarks.cpu_vs_ultralytics", "--runs", "1", "--megapixels", "0.2"]
     small = ["--imgsz", "320", "--images", str(tmp_path / "images"), "--contenders", "ours", "retina"]
-    done = subprocess.run([*command, *small, "--output", str(tmp_path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, *small, "--output", str(tmp_path)], capture_output=True, text=True, check=False, cwd=ROOT
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "cpu_vs_ultralytics.json").read_text())
     (row,) = report["images"]

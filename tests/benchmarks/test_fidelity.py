@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "benchmarks/fidelity.py"
 CHECKPOINT, MODEL = ROOT / "models/fastsam-demo.pt", ROOT / "models/fastsam-demo.onnx"
 pytestmark = pytest.mark.export
 pytest.importorskip("ultralytics", reason="the reference needs the extra [export]")
@@ -22,13 +20,9 @@ pytest.importorskip("ultralytics", reason="the reference needs the extra [export
 @pytest.fixture(scope="module")
 def run() -> Callable[..., Result]:
     """Calls the script in this process, where torch is imported once."""
-    spec = importlib.util.spec_from_file_location("benchmarks_fidelity", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(SCRIPT.parent)  # as when it is run as a script
-        spec.loader.exec_module(script)
-    return lambda *arguments: CliRunner().invoke(script.app, list(map(str, arguments)), obj=script.open_checkpoint)
+    from benchmarks import fidelity
+
+    return lambda *arguments: CliRunner().invoke(fidelity.app, list(map(str, arguments)), obj=fidelity.open_checkpoint)
 
 
 def test_the_shipped_model_against_its_checkpoint(run: Callable[..., Result], tmp_path: Path):
@@ -76,7 +70,18 @@ def test_a_model_of_another_checkpoint_writes_nothing(run: Callable[..., Result]
 
 
 def test_errors_end_with_two(tmp_path: Path):
-    command = [sys.executable, SCRIPT, "compare", tmp_path / "none.pt", MODEL, "-i", ROOT / "examples/images"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, encoding="utf-8", check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.fidelity",
+        "compare",
+        tmp_path / "none.pt",
+        MODEL,
+        "-i",
+        ROOT / "examples/images",
+    ]
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, encoding="utf-8", check=False, cwd=ROOT
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("fidelity: ") and "no such file; expected a checkpoint" in done.stderr

@@ -20,15 +20,15 @@ def _as_a_script(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_report_is_that_of_the_results():
-    from report import markdown
-    from suite_records import load_results
+    from benchmarks.suite.records import load_results
+    from benchmarks.suite.report import markdown
 
     results = load_results()
     parts = {"network", "end_to_end", "prompts", "memory", "startup", "scaling", "stream"}
-    assert set(results) == parts, "run suite.py"
+    assert set(results) == parts, "run python -m benchmarks.suite"
     assert not [name for name, part in results.items() if part["settings"]["quick"]], "quick figures mean nothing"
     report = (BENCHMARKS / "REPORT.md").read_text(encoding="utf-8")
-    assert report == markdown(results), "run benchmarks/report.py"
+    assert report == markdown(results), "run benchmarks/suite/report/__init__.py"
     plots = re.findall(r"\]\((plots/[^)]+)\)", report)
     assert len(plots) == 6
     for plot in plots:
@@ -85,7 +85,7 @@ def results() -> dict[str, Any]:
 
 
 def _goal(results: dict[str, Any], text: str) -> Any:
-    from suite_goals import goals
+    from benchmarks.suite.report.goals import goals
 
     (found,) = [goal for goal in goals(results) if text in goal.text]
     return found
@@ -126,8 +126,8 @@ def test_memory_and_points_may_not_be_more(results: dict[str, Any]):
 
 
 def test_what_was_not_measured_is_neither_met_nor_missed(results: dict[str, Any]):
-    from report import markdown
-    from suite_goals import goals
+    from benchmarks.suite.report import markdown
+    from benchmarks.suite.report.goals import goals
 
     assert [goal.met for goal in goals({})] == [None] * 11
     assert _goal(results, "3 MP, n, OpenVINO").met is None
@@ -135,7 +135,7 @@ def test_what_was_not_measured_is_neither_met_nor_missed(results: dict[str, Any]
 
 
 def test_the_report_shows_profile_and_floor_of_what_is_missed(results: dict[str, Any]):
-    from report import markdown
+    from benchmarks.suite.report import markdown
 
     report = markdown(results)
     line = next(line for line in report.splitlines() if "cup 2000×1500: network" in line)
@@ -147,7 +147,7 @@ def test_the_report_shows_profile_and_floor_of_what_is_missed(results: dict[str,
 
 
 def test_the_report_depends_on_the_results_alone(results: dict[str, Any]):
-    from report import end_to_end_table, markdown, readme_table
+    from benchmarks.suite.report import end_to_end_table, markdown, readme_table
 
     before = copy.deepcopy(results)
     assert markdown(results) == markdown(copy.deepcopy(results))
@@ -164,7 +164,7 @@ def test_the_report_depends_on_the_results_alone(results: dict[str, Any]):
 
 def test_plots_are_drawn_for_what_there_is(results: dict[str, Any], tmp_path: Path):
     pytest.importorskip("matplotlib", reason="the plots need the extra [dev]")
-    from suite_plots import draw
+    from benchmarks.suite.report.plots import draw
 
     made = draw(results, tmp_path / "plots")
     assert [path.name for path in made] == ["end_to_end.png", "networks.png"]

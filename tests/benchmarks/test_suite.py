@@ -26,8 +26,8 @@ def _as_a_script(monkeypatch: pytest.MonkeyPatch):
 def test_the_whole_suite_runs_once_and_small(tmp_path: Path):
     pytest.importorskip("ultralytics", reason="the reference needs the extra [export]")
     pytest.importorskip("matplotlib", reason="the plots need the extra [dev]")
-    command = [sys.executable, str(BENCHMARKS / "suite.py"), "--quick", "--models", str(tmp_path / "models")]
-    done = subprocess.run([*command, "--output", str(tmp_path)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "benchmarks.suite", "--quick", "--models", str(tmp_path / "models")]
+    done = subprocess.run([*command, "--output", str(tmp_path)], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     parts = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.glob("suite_*.json")}
     names = ("network", "end_to_end", "prompts", "memory", "startup", "scaling", "stream")
@@ -54,8 +54,8 @@ def test_the_whole_suite_runs_once_and_small(tmp_path: Path):
 
 
 def test_an_unknown_part_is_refused():
-    command = [sys.executable, str(BENCHMARKS / "suite.py"), "--parts", "network,speed"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "benchmarks.suite", "--parts", "network,speed"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 2
     assert "no part speed; expected some of models, network" in done.stderr
 
@@ -71,7 +71,7 @@ def _rle(*boxes: tuple[int, int, int, int]) -> list[dict[str, Any]]:
 
 
 def test_other_answers_are_not_timed():
-    from contenders import require_same
+    from benchmarks.suite.contenders import require_same
 
     masks = _rle((0, 0, 50, 50), (50, 50, 100, 100))
     assert require_same(masks, masks[::-1], "photo") == 1
@@ -102,7 +102,7 @@ class _Asked:
 
 
 def test_contenders_are_asked_in_turn_and_in_changing_order():
-    from contenders import in_turn
+    from benchmarks.suite.contenders import in_turn
 
     log: list[str] = []
     times = in_turn([_Asked(name, log) for name in "abc"], 3, 60)  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def test_contenders_are_asked_in_turn_and_in_changing_order():
 
 
 def test_a_contender_that_fails_ends_the_measurement(tmp_path: Path):
-    from contenders import Contender, running
+    from benchmarks.suite.contenders import Contender, running
 
     nothing = Contender("ours", "ours", str(tmp_path / "none.onnx"), True, "onnxruntime", threads=1)
     with pytest.raises(SystemExit, match=r"ours failed:(.|\n)*none\.onnx: no such file"), running([nothing]):
@@ -123,8 +123,7 @@ def test_a_contender_that_fails_ends_the_measurement(tmp_path: Path):
 
 
 def test_a_contender_answers_as_the_library_does(coffee: Path, demo_onnx: Path):
-    from contenders import Contender, running
-
+    from benchmarks.suite.contenders import Contender, running
     from fastsam_deploy.runtime import FastSAM, load_image
 
     image = load_image(coffee)[:200, :300]
@@ -145,7 +144,7 @@ def test_a_contender_answers_as_the_library_does(coffee: Path, demo_onnx: Path):
 
 def test_operations_of_a_network(demo_onnx: Path, tmp_path: Path):
     onnx = pytest.importorskip("onnx", reason="counting reads the graph: needs the extra [export]")
-    from suite_machine import network_operations
+    from benchmarks.suite.machine import network_operations
 
     node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
     shapes = {"w": (8, 3, 3, 3), "up": (8, 4, 2, 2), "m": (32, 5)}
@@ -165,7 +164,7 @@ def test_operations_of_a_network(demo_onnx: Path, tmp_path: Path):
 
 
 def test_the_peak_of_the_machine_is_plausible():
-    from suite_machine import peak
+    from benchmarks.suite.machine import peak
 
     found = peak(1, quick=True)
     assert 0.5 < found["gflops"] < 5000
@@ -173,7 +172,7 @@ def test_the_peak_of_the_machine_is_plausible():
 
 
 def test_points_of_the_prompts_lie_in_the_image():
-    from suite_prompts import point_prompts
+    from benchmarks.suite.parts.prompts import point_prompts
 
     prompts = point_prompts((300, 400))
     counts = {"1": 1, "10": 10, "100": 100, "E(16×16)": 256, "E(32×32)": 1024, "E(64×64)": 4096}
@@ -184,7 +183,7 @@ def test_points_of_the_prompts_lie_in_the_image():
 
 
 def test_photographs_are_cut_to_one_shape():
-    from suite_records import photograph_sizes
+    from benchmarks.suite.records import photograph_sizes
 
     found = photograph_sizes(ROOT / "examples/images", [0.1, 3.0])
     assert len(found) == 4
@@ -207,7 +206,7 @@ def _results(total: float, cpu: str = "A", memory: float = 100) -> dict[str, Any
 
 
 def test_the_guard_sees_what_fell():
-    from guard import fallen
+    from benchmarks.suite.guard import fallen
 
     committed = _results(10)
     assert fallen(committed, [_results(8.6)]) == {}
@@ -239,9 +238,9 @@ def test_the_guard_answers_by_its_code(measured: dict[str, Any], code: int, said
         (tmp_path / name).mkdir()
         path = tmp_path / name / "suite_end_to_end.json"
         path.write_text(json.dumps(results["end_to_end"]), encoding="utf-8")
-    command = [sys.executable, str(BENCHMARKS / "guard.py"), "--parts", "end_to_end"]
+    command = [sys.executable, "-m", "benchmarks.suite.guard", "--parts", "end_to_end"]
     folders = ["--committed", str(tmp_path / "committed"), "--measured", str(tmp_path / "measured")]
-    done = subprocess.run([*command, *folders], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, *folders], capture_output=True, text=True, check=False, cwd=ROOT)
     assert (done.returncode, said in done.stdout) == (code, True), done.stdout + done.stderr
 
 
@@ -251,7 +250,9 @@ def test_the_guard_answers_by_its_code(measured: dict[str, Any], code: int, said
 def test_ratios_have_not_fallen():
     """The nightly guard: minutes long, and only where the committed rows were measured on such a processor."""
     pytest.importorskip("ultralytics", reason="the reference needs the extra [export]")
-    done = subprocess.run([sys.executable, str(BENCHMARKS / "guard.py")], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.suite.guard"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
     if done.returncode == 2 and "not compared:" in done.stdout:
         pytest.skip(done.stdout.strip())
     assert done.returncode == 0, done.stdout + done.stderr

@@ -14,9 +14,9 @@ pytest.importorskip("tokenizers", reason="needs the extra [clip]")
 
 
 def test_it_runs(tmp_path: Path):
-    command = [sys.executable, str(ROOT / "benchmarks/text_prompts.py"), "--clip", str(ROOT / "tests/data/clip-tiny")]
+    command = [sys.executable, "-m", "benchmarks.text_prompts", "--clip", str(ROOT / "tests/data/clip-tiny")]
     settings = ["--runs", "1", "--megapixels", "0.2", "--masks", "25", "--output", str(tmp_path)]
-    done = subprocess.run([*command, *settings], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, *settings], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "text_prompts.json").read_text())
     assert len(report["images"]) == 2

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.triton
 def test_it_runs(tmp_path: Path):
     if not os.environ.get("FASTSAM_TRITON_ENV"):
         pytest.skip("FASTSAM_TRITON_ENV names no environment with a Triton server; scripts/test.sh makes one")
-    command = [sys.executable, str(ROOT / "benchmarks/triton_load.py"), "--requests", "2", "--rounds", "1"]
+    command = [sys.executable, "-m", "benchmarks.triton_load", "--requests", "2", "--rounds", "1"]
     small = ["--megapixels", "0.2", "--imgsz", "320", "--concurrency", "2", "--output", str(tmp_path)]
-    done = subprocess.run([*command, *small], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, *small], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "triton_load.json").read_text(encoding="utf-8"))
     assert {row["contender"] for row in report["rows"]} == {"in process", "fastsam_device", "fastsam"}

@@ -63,7 +63,7 @@ def test_trtexec_is_asked_for_the_shapes_of_the_profile(tmp_path: Path) -> None:
 
 
 def test_the_repository_builder_reads_what_it_leaves(tmp_path: Path) -> None:
-    to_triton = pytest.importorskip("fastsam_deploy.export.to_triton", reason="needs the extra [export]")
+    to_triton = pytest.importorskip("fastsam_deploy.export.triton.to_triton", reason="needs the extra [export]")
     assert build(tmp_path, "--output", "demo.plan", "--imgsz", "640", "--max-batch", "4").returncode == 0
     made = to_triton.build_repository(tmp_path / "demo.plan", tmp_path / "repository")
     assert (made.serving.engine, made.serving.max_batch) == ("tensorrt", 4)

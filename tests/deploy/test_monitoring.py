@@ -143,7 +143,7 @@ def test_the_autoscaler_reads_what_the_adapter_makes(manifest: Callable[[str], d
 
 
 def test_the_alert_on_long_queues_follows_the_queue() -> None:
-    configs = pytest.importorskip("fastsam_deploy.export.triton_configs", reason="needs the extra [export]")
+    configs = pytest.importorskip("fastsam_deploy.export.triton.configs", reason="needs the extra [export]")
     queue = configs.Serving(engine="tensorrt", device="gpu", imgsz=1024, rect=False).queue
     rule = next(rule for rule in RULES if rule["alert"] == "FastSAMQueueLong")
     assert float(rule["expr"].rsplit(">", maxsplit=1)[1]) == 0.75 * queue

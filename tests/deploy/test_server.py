@@ -40,7 +40,7 @@ def triton_server() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from fastsam_deploy.export.to_triton import build_repository
+    from fastsam_deploy.export.triton.to_triton import build_repository
 
     model = ROOT / "models/fastsam-demo.onnx"
     return build_repository(model, tmp_path_factory.mktemp("models") / "repository", device="cpu", imgsz=320).path

@@ -14,8 +14,8 @@ import pytest
 @pytest.fixture(scope="session")
 def photo_batch() -> np.ndarray:
     """(2, 3, 128, 160) float32 RGB in [0, 1]: two shipped photographs."""
-    from fastsam_deploy.export.inputs import load_photographs
-    from fastsam_deploy.runtime.letterbox import fit, letterbox
+    from fastsam_deploy.export.proof.inputs import load_photographs
+    from fastsam_deploy.runtime.stages.letterbox import fit, letterbox
 
     return np.stack([letterbox(p, fit(p.shape[:2], (128, 160))) for p in load_photographs()[:2]])
 

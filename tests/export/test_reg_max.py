@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch", reason="needs the extra [export]: torch is not installed")
 pytest.importorskip("ultralytics", reason="needs the extra [export]: ultralytics is not installed")
 
-from fastsam_deploy.export.checkpoint import load_checkpoint
+from fastsam_deploy.export.checkpoint.load import load_checkpoint
 from fastsam_deploy.export.to_onnx import export_onnx
 from fastsam_deploy.runtime.engines import open_engine
 

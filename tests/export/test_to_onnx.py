@@ -21,10 +21,10 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from fastsam_deploy.export import to_onnx
-from fastsam_deploy.export.checkpoint import load_checkpoint
+from fastsam_deploy.export.checkpoint.load import load_checkpoint
 from fastsam_deploy.export.errors import ExportError
+from fastsam_deploy.export.proof.network import Proof
 from fastsam_deploy.export.to_onnx import export_onnx
-from fastsam_deploy.export.validate import Proof
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.errors import ParameterError
 from fastsam_deploy.runtime.pipeline import FastSAM
@@ -358,7 +358,7 @@ def test_the_opset_is_the_one_asked_for(variant: Callable[..., Proof]) -> None:
 
 
 def test_the_shipped_file_was_made_from_the_shipped_checkpoint(demo_checkpoint: Path) -> None:
-    """After training: python scripts/make_demo_onnx.py."""
+    """After training: python -m scripts.demo_model.export."""
     shipped = demo_checkpoint.with_suffix(".onnx")
     assert shipped.stat().st_size <= 8_000_000
     with open_engine(shipped) as engine:

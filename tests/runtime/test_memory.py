@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastsam_deploy.runtime.letterbox import fit
-from fastsam_deploy.runtime.masks import assemble
+from fastsam_deploy.runtime.stages.assemble import assemble
+from fastsam_deploy.runtime.stages.letterbox import fit
 
 RUNS = """
 import gc, sys

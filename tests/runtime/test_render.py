@@ -13,11 +13,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastsam_deploy.runtime.errors import FastSamError, ParameterError
-from fastsam_deploy.runtime.image import load_image
-from fastsam_deploy.runtime.masks_store import Masks
-from fastsam_deploy.runtime.prompts import Boxes, Everything, Points
-from fastsam_deploy.runtime.render import cutout, distinct_colors, draw_prompts, draw_segments, mask_image, save_image
+from fastsam_deploy.runtime.masks.store import Masks
+from fastsam_deploy.runtime.prompts.points import Boxes, Everything, Points
+from fastsam_deploy.runtime.render import (
+    cutout,
+    distinct_colors,
+    draw_prompts,
+    draw_segments,
+    mask_image,
+    save_image,
+)
 from fastsam_deploy.runtime.segments import Segments
+from fastsam_deploy.runtime.stages.image import load_image
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

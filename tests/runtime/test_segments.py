@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fastsam_deploy.runtime.errors import FastSamError, MissingDependencyError
-from fastsam_deploy.runtime.masks_store import Masks
+from fastsam_deploy.runtime.masks.store import Masks
 from fastsam_deploy.runtime.segments import Segments
-from fastsam_deploy.runtime.writing import write_atomically
+from fastsam_deploy.runtime.system.atomic import write_atomically
 
 
 @pytest.fixture

@@ -19,13 +19,13 @@ def _logit(score: np.ndarray) -> np.ndarray:
 
 
 def test_scores_are_stretched_and_the_rest_stays(demo_checkpoint: Path, coffee: Path, tmp_path: Path):
-    from fastsam_deploy.export.checkpoint import load_checkpoint
+    from fastsam_deploy.export.checkpoint.load import load_checkpoint
     from fastsam_deploy.runtime import load_image
-    from fastsam_deploy.runtime.letterbox import fit, letterbox
+    from fastsam_deploy.runtime.stages.letterbox import fit, letterbox
 
-    command = [sys.executable, str(ROOT / "scripts/calibrate_demo_model.py"), str(demo_checkpoint)]
+    command = [sys.executable, "-m", "scripts.demo_model.calibrate", str(demo_checkpoint)]
     done = subprocess.run(
-        [*command, str(tmp_path / "c.pt"), "--score", "0.65"], capture_output=True, text=True, check=False
+        [*command, str(tmp_path / "c.pt"), "--score", "0.65"], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
     image = load_image(coffee)
@@ -45,6 +45,6 @@ def test_scores_are_stretched_and_the_rest_stays(demo_checkpoint: Path, coffee: 
 
 
 def test_a_score_that_cannot_be_is_refused(tmp_path: Path):
-    command = [sys.executable, str(ROOT / "scripts/calibrate_demo_model.py"), "a.pt", "b.pt", "--score", "1.5"]
+    command = [sys.executable, "-m", "scripts.demo_model.calibrate", "a.pt", "b.pt", "--score", "1.5"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "expected more than 0.1" in done.stderr

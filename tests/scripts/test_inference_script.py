@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from fastsam_deploy.runtime.errors import PromptError
-from fastsam_deploy.runtime.prompts import Boxes, Points
-from fastsam_deploy.runtime.text import Text
+from fastsam_deploy.runtime.prompts.points import Boxes, Points
+from fastsam_deploy.runtime.prompts.text import Text
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "Inference.py"
 TINY_CLIP = Path(__file__).resolve().parents[1] / "data" / "clip-tiny"

@@ -1,6 +1,6 @@
 """The shipped PTX is made of the present sources, and these compile for every GPU from Turing on.
 
-Not in tests/cuda: NVRTC crashes in a process that has the emulated driver.
+Not in tests/runtime/cuda: NVRTC crashes in a process that has the emulated driver.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ QUICK = ("sm_75", "sm_120")
 
 @pytest.fixture(scope="module")
 def make_ptx() -> ModuleType:
-    """scripts/make_ptx.py"""
-    spec = importlib.util.spec_from_file_location("make_ptx", ROOT / "scripts/make_ptx.py")
+    """scripts/dev/make_ptx.py"""
+    spec = importlib.util.spec_from_file_location("make_ptx", ROOT / "scripts/dev/make_ptx.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -81,7 +81,7 @@ def test_a_changed_source_is_reported(
     problems = make_ptx.outdated()
     assert len(problems) == 1 + (1 if changed == "masks.cu" else len(kernels.NAMES))
     assert "left_over.ptx: has no source; delete it" in problems
-    assert "masks.ptx: not made of the present source; run scripts/make_ptx.py" in problems
+    assert "masks.ptx: not made of the present source; run scripts/dev/make_ptx.py" in problems
 
 
 def test_the_script_checks_and_refuses(

@@ -1,4 +1,4 @@
-"""The kernels: CUDA C in `.cu` files and the PTX made of them (scripts/make_ptx.py), which the driver compiles.
+"""The kernels: CUDA C in `.cu` files and the PTX made of them (scripts/dev/make_ptx.py), which the driver compiles.
 
 Each `.cu` says what it takes and gives; layout.cuh what lies in memory between them. Their launchers stand beside this
 folder, one module for each stage.

@@ -5,7 +5,7 @@
 // found    (batch): candidates and flags are set; kept is set to 0.
 // keys     (batch, anchors) scratch, one for each candidate in any order.
 // sorted   (batch, capacity): best score first, equal scores by anchor; the first `capacity` of them (30 000 at most).
-// Twin: runtime/decode.py _candidates() and _xyxy_from_cxcywh(), equal to the last bit.
+// Twin: runtime/stages/decode.py _candidates() and _xyxy_from_cxcywh(), equal to the last bit.
 //
 // Sorting is counting: the place of a candidate is the number of better ones. n² comparisons, spread over the whole
 // device without any order among blocks, cost less than a sort for the hundreds of candidates of a photograph, and

@@ -4,7 +4,7 @@
 // places   (batch)
 // blob     (batch, 3, height, width) float32 or float16, RGB in [0, 1]
 // grid     (width / 32, height / 8, batch), rounded up; block (32, 8): one thread for each pixel of the input.
-// Twin: runtime/letterbox.py letterbox(). Equal to the last bit where cv2.resize is OpenCV's own code: the same
+// Twin: runtime/stages/letterbox.py letterbox(). Equal to the last bit where cv2.resize is OpenCV's own code: the same
 // fixed-point arithmetic on tables that the host makes, a true division. float16 is the float32 value, rounded.
 #include "layout.cuh"
 #include "number.cuh"

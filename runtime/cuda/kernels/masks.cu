@@ -5,7 +5,7 @@
 // prototypes    (batch, mask_dim, proto_h, proto_w) float32 or float16
 // words         (capacity): the crops one after the other, see Detection. A crop that would end past the capacity is
 //               not written: *total_words says what all of them need, and the stage can be run again with more.
-// Twin: runtime/masks.py assemble(). The order of the sums differs, so a pixel whose logit is as good as 0 may.
+// Twin: runtime/stages/assemble.py assemble(). The order of the sums differs, so a pixel whose logit is as good as 0 may.
 #include "layout.cuh"
 #include "number.cuh"
 

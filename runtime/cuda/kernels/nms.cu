@@ -5,8 +5,8 @@
 // kept          (batch, max_det), pixels of the network's input
 // coefficients  (batch, max_det, mask_dim) float32
 // detections    (batch, max_det): box, score, class, anchor and crop; masks.cu sets the rest
-// Twins: runtime/decode.py nms() and the layout "nms" of decode(); runtime/letterbox.py boxes_to_image(); the corners
-// are those of runtime/masks.py assemble(). Equal to the last bit: compiled without contraction to fused operations.
+// Twins: runtime/stages/decode.py nms() and the layout "nms" of decode(); runtime/stages/letterbox.py boxes_to_image(); the corners
+// are those of runtime/stages/assemble.py assemble(). Equal to the last bit: compiled without contraction to fused operations.
 #include "layout.cuh"
 #include "number.cuh"
 

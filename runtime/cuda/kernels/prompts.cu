@@ -1,7 +1,7 @@
 // Prompts on the packed crops of one image: which masks hold a point, and how many of their pixels a box holds.
 //
 // detections  (rows) of one image, from nms.cu; words: from masks.cu
-// Twins: runtime/masks_store.py Masks.contain() and Masks.box_overlap(), equal.
+// Twins: runtime/masks/store.py Masks.contain() and Masks.box_overlap(), equal.
 #include "layout.cuh"
 
 enum { OVERLAP_BLOCK = 128 };

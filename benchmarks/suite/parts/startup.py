@@ -1,0 +1,105 @@
+"""Part "startup": from a command to its first answer, in fresh processes taken in turn."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+from ..contenders import Contender
+from ..records import Record, Settings, segmenters
+
+RUNS = 5
+STEPS = ("import", "open", "first", "second", "until_answer")
+
+_TAIL = """
+done = time.monotonic()
+with open("/proc/self/status") as status:
+    peak = next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+marks = [float(sys.argv[1]), imported, opened, answered, done]
+steps = [(b - a) * 1000 for a, b in zip(marks, marks[1:])]
+ms = dict(zip(("import", "open", "first", "second"), steps)) | {"until_answer": (answered - marks[0]) * 1000}
+print(json.dumps({"ms": ms, "masks": count, "peak_mb": peak}))
+"""
+_OURS = (
+    """
+import json, sys, time
+from fastsam_deploy.runtime import FastSAM
+imported = time.monotonic()
+_, _, source, engine, image, imgsz, threads = sys.argv
+model = FastSAM(source, engine=engine, imgsz=int(imgsz), threads=int(threads))
+opened = time.monotonic()
+count = len(model.segment(image))
+answered = time.monotonic()
+model.segment(image)
+"""
+    + _TAIL
+)
+_ULTRALYTICS = (
+    """
+import json, sys, time
+from ultralytics import FastSAM
+import torch
+imported = time.monotonic()
+_, _, source, _, image, imgsz, threads = sys.argv
+torch.set_num_threads(int(threads))
+model = FastSAM(source)
+opened = time.monotonic()
+settings = dict(retina_masks=True, device="cpu", verbose=False, imgsz=int(imgsz), conf=0.4, iou=0.9)
+count = len(model(image, **settings)[0])
+answered = time.monotonic()
+model(image, **settings)
+"""
+    + _TAIL
+)
+
+
+def measure(settings: Settings) -> Record:
+    """Rows: case {image}, steps in "ms", "masks", "peak_mb"; ratios "until_answer" of ultralytics over ours."""
+    record = Record()
+    field = record.available(segmenters(settings, max(settings.threads)).values())
+    if settings.quick:
+        field = [one for one in field if one.ours]
+    image = sorted(settings.photographs.glob("*.jpg"))[0]
+    answers: dict[str, list[dict[str, Any]]] = {one.name: [] for one in field}
+    for run in range(settings.runs(RUNS) + 1):
+        shift = run % len(field)
+        for one in field[shift:] + field[:shift]:
+            answers[one.name].append(_start(one, str(image)))
+    masks = {name: found[0]["masks"] for name, found in answers.items()}
+    # The masks themselves are compared in the other parts; one process in fewer digits may have one more or less.
+    if min(masks.values()) < 0.95 * max(masks.values()):
+        sys.exit(f"{image.name}: numbers of masks differ: {masks}")
+    case = {"image": image.name}
+    times = {name: [one["ms"] for one in found[1:]] for name, found in answers.items()}  # the first reads the disk
+    for one in field:
+        peak = max(found["peak_mb"] for found in answers[one.name])
+        record.row(one, case, times[one.name], masks=masks[one.name], peak_mb=round(peak, 1))
+    for ours in (one for one in field if one.ours):
+        for other in (one for one in field if not one.ours):
+            pairs = zip(times[other.name], times[ours.name], strict=True)
+            ratios = [theirs["until_answer"] / own["until_answer"] for theirs, own in pairs]
+            record.ratio(case, other, ours, {"until_answer": ratios})
+    return record
+
+
+def _start(one: Contender, image: str) -> dict[str, Any]:
+    code = _OURS if one.ours else _ULTRALYTICS
+    arguments = [one.source, str(one.engine), image, str(one.imgsz), str(one.threads)]
+    allowed = sorted(os.sched_getaffinity(0))[: one.threads]
+    start = time.monotonic()  # of the system: the same clock in every process
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(start), *arguments],
+        env={**os.environ, "YOLO_AUTOINSTALL": "false"},
+        preexec_fn=lambda: os.sched_setaffinity(0, allowed),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(f"{one.name} failed:\n{done.stderr}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found

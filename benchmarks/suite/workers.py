@@ -1,0 +1,213 @@
+"""What contenders do in their processes: our runtime and ultralytics, asked for the same things."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import Any
+
+import numpy as np
+
+from .contenders import Contender
+
+
+class Ours:
+    """Our runtime."""
+
+    def __init__(self, contender: Contender) -> None:
+        from fastsam_deploy.runtime import FastSAM
+
+        chosen = {} if contender.engine is None else {"engine": contender.engine}
+        settings = {"imgsz": contender.imgsz, "conf": contender.conf, "iou": contender.iou}
+        self._model = FastSAM(
+            contender.source, threads=contender.threads, max_det=contender.max_det, **settings, **chosen
+        )
+        self._images: list[np.ndarray] = []
+        self._found: Any = None
+        self._blob: np.ndarray | None = None
+        self.description = {**self._model.description, "memory": memory_mb()}
+
+    def show(self, images: list[np.ndarray]) -> dict[str, Any]:
+        self._images = images
+        return {}
+
+    def segment(
+        self, masks: bool = False, conf: float | None = None, max_det: int | None = None, points: Any = None
+    ) -> dict[str, Any]:
+        """The first of the images shown: times of the stages, and its masks where they are wanted."""
+        from fastsam_deploy.runtime import Points, Thresholds
+
+        own = self._model.thresholds
+        thresholds = Thresholds(own.conf if conf is None else conf, own.iou, max_det or own.max_det)
+        prompt = None if points is None else Points(points, mode="all")
+        self._found = None  # the memory of the last answer is not this one's
+        start = time.perf_counter()
+        found = self._model.segment(self._images[0], prompt, thresholds=thresholds)
+        total = (time.perf_counter() - start) * 1000
+        self._found = found
+        network = found.timing_ms["engine"]
+        before = found.timing_ms["load"] + found.timing_ms["letterbox"]
+        # What is left, and not the sum of the named stages: what falls between them counts as well.
+        ms = {"before": before, "network": network, "after": total - network - before, "total": total}
+        return {
+            "ms": {**ms, "prompt": found.timing_ms["prompt"]},
+            "count": len(found),
+            "masks": found.masks.rle() if masks else None,
+        }
+
+    def box_pixels(self) -> dict[str, Any]:
+        """Pixels of all boxes of the last answer, which the bitmaps hold."""
+        return {"box_pixels": sum(crop.size for crop in self._found.masks.crops)}
+
+    def batch(self) -> dict[str, Any]:
+        """All images shown, in one call."""
+        start = time.perf_counter()
+        found = self._model.segment_batch(self._images)
+        return {"ms": {"total": (time.perf_counter() - start) * 1000}, "counts": [len(one) for one in found]}
+
+    def network(self, blob: np.ndarray | None = None, outputs: bool = False) -> dict[str, Any]:
+        """The network alone on (b, 3, H, W) float32, which is kept for the next time."""
+        from fastsam_deploy.runtime.segmenters.host import LocalSegmenter
+
+        segmenter = self._model._segmenter
+        assert isinstance(segmenter, LocalSegmenter)
+        self._blob = self._blob if blob is None else blob
+        assert self._blob is not None
+        start = time.perf_counter()
+        raw = segmenter.engine.run(self._blob)
+        ms = {"network": (time.perf_counter() - start) * 1000}
+        return {"ms": ms, "outputs": [raw["detections"], raw["prototypes"]] if outputs else None}
+
+    def memory_now(self) -> dict[str, Any]:
+        return memory_mb()
+
+    def memory(self, small: np.ndarray, image: str, **how: Any) -> dict[str, Any]:
+        return _memory_of(self, small, image, how)
+
+
+class Ultralytics:
+    """Ultralytics' own pipeline, on its checkpoint or on one of its exports."""
+
+    def __init__(self, contender: Contender) -> None:
+        import torch
+        import ultralytics
+
+        torch.set_num_threads(contender.threads)
+        self._contender = contender
+        self._model = ultralytics.FastSAM(contender.source)
+        self._backend: Any = None
+        self._images: list[np.ndarray] = []
+        self._blob: Any = None
+        self.description = {"engine": f"ultralytics {ultralytics.__version__}", "memory": memory_mb()}
+
+    def show(self, images: list[np.ndarray]) -> dict[str, Any]:
+        # BGR is what it takes; turning it round is not counted.
+        self._images = [np.ascontiguousarray(image[..., ::-1]) for image in images]
+        return {}
+
+    def segment(
+        self, masks: bool = False, conf: float | None = None, max_det: int | None = None, points: Any = None
+    ) -> dict[str, Any]:
+        from pycocotools import mask as coco
+
+        asked = {} if points is None else {"points": points, "labels": [1] * len(points)}
+        start = time.perf_counter()
+        result = self._predict(self._images[0], conf, max_det, **asked)[0]
+        total = (time.perf_counter() - start) * 1000
+        speed = result.speed
+        ms = {"before": speed["preprocess"], "network": speed["inference"], "total": total}
+        # As for ours: what is left, so that the stages add up to the whole.
+        ms["after"] = total - ms["before"] - ms["network"]
+        found = None
+        if masks:
+            dense = [] if result.masks is None else result.masks.data.numpy().astype(np.uint8, copy=False)
+            found = [coco.encode(np.asfortranarray(mask)) for mask in dense]
+        return {"ms": ms, "count": len(result), "masks": found}
+
+    def box_pixels(self) -> dict[str, Any]:
+        """Its masks are as large as the image, or the network's input."""
+        return {"box_pixels": None}
+
+    def batch(self) -> dict[str, Any]:
+        start = time.perf_counter()
+        results = self._predict(self._images, None, None, batch=len(self._images))
+        return {"ms": {"total": (time.perf_counter() - start) * 1000}, "counts": [len(one) for one in results]}
+
+    def network(self, blob: np.ndarray | None = None, outputs: bool = False) -> dict[str, Any]:
+        import torch
+        from ultralytics.nn.autobackend import AutoBackend
+
+        if self._backend is None:
+            source = self._contender.source
+            self._backend = AutoBackend(source, device=torch.device("cpu"), fuse=True, verbose=False)
+        self._blob = self._blob if blob is None else torch.from_numpy(blob)
+        with torch.inference_mode():
+            start = time.perf_counter()
+            raw = self._backend(self._blob)
+            ms = {"network": (time.perf_counter() - start) * 1000}
+        # The checkpoint's network gives ((detections, prototypes), training outputs), the exports the first of these.
+        pair = raw[0] if isinstance(raw[0], (list, tuple)) else raw
+        return {"ms": ms, "outputs": [part.numpy() for part in pair[:2]] if outputs else None}
+
+    def memory_now(self) -> dict[str, Any]:
+        return memory_mb()
+
+    def memory(self, small: np.ndarray, image: str, **how: Any) -> dict[str, Any]:
+        return _memory_of(self, small, image, how)
+
+    def _predict(self, images: Any, conf: float | None, max_det: int | None, **more: Any) -> Any:
+        own = self._contender
+        return self._model(
+            images,
+            retina_masks=own.retina,
+            device="cpu",
+            verbose=False,
+            imgsz=own.imgsz,
+            conf=own.conf if conf is None else conf,
+            iou=own.iou,
+            max_det=max_det or own.max_det,
+            **more,
+        )
+
+
+def _memory_of(runner: Ours | Ultralytics, small: np.ndarray, path: str, how: dict[str, Any]) -> dict[str, Any]:
+    """What segmenting an image (.npy) takes above the memory of the engine and of the image itself, MB.
+
+    Args:
+        small: an image with the same network input, segmented first, so that the engine has its memory.
+        how: arguments of `segment`.
+    """
+    runner.show([small])
+    runner.segment()
+    runner.show([np.load(path)])
+    gc.collect()
+    reset = _forget_peak()
+    before = memory_mb()
+    found = runner.segment(**how)
+    after = memory_mb()
+    return {
+        "engine_and_image_mb": before["now"],
+        "peak_mb": after["peak"],
+        "over_engine_mb": round(after["peak"] - before["now"], 1),
+        "peak_was_reset": reset,
+        "masks": found["count"],
+        # Not before: looking at the pixels may unpack them.
+        **runner.box_pixels(),
+    }
+
+
+def memory_mb() -> dict[str, float]:
+    """Resident memory of this process now and at its peak, MB of 2^20 bytes."""
+    with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123  # of the system, and a short way
+        lines = dict(line.split(":", 1) for line in status if line.startswith(("VmRSS", "VmHWM")))
+    return {name: round(int(lines[key].split()[0]) / 1024, 1) for name, key in (("now", "VmRSS"), ("peak", "VmHWM"))}
+
+
+def _forget_peak() -> bool:
+    """Let the peak of this process begin anew; False where the system does not allow it."""
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as clear:  # noqa: PTH123
+            clear.write("5")
+    except OSError:
+        return False
+    return True

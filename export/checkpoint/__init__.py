@@ -1,0 +1,1 @@
+"""Checkpoints: how they are loaded without running what is in them."""

@@ -1,0 +1,185 @@
+"""A FastSAM checkpoint: find it, load it, and run it as the reference that exports are compared with."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ..errors import ExportError
+from .restricted import broken, load_restricted
+
+OFFICIAL = ("FastSAM-s.pt", "FastSAM-x.pt")
+"""Weights that ultralytics publishes; fetched when they are asked for by name and absent."""
+
+_RELEASES = "https://github.com/ultralytics/assets/releases"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded segmentation network and where it came from.
+
+    Attributes:
+        path: the file.
+        sha256: of the file, hexadecimal.
+        network: FP32, eval mode, on the CPU, not fused; not to be changed (copy it).
+        class_names: one for each class.
+        stride: input sides are multiples of it, pixels.
+        mask_dim: mask coefficients of a detection.
+        license: what the file says about its licence, None if nothing.
+    """
+
+    path: Path
+    sha256: str
+    network: nn.Module
+    class_names: tuple[str, ...]
+    stride: int
+    mask_dim: int
+    license: str | None = None
+
+    def run(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The reference answer: `images` (b, 3, H, W) float32 in [0, 1] → detections
+        (b, 4 + nc + mask_dim, anchors) and prototypes (b, mask_dim, H/4, W/4), both float32.
+        """
+        with torch.inference_mode():
+            detections, prototypes = self.network(torch.from_numpy(images))[0]
+        return detections.numpy(), prototypes.numpy()
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """The file `name`; FastSAM-s.pt and FastSAM-x.pt are downloaded to there when absent.
+
+    Raises:
+        ExportError: it is not there, and cannot be downloaded.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.is_dir() or path.name not in OFFICIAL:
+        raise ExportError(
+            f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; expected a .pt checkpoint, "
+            f"or one of the official names {', '.join(OFFICIAL)}, which are downloaded"
+        )
+    from ultralytics.utils.downloads import attempt_download_asset
+
+    try:
+        # One retry: a machine that cannot reach the server should say so now, not after its third pause.
+        found = Path(attempt_download_asset(path, retry=1, progress=False))
+    except (OSError, RuntimeError) as error:  # requests' errors and ConnectionError are OSError
+        raise _not_downloaded(path, error) from error
+    if not found.is_file():
+        raise _not_downloaded(path, "nothing arrived")
+    return found
+
+
+def _not_downloaded(path: Path, reason: object) -> ExportError:
+    said = " ".join(str(reason).encode("ascii", "ignore").decode().split())
+    return ExportError(
+        f"{path.name} is not here and its download failed ({said}); on a machine with a connection take {path.name} "
+        f"from {_RELEASES} and put it at {path.absolute()}"
+    )
+
+
+def load_checkpoint(name: str | Path, *, trust: bool = False) -> Checkpoint:
+    """Load a segmentation checkpoint that ultralytics (or CASIA's FastSAM, which is built on it) wrote.
+
+    Args:
+        name: the file, or the name of official weights (see `find_checkpoint`).
+        trust: unpickle without restriction; whatever code the file holds is run.
+
+    Raises:
+        ExportError: no such file, not a checkpoint, not a segmentation network, or it names objects that such a
+            checkpoint does not need (and `trust` is false).
+    """
+    path = find_checkpoint(name)
+    content = _load_trusted(path) if trust else load_restricted(path)
+    network = _ready(_network_in(content, path), path)
+    head = network.model[-1]
+    return Checkpoint(
+        path=path,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        network=network,
+        class_names=_class_names(network.names, head.nc, path),
+        stride=int(head.stride.max()),
+        mask_dim=int(head.nm),
+        license=content.get("license") if isinstance(content.get("license"), str) else None,
+    )
+
+
+def _load_trusted(path: Path) -> Any:
+    from ultralytics.nn.tasks import temporary_modules
+
+    renamed = {
+        "ultralytics.yolo.utils": "ultralytics.utils",
+        "ultralytics.yolo.v8": "ultralytics.models.yolo",
+        "ultralytics.yolo.data": "ultralytics.data",
+    }
+    try:
+        with temporary_modules(modules=renamed):
+            return torch.load(path, map_location="cpu", weights_only=False)
+    except ImportError as error:
+        raise ExportError(f"{path.name}: needs a module that is not installed ({error}); install it") from error
+    except (RuntimeError, EOFError, pickle.UnpicklingError, AttributeError) as error:
+        raise broken(path, error) from error
+
+
+def _network_in(content: Any, path: Path) -> nn.Module:
+    """The averaged network where there is one, else the trained one."""
+    if not isinstance(content, Mapping):
+        raise ExportError(
+            f"{path.name}: holds a {type(content).__name__}, expected a checkpoint with the network under 'model'; "
+            "save it with ultralytics' model.save()"
+        )
+    found = next((content[key] for key in ("ema", "model") if content.get(key) is not None), content)
+    if isinstance(found, nn.Module):
+        return found
+    if isinstance(found, Mapping) and found and all(isinstance(value, torch.Tensor) for value in found.values()):
+        raise ExportError(
+            f"{path.name}: holds only weights ({len(found)} tensors, the first is {next(iter(found))!r}) and not the "
+            "network they belong to; load them into a network and save it with ultralytics' model.save()"
+        )
+    keys = ", ".join(map(str, list(content)[:6])) or "nothing"
+    raise ExportError(f"{path.name}: holds {keys}, expected a network under 'model' or 'ema'; not a YOLO checkpoint")
+
+
+def _ready(network: nn.Module, path: Path) -> Any:
+    """The network in FP32 and eval mode, with what old versions of ultralytics and torch did not save."""
+    from ultralytics.nn.modules.head import Segment
+    from ultralytics.nn.tasks import SegmentationModel
+
+    layers = getattr(network, "model", None)
+    head = layers[-1] if isinstance(layers, nn.Sequential) and len(layers) else None
+    if not isinstance(network, SegmentationModel) or not isinstance(head, Segment):
+        raise ExportError(
+            f"{path.name}: holds a {type(network).__name__} with head {type(head).__name__}, expected a "
+            "SegmentationModel with a Segment head; only segmentation networks have masks"
+        )
+    network = network.float().eval().requires_grad_(False)
+    for layer in network.modules():
+        if isinstance(layer, nn.Upsample) and not hasattr(layer, "recompute_scale_factor"):
+            layer.recompute_scale_factor = None  # saved before torch 1.11
+    if head.end2end:
+        if head.cv2 is None:
+            raise ExportError(
+                f"{path.name}: was fused to its end-to-end head, which has no raw detections; export the original"
+            )
+        head.end2end = False  # YOLO26: the one-to-many head gives the raw detections of the contract
+    for name, value in network.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise ExportError(f"{path.name}: {name} holds NaN or Inf; its training failed, use another checkpoint")
+    return network
+
+
+def _class_names(names: Any, count: int, path: Path) -> tuple[str, ...]:
+    listed = [names[k] for k in sorted(names)] if isinstance(names, Mapping) else list(names)
+    if len(listed) != count:
+        raise ExportError(f"{path.name}: names {len(listed)} classes, its head has {count}; save the checkpoint again")
+    return tuple(str(name) for name in listed)

@@ -1,0 +1,126 @@
+"""`fastsam-export engine`."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from ...runtime.cuda.driver.device import device_number
+from ...runtime.errors import ParameterError
+
+if TYPE_CHECKING:
+    from ..tensorrt.request import Request
+    from ..tensorrt.to_engine import Plan
+
+
+def engine(
+    model: Annotated[Path, typer.Argument(help="ONNX file of a segmentation network.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: model's name + .plan.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, fp16 or int8; default: the file's. An FP32 file is converted first.")
+    ] = None,
+    shapes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="min,opt,max of one profile, as in 1x640x640,4x1024x1024,8x1024x1024 (batch, height, width) or 1,4,8; "
+            "may be repeated. Default: the fixed size, or all rectangles up to imgsz, tuned for 1:1, 4:3 and 16:9.",
+        ),
+    ] = None,
+    max_batch: Annotated[int | None, typer.Option(help="Largest batch without --shapes; default 8.")] = None,
+    imgsz: Annotated[int | None, typer.Option(help="Longest side of a dynamic model; default: the model's.")] = None,
+    workspace: Annotated[float | None, typer.Option(help="Scratch memory for a layer, GiB; default: all.")] = None,
+    timing_cache: Annotated[
+        Path | None, typer.Option(help="File with timings of layers: the next build here is faster.")
+    ] = None,
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="Later versions of TensorRT run the plan too.")
+    ] = False,
+    hardware_compatible: Annotated[
+        bool, typer.Option("--hardware-compatible", help="All GPUs from Ampere on run the plan; it is slower.")
+    ] = False,
+    optimization_level: Annotated[
+        int | None, typer.Option(help="0 (builds fastest) to 5 (runs fastest); default: TensorRT's.")
+    ] = None,
+    tf32: Annotated[bool, typer.Option("--tf32", help="Allow TF32 in FP32 layers: faster, less exact.")] = False,
+    calibration: Annotated[Path | None, typer.Option(help="Folder of photographs, for int8 from an FP32 file.")] = None,
+    device: Annotated[str, typer.Option(help="GPU that builds, and that the plan is for: N or cuda:N.")] = "0",
+    images: Annotated[Path | None, typer.Option(help="Photographs to compare on; default: three of ours.")] = None,
+    trtexec: Annotated[
+        bool, typer.Option("--trtexec", help="Print the commands of trtexec that build the same.")
+    ] = False,
+    run: Annotated[
+        bool, typer.Option("--run", help="With --trtexec: run it. Nothing is compared with ONNX Runtime then.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what TensorRT says.")] = False,
+) -> None:
+    """ONNX to a TensorRT plan for this GPU, compared with ONNX Runtime on photographs."""
+    from ..tensorrt.request import request_for
+    from ..tensorrt.settings import BuildSettings
+    from ..tensorrt.to_engine import build_engine, build_with_trtexec
+
+    if run and not trtexec:
+        raise ParameterError("--run is of --trtexec; leave it out to build with TensorRT's Python package")
+    settings = BuildSettings(workspace, timing_cache, version_compatible, hardware_compatible, optimization_level, tf32)
+    request = request_for(
+        model,
+        output or Path(model.stem + ".plan"),
+        precision=precision,
+        shapes=shapes or (),
+        max_batch=max_batch,
+        imgsz=imgsz,
+        settings=settings,
+        calibration=calibration,
+        device=int(device) if device.isdecimal() else device_number(device),
+    )
+    if trtexec and not run:
+        _print_commands(request, Console(), verbose=verbose)
+    elif trtexec:
+        _report(build_with_trtexec(request, verbose=verbose), Console())
+    else:
+        if verbose:
+            _show_logs()
+        with Console(stderr=True).status("starting") as status:
+            plan = build_engine(request, images, status.update)
+        _report(plan, Console())
+
+
+def _print_commands(request: Request, console: Console, *, verbose: bool) -> None:
+    from ..tensorrt.to_engine import onnx_in_precision, trtexec_commands
+
+    onnx_file = onnx_in_precision(request)
+    for major, command in trtexec_commands(request, onnx_file, verbose=verbose).items():
+        console.print(f"# TensorRT {major}", highlight=False)
+        console.print(shlex.join(command), soft_wrap=True, highlight=False, markup=False)
+
+
+def _report(plan: Plan, console: Console) -> None:
+    if plan.findings:
+        table = Table("compared with ONNX Runtime", "worst", "allowed", "at")
+        for finding in plan.findings:
+            bound = "≥" if finding.more_is_better else "≤"
+            table.add_row(finding.what, f"{finding.worst:.3g}", f"{bound} {finding.limit:g}", finding.at)
+        console.print(table)
+    record = plan.record
+    taken = "; ".join(map(str, record.profiles))
+    layers = f"; {plan.layers}" if plan.layers else "; not compared with ONNX Runtime"
+    megabytes = plan.path.stat().st_size / 1e6
+    console.print(
+        f"{plan.path}: {record.spec.precision}, {taken}, TensorRT {record.tensorrt or '?'}, "
+        f"{record.gpu or 'this kind of GPU'}, {megabytes:.1f} MB{layers}",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
+
+
+def _show_logs() -> None:
+    logger = logging.getLogger("fastsam_deploy")
+    logger.addHandler(RichHandler(console=Console(stderr=True), show_path=False))
+    logger.setLevel(logging.DEBUG)

@@ -1,0 +1,238 @@
+"""`fastsam-export`: checkpoints to files that are proven equal to them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ...runtime.errors import FastSamError, MissingDependencyError, ParameterError
+from ...runtime.spec import Suppression
+from .engine import engine
+from .quantize import quantize
+
+if TYPE_CHECKING:
+    from ..clip.to_clip import ClipProof
+    from ..proof.findings import Finding
+    from ..proof.network import Proof
+
+app = typer.Typer(
+    name="fastsam-export",
+    help="Export FastSAM checkpoints to files that are proven equal to them, or leave nothing behind.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+app.command()(engine)
+
+
+@app.callback()
+def _commands() -> None:
+    """Export FastSAM checkpoints to files that are proven equal to them, or leave nothing behind."""
+
+
+@app.command()
+def onnx(
+    checkpoint: Annotated[str, typer.Argument(help="A .pt file, or FastSAM-s.pt / FastSAM-x.pt to download.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: checkpoint's name + .onnx.")] = None,
+    imgsz: Annotated[str, typer.Option(help="Side of the input in pixels, or H,W; the default if dynamic.")] = "1024",
+    dynamic: Annotated[bool, typer.Option("--dynamic/--fixed", help="Any batch and size, or one only.")] = True,
+    batch: Annotated[int, typer.Option(help="Batch size of a fixed export.")] = 1,
+    opset: Annotated[int, typer.Option(help="ONNX operator set.")] = 18,
+    half: Annotated[bool, typer.Option("--half", help="FP16 arithmetic; input and outputs stay FP32.")] = False,
+    compact: Annotated[bool, typer.Option("--compact", help="FP16 storage without loss, FP32 arithmetic.")] = False,
+    simplify: Annotated[bool, typer.Option(help="Fold the graph with onnxslim.")] = True,
+    exporter: Annotated[str, typer.Option(help="dynamo or torchscript.")] = "dynamo",
+    images: Annotated[Path | None, typer.Option(help="Photographs to compare on; default: three of ours.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Unpickle freely: the checkpoint can run code.")] = False,
+    nms: Annotated[bool, typer.Option("--nms", help="NMS in the graph: outputs are detections.")] = False,
+    max_det: Annotated[int | None, typer.Option(help="With --nms: detections of an image; default 300.")] = None,
+    conf: Annotated[float | None, typer.Option(help="With --nms: scores above it are kept; default 0.001.")] = None,
+    iou: Annotated[float | None, typer.Option(help="With --nms: overlap that is suppressed; default 0.9.")] = None,
+) -> None:
+    """Checkpoint to ONNX, compared with the checkpoint on photographs."""
+    try:
+        from ..to_onnx import export_onnx
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(f"{error}; run: pip install 'fastsam-deploy[export]'") from error
+
+    target = output or Path(Path(checkpoint).stem + ".onnx")
+    chosen: dict[str, Any] = {"dynamic": dynamic, "batch": batch, "opset": opset, "half": half, "compact": compact}
+    chosen |= {"simplify": simplify, "exporter": exporter, "images": images, "trust": trust}
+    chosen["suppression"] = suppression_from_options(nms, max_det=max_det, conf=conf, iou=iou)
+    with Console(stderr=True).status("starting") as status:
+        proof = export_onnx(checkpoint, target, imgsz=size_from_text(imgsz), step=status.update, **chosen)
+    _report(proof, Console())
+
+
+@app.command()
+def triton(
+    model: Annotated[Path, typer.Argument(help="An .onnx file, or a .plan with its .json beside it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the repository.")] = Path(
+        "model_repository"
+    ),
+    device: Annotated[str | None, typer.Option(help="cpu or gpu; default: gpu for a plan, cpu for ONNX.")] = None,
+    imgsz: Annotated[
+        int | None, typer.Option(help="Longest side of the network's input; default: the model's.")
+    ] = None,
+    rect: Annotated[
+        bool | None,
+        typer.Option(
+            "--rect/--square",
+            help="Input is the smallest rectangle round an image (default on a CPU), or a square, so that images of "
+            "all shapes share a batch (default on a GPU).",
+        ),
+    ] = None,
+    max_batch: Annotated[int | None, typer.Option(help="Largest batch; default 8.")] = None,
+    instances: Annotated[int | None, typer.Option(help="Instances of the network; default 1.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of an instance; default: all.")] = None,
+    queue: Annotated[int | None, typer.Option(help="Requests that may wait for the network; default 128.")] = None,
+    queue_ms: Annotated[int | None, typer.Option(help="How long a request may wait; default 10000.")] = None,
+    clip: Annotated[
+        Path | None, typer.Option(help="Folder made by fastsam-export clip; text prompts work with it.")
+    ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Use the server's response cache: more prompts on an image cost little.")
+    ] = False,
+    add_version: Annotated[bool, typer.Option("--add-version", help="To a repository that is there.")] = False,
+) -> None:
+    """Model to a repository for Triton Inference Server."""
+    from ..triton.to_triton import build_repository
+
+    settings = {
+        "max_batch": max_batch,
+        "instances": instances,
+        "threads": threads,
+        "queue": queue,
+        "queue_ms": queue_ms,
+    }
+    given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    given["cache"] = cache
+    given |= {"device": device, "imgsz": imgsz, "rect": rect, "clip": clip, "add_version": add_version}
+    made = build_repository(model, output, **given)
+    console = Console()
+    serving = made.serving
+    shape = "rectangles round each image" if serving.rect else "one shape for all images"
+    console.print(
+        f"{made.path}: {', '.join(made.models)}, version {made.version}; {serving.engine} on {serving.device}, "
+        f"imgsz {serving.imgsz}, {shape}, batches up to {serving.max_batch}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+@app.command()
+def clip(
+    name: Annotated[
+        str, typer.Argument(help="open_clip's ARCH/TAG or ARCH/TAG=weights, hf:ORG/NAME of transformers, or a folder.")
+    ] = "ViT-B-32/openai",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder; an earlier export in it is replaced.")] = Path(
+        "clip"
+    ),
+    half: Annotated[bool, typer.Option("--half", help="FP16 arithmetic; inputs and outputs stay FP32.")] = False,
+    images: Annotated[Path | None, typer.Option(help="Photographs to compare on; default: three of ours.")] = None,
+) -> None:
+    """CLIP model to two ONNX files and a tokenizer, compared with the model on photographs and sentences.
+
+    From files: ViT-B-32/openai=weights.safetensors, or a folder that open_clip or transformers saved.
+    """
+    try:
+        from ..clip.to_clip import export_clip
+
+        with Console(stderr=True).status("starting") as status:
+            proof = export_clip(name, output, half=half, images=images, step=status.update)
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(f"{error}; run: pip install 'fastsam-deploy[export,clip-export]'") from error
+    _report_clip(proof, Console())
+
+
+app.command()(quantize)
+
+
+def size_from_text(text: str) -> int | tuple[int, int]:
+    """ "1024" → 1024, "768,1024" → (768, 1024) as (H, W).
+
+    Raises:
+        ParameterError: it is neither.
+    """
+    try:
+        sides = [int(part) for part in text.split(",")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2):
+        raise ParameterError(
+            f"imgsz is {text!r}, expected one whole number, or two as H,W; for example 1024 or 768,1024"
+        )
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def suppression_from_options(nms: bool, **given: float | None) -> Suppression | None:
+    """Thresholds of NMS in the graph, None where it stays outside.
+
+    Raises:
+        ParameterError: thresholds are given without --nms.
+    """
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if not nms and chosen:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
+        raise ParameterError(f"{names} given without --nms; add --nms, or leave out what belongs to it")
+    return Suppression(**{"conf": 0.001, "iou": 0.9, "max_det": 300, **chosen}) if nms else None
+
+
+def _report(proof: Proof, console: Console) -> None:
+    console.print(_table("compared with the checkpoint", proof.findings))
+    spec = proof.spec
+    size = "any" if spec.fixed_hw is None else "{} × {}".format(*spec.fixed_hw)
+    found = f"{proof.detections} detections by the checkpoint, {proof.detections_exported} by the file"
+    if not proof.detections:
+        found = "the checkpoint finds nothing in these photographs: masks of its best anchors were compared"
+    megabytes = proof.path.stat().st_size / 1e6
+    console.print(
+        f"{proof.path}: {spec.precision}, batch {spec.batch or 'any'}, size {size} (default {spec.imgsz}), "
+        f"{megabytes:.1f} MB; {found}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _report_clip(proof: ClipProof, console: Console) -> None:
+    console.print(_table("compared with the model", proof.findings))
+    spec = proof.spec
+    height, width = spec["image"]["size"]
+    dense = "with" if spec["image"]["dense"] else "no"
+    megabytes = sum(path.stat().st_size for path in proof.path.iterdir()) / 1e6
+    console.print(
+        f"{proof.path}: {spec['name']}, {spec['precision']}, images {height} × {width}, {dense} patch features, "
+        f"{spec['text']['context_length']} tokens, {spec['embed_dim']} features, {megabytes:.1f} MB; "
+        f"{proof.images} images and {proof.texts} texts compared",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _table(title: str, findings: Iterable[Finding]) -> Table:
+    table = Table(title, "worst", "allowed", "at")
+    for finding in findings:
+        bound = "≥" if finding.more_is_better else "≤"
+        table.add_row(finding.what, f"{finding.worst:.3g}", f"{bound} {finding.limit:g}", finding.at)
+    return table
+
+
+def main() -> None:
+    """The command: exit code 0, or 2 with one line on stderr for an expected error."""
+    try:
+        app()
+    except FastSamError as error:
+        print(f"fastsam-export: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""`fastsam-export quantize`: FP32 ONNX to INT8 ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ...runtime.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from ..quantize.sweep import Sweep
+    from ..quantize.to_int8 import Quantized
+
+_SHOWN = 12
+
+
+def quantize(
+    model: Annotated[Path, typer.Argument(help="FP32 .onnx file, with or without NMS in its graph.")],
+    calibration: Annotated[Path, typer.Option(help="Folder of photographs like those that will be segmented.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: model's name + -int8.onnx.")] = None,
+    target: Annotated[
+        str, typer.Option(help="tensorrt: signed, symmetric; cpu: unsigned, for ONNX Runtime and OpenVINO.")
+    ] = "tensorrt",
+    sweep: Annotated[bool, typer.Option("--sweep", help="Find the layers that have to stay high; minutes.")] = False,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="Layer or block that stays high, as model.2 or model.22.cv3; repeat it.")
+    ] = None,
+    keep_from: Annotated[Path | None, typer.Option(help="Table that --sweep wrote: keep what it says.")] = None,
+    half: Annotated[
+        bool | None, typer.Option("--half/--full", help="The rest in FP16 (default with tensorrt), or in FP32.")
+    ] = None,
+    images: Annotated[int, typer.Option(help="Photographs to calibrate on, spread over the folder.")] = 64,
+    method: Annotated[str, typer.Option(help="Ranges: minmax, percentile or entropy.")] = "percentile",
+    imgsz: Annotated[
+        int | None, typer.Option(help="Longest side of the network's input; default: the model's.")
+    ] = None,
+    min_iou: Annotated[float, typer.Option(help="Mean mask IoU that the file has to reach.")] = 0.95,
+    min_recall: Annotated[float, typer.Option(help="Share of the FP32 file's masks that it has to find.")] = 0.98,
+) -> None:
+    """FP32 ONNX to INT8 (QDQ), compared with the FP32 file on photographs before it gets its name."""
+    try:
+        from ..quantize.judge import Limits
+        from ..quantize.to_int8 import quantize_model
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(f"{error}; run: pip install 'fastsam-deploy[export]'") from error
+
+    target_path = output or model.with_name(f"{model.stem}-int8.onnx")
+    with Console(stderr=True).status("starting") as status:
+        made = quantize_model(
+            model,
+            target_path,
+            calibration,
+            target=target,
+            method=method,
+            keep=keep or (),
+            keep_from=keep_from,
+            run_sweep=sweep,
+            half=half,
+            count=images,
+            imgsz=imgsz,
+            limits=Limits(min_iou, min_recall),
+            step=status.update,
+        )
+    _report(made, Console())
+
+
+def _report(made: Quantized, console: Console) -> None:
+    if made.sweep is not None:
+        console.print(_sweep_table(made.sweep))
+    found, limits = made.likeness, made.limits
+    table = Table("compared with the FP32 file", "found", "asked for")
+    table.add_row("mean mask IoU", f"{found.mean_iou:.4f}", f"≥ {limits.mean_iou:g}")
+    table.add_row("recall of its masks", f"{found.recall:.4f}", f"≥ {limits.recall:g}")
+    table.add_row("detections one to one", f"{found.matched:.4f}", "")
+    table.add_row("detections", f"{found.detections_rounded}", f"{found.detections} by the FP32 file")
+    console.print(table)
+    which = "others" if made.unseen else "the same, there were no more"
+    console.print(
+        f"{made.path}: {len(made.rounded)} convolutions in INT8, {len(made.kept)} kept high, calibrated on "
+        f"{made.calibrated_on} photographs, compared on {found.images} ({which}), "
+        f"{made.path.stat().st_size / 1e6:.1f} MB",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _sweep_table(sweep: Sweep) -> Table:
+    table = Table("block in INT8, all else FP32", "convolutions", "loss", "mean mask IoU", "recall")
+    for block in sweep.blocks[:_SHOWN]:
+        likeness = block.likeness
+        table.add_row(
+            block.group, str(block.layers), f"{block.loss:.4f}", f"{likeness.mean_iou:.4f}", f"{likeness.recall:.4f}"
+        )
+    return table

@@ -1,0 +1,1 @@
+"""CLIP models to ONNX: sources, towers, tokenizer, comparison."""

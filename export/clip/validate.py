@@ -1,0 +1,213 @@
+"""Is an exported CLIP folder equal to its model? Compared on photographs, noise and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from tokenizers import Tokenizer
+
+from ..errors import ExportError
+from ..proof.findings import Finding
+from .source import ClipSource, ImageSettings
+from .tokenizer import padded
+
+Array = NDArray[np.float32]
+
+IMAGE, PATCHES, TEXT = "image features", "patch features", "text features"
+
+CHUNK = 3
+"""Inputs that are run at once; each is also run alone."""
+
+TEXTS = (
+    "a photo of a dog",
+    "A PHOTO OF A CAT",
+    "the black cat on the left",
+    "a red car parked beside a blue truck",
+    "two people shaking hands",
+    "coffee cup with latte art",
+    "an astronaut in an orange space suit",
+    "tree",
+    "the dog's bone isn't hers, we've said; they'll see I'm right and you'd agree",
+    "wheel of a bicycle, close-up",
+    "7 apples and 12 oranges for $3.50",
+    "a street sign that says “STOP”",
+    "it’s the baker’s door",
+    "don't   collapse\tmy\n\nspaces ",
+    "a café in Zürich, smørrebrød and jalapeño",
+    "naïve façade",
+    "日本の猫",
+    "一只在桌子上的猫，和一只狗！",
+    "собака на траве",
+    "ΟΔΥΣΣΕΥΣ",
+    "كلب",
+    "dog 🐕 and cat 🐈‍⬛ 🎉",
+    "hello!!! (really?) [yes] {no} #tag @home 100% a/b a_b a-b",
+    "x² + y³ = ½",
+    "state-of-the-art 3D-printed ﬁgure",
+    "supercalifragilisticexpialidocious",
+    "",
+    " ",
+    "'s 't 're",
+    "a very long description " * 12,
+)
+"""Sentences that prompts may look like, and what tokenizers stumble over."""
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """What is allowed.
+
+    Attributes:
+        cosine: 1 − cosine of features, and of the features of each patch.
+        patches: largest difference of patch features, a share of the model's largest value.
+    """
+
+    cosine: float
+    patches: float
+
+
+# Seen: 1e-12 and 2e-6 with a random ViT-B/32.
+FP32 = Tolerances(1e-4, 1e-3)
+# Seen: 6e-7 and 8e-4 with a random ViT-B/32 on a CPU.
+FP16 = Tolerances(1e-3, 3e-2)
+
+
+@dataclass
+class _Comparison:
+    """The worst of everything; failures that are not a number go to `broken`."""
+
+    worst: dict[str, tuple[float, str]] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+
+    def add(self, what: str, value: float, at: str) -> None:
+        if what not in self.worst or not value <= self.worst[what][0]:
+            self.worst[what] = (value, at)
+
+
+def validate_clip(
+    folder: Path,
+    source: ClipSource,
+    photographs: Sequence[NDArray[np.uint8]],
+    tolerances: Tolerances,
+    step: Callable[[str], None] = lambda _: None,
+) -> tuple[Finding, ...]:
+    """Compare the files in `folder` with the model they were made from.
+
+    Args:
+        photographs: RGB uint8 (h, w, 3), at least one.
+        step: told what is being done.
+
+    Raises:
+        ExportError: with the numbers of every comparison that failed.
+    """
+    seen = _Comparison()
+    step("comparing tokens")
+    tokens = source.tokenizer.reference(TEXTS)
+    _compare_tokens(Tokenizer.from_file(str(folder / "tokenizer.json")), tokens, source, seen)
+    step("comparing image features")
+    images = images_for(source.image, photographs)
+    _compare_tower(folder / "image.onnx", "images", images, source, seen)
+    step("comparing text features")
+    _compare_tower(folder / "text.onnx", "tokens", tokens, source, seen)
+    findings = _findings(seen, tolerances)
+    failed = [*seen.broken, *(str(finding) for finding in findings if not finding.passed)]
+    if failed:
+        raise ExportError(
+            f"the files are not equal to {source.name}: {'; '.join(failed)}. Nothing was written; try FP32 if this was "
+            "--half, and report it otherwise"
+        )
+    return findings
+
+
+def images_for(settings: ImageSettings, photographs: Sequence[NDArray[np.uint8]]) -> Array:
+    """(n + 1, 3, H, W) float32, normalised: the photographs, cut to the model's shape, and noise."""
+    height, width = settings.size
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+    shaped = [
+        Image.fromarray(photo).resize((width, height), filters[settings.interpolation], _box(photo, width / height))
+        for photo in photographs
+    ]
+    stacked = np.stack([np.asarray(image) for image in (*shaped, noise)]).astype(np.float32) / 255
+    normalised = (stacked - np.asarray(settings.mean, np.float32)) / np.asarray(settings.std, np.float32)
+    return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
+
+
+def _box(photo: NDArray[np.uint8], aspect: float) -> tuple[float, float, float, float]:
+    """The largest centred part of that aspect, (left, top, right, bottom) in pixels."""
+    height, width = photo.shape[:2]
+    w, h = min(width, height * aspect), min(height, width / aspect)
+    return (width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2
+
+
+def _compare_tokens(file: Tokenizer, expected: NDArray[np.int64], source: ClipSource, seen: _Comparison) -> None:
+    settings = source.tokenizer
+    found = padded(file, TEXTS, settings.context_length, settings.pad_id, settings.end_id)
+    differ = np.flatnonzero((found != expected).any(1))
+    at = repr(TEXTS[differ[0]]) if len(differ) else f"{len(TEXTS)} texts"
+    seen.add("texts with other tokens", float(len(differ)), at)
+
+
+def _compare_tower(path: Path, name: str, inputs: NDArray[np.generic], source: ClipSource, seen: _Comparison) -> None:
+    """Every input alone, then all in chunks, against the library's own answer."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    expected = _reference(name, inputs, source)
+    names = [output.name for output in session.get_outputs()]
+    if names != list(expected):
+        seen.broken.append(f"{path.name} has the outputs {', '.join(names)}, expected {', '.join(expected)}")
+        return
+    alone = [slice(i, i + 1) for i in range(len(inputs))]
+    chunks = [slice(i, i + CHUNK) for i in range(0, len(inputs), CHUNK)]
+    for part in (*alone, *chunks):
+        at = f"{name} {part.start}" + ("" if part in alone else f"–{part.stop - 1} at once")
+        for output, found in zip(names, session.run(None, {name: inputs[part]}), strict=True):
+            what = PATCHES if output == "patch_features" else IMAGE if name == "images" else TEXT
+            _compare(found, expected[output][part], what, at, seen)
+
+
+def _reference(name: str, inputs: NDArray[np.generic], source: ClipSource) -> dict[str, Array]:
+    with torch.inference_mode():
+        given = torch.from_numpy(inputs)
+        if name == "tokens":
+            return {"features": source.encode_text(given).numpy()}
+        found = {"features": source.encode_image(given).numpy()}
+        if source.patches is not None:
+            found["patch_features"] = source.patches(given).numpy()
+        return found
+
+
+def _compare(found: NDArray[np.generic], expected: Array, what: str, at: str, seen: _Comparison) -> None:
+    if found.dtype != expected.dtype or found.shape != expected.shape:
+        seen.broken.append(
+            f"{what} are {found.dtype} {found.shape} at {at}, the model has {expected.dtype} {expected.shape}"
+        )
+        return
+    a, b = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    cosine = (a * b).sum(-1) / np.maximum(lengths, np.finfo(np.float64).tiny)
+    seen.add(f"{what} (1 − cosine)", float((1 - cosine).max()), at)
+    share = np.abs(a - b).max() / max(np.abs(b).max(), np.finfo(np.float32).tiny)
+    seen.add(f"{what} (share)", float(share), at)
+
+
+def _findings(seen: _Comparison, tolerances: Tolerances) -> tuple[Finding, ...]:
+    limits = {
+        "texts with other tokens": 0.0,
+        f"{IMAGE} (1 − cosine)": tolerances.cosine,
+        f"{PATCHES} (1 − cosine)": tolerances.cosine,
+        f"{PATCHES} (share)": tolerances.patches,
+        f"{TEXT} (1 − cosine)": tolerances.cosine,
+    }
+    return tuple(
+        Finding(what, seen.worst[what][0], limit, seen.worst[what][1])
+        for what, limit in limits.items()
+        if what in seen.worst
+    )

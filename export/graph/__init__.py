@@ -1,0 +1,1 @@
+"""ONNX graphs: traced, made smaller, in FP16, with suppression inside."""

@@ -1,0 +1,237 @@
+"""NMS inside the graph: outputs that are detections already, made of standard operators.
+
+For callers without our runtime (C++, Triton, a robot's own code). The answer is that of `decode` on the raw file:
+score above `conf`, best class only, NMS within a class, `max_det` best of each image.
+
+Kept to what TensorRT's parser takes: NonMaxSuppression (its output's length depends on the data), a TopK whose K is
+a constant and whose axis is never shorter than K, and no tensor without elements where an image is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from ...runtime.engines import open_engine
+from ...runtime.engines.interface import Engine
+from ...runtime.errors import ParameterError
+from ...runtime.spec import METADATA_KEY, SPLIT_OUTPUTS, ModelSpec, Suppression
+from ...runtime.stages.decode import CLASS_OFFSET_PX, Detections, decode, largest_float32_below
+from ..errors import ExportError
+from ..proof.inputs import Batch
+
+TOP_K_LIMIT = 3840
+"""Largest K that TensorRT's TopK takes."""
+
+OLDEST_OPSET = 13
+"""Of Split with its sizes as an input."""
+
+SAME_SHARE = 0.995
+"""Of the detections: two boxes may overlap by exactly `iou`, and then the last bit of a division decides."""
+
+
+def check_suppression(suppression: Suppression, opset: int) -> None:
+    """ParameterError unless such a graph can be made."""
+    if not 0 <= suppression.conf < 1:
+        raise ParameterError(f"conf is {suppression.conf}, expected 0 ≤ conf < 1")
+    if not 0 < suppression.iou <= 1:
+        raise ParameterError(f"iou is {suppression.iou}, expected 0 < iou ≤ 1")
+    if not 1 <= suppression.max_det <= TOP_K_LIMIT:
+        raise ParameterError(f"max_det is {suppression.max_det}, expected 1 to {TOP_K_LIMIT}, TensorRT's limit of TopK")
+    if opset < OLDEST_OPSET:
+        raise ParameterError(f"opset is {opset}, NMS in the graph needs {OLDEST_OPSET} or more")
+
+
+def with_suppression(model: onnx.ModelProto, spec: ModelSpec, suppression: Suppression) -> onnx.ModelProto:
+    """A copy of a graph of the layout "raw" with the outputs of "split"; metadata says so.
+
+    Outputs: num_dets (b, 1) int32, boxes (b, max_det, 4) float32 x1, y1, x2, y2 in pixels of the input, scores
+    (b, max_det) float32, classes (b, max_det) int32, coefficients (b, max_det, mask_dim) float32, best score first,
+    zero past num_dets; and the prototypes. A score that is NaN comes out as infinity, so that it is not overlooked.
+
+    Raises:
+        ExportError: the graph has another layout.
+    """
+    if spec.layout != "raw":
+        raise ExportError(f"the graph has the layout {spec.layout!r}, expected 'raw'; export it without --nms first")
+    result = onnx.ModelProto.FromString(model.SerializeToString())
+    graph = result.graph
+    maker = _Maker(spec, suppression)
+    graph.node.extend(maker.nodes())
+    graph.initializer.extend(maker.constants)
+    prototypes = next(output for output in graph.output if output.name == spec.prototypes)
+    batch = next(iter(graph.input)).type.tensor_type.shape.dim[0]
+    outputs = [*_outputs(batch.dim_param or batch.dim_value, spec.mask_dim, suppression.max_det), prototypes]
+    copies = [onnx.ValueInfoProto.FromString(output.SerializeToString()) for output in outputs]
+    del graph.output[:]
+    graph.output.extend(copies)
+    metadata = {entry.key: entry.value for entry in result.metadata_props}
+    metadata[METADATA_KEY] = spec_with_suppression(spec, suppression).to_json()
+    helper.set_model_props(result, metadata)
+    return result
+
+
+def spec_with_suppression(spec: ModelSpec, suppression: Suppression) -> ModelSpec:
+    """What the file made by `with_suppression` says of itself."""
+    return replace(spec, layout="split", detections=SPLIT_OUTPUTS[0], suppression=suppression)
+
+
+class _Maker:
+    """Writes the nodes that follow the raw detections; all names begin with "nms/"."""
+
+    def __init__(self, spec: ModelSpec, suppression: Suppression) -> None:
+        self.spec = spec
+        self.suppression = suppression
+        self.constants: list[TensorProto] = []
+        self._nodes: list[NodeProto] = []
+
+    def nodes(self) -> list[NodeProto]:
+        boxes, scores, classes, coefficients = self._candidates()
+        kept = self._suppressed(boxes, scores, classes)
+        self._best(kept, boxes, classes, coefficients)
+        return self._nodes
+
+    def _constant(self, value: NDArray[np.generic]) -> str:
+        name = f"nms/constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def _integers(self, *values: int) -> str:
+        return self._constant(np.array(values, np.int64))
+
+    def _floats(self, *values: float) -> str:
+        return self._constant(np.array(values, np.float32))
+
+    def _add(
+        self, operator: str, inputs: Sequence[str], outputs: Sequence[str] = (), **attributes: int | list[int]
+    ) -> str:
+        name = f"nms/{operator}_{len(self._nodes)}"
+        made = list(outputs) or [name]
+        self._nodes.append(helper.make_node(operator, list(inputs), made, name, **attributes))
+        return made[0]
+
+    def _candidates(self) -> tuple[str, str, str, str]:
+        """Corners (b, n, 4), best score (b, 1, n), its class (b, 1, n) int64, coefficients (b, n, mask_dim)."""
+        spec = self.spec
+        parts = ["nms/centres", "nms/sizes", "nms/class_scores", "nms/coefficients"]
+        sizes = self._integers(2, 2, spec.class_count, spec.mask_dim)
+        centres, half_of, raw_scores, coefficients = parts
+        self._add("Split", [spec.detections, sizes], parts, axis=1)
+        half = self._add("Mul", [half_of, self._floats(0.5)])
+        corners = self._add("Concat", [self._add("Sub", [centres, half]), self._add("Add", [centres, half])], axis=1)
+        # NaN is above no threshold: the image would look empty. As infinity it comes first and the runtime refuses it.
+        bad = self._add("IsNaN", [raw_scores])
+        scores = self._add("Where", [bad, self._floats(np.inf), raw_scores])
+        classes = self._add("ArgMax", [scores], axis=1, keepdims=1)
+        best = self._add("GatherElements", [scores, classes], axis=1)
+        rows, per_anchor = (self._add("Transpose", [name], perm=[0, 2, 1]) for name in (corners, coefficients))
+        return rows, best, classes, per_anchor
+
+    def _suppressed(self, boxes: str, scores: str, classes: str) -> str:
+        """(b, n + max_det) float32: the score of each anchor that NMS keeps, 0 elsewhere.
+
+        The zeros at the end let TopK find max_det columns in any image. One of them is also a row that is always
+        selected, so that nothing is empty where NMS finds nothing.
+        """
+        s = self.suppression
+        offset = self._add("Mul", [self._add("Cast", [classes], to=TensorProto.FLOAT), self._constant(CLASS_OFFSET_PX)])
+        moved = self._add("Add", [boxes, self._add("Transpose", [offset], perm=[0, 2, 1])])
+        limits = [self._integers(s.max_det)]
+        limits += [self._floats(float(x)) for x in (largest_float32_below(s.iou), s.conf)]
+        selected = self._add("NonMaxSuppression", [moved, scores, *limits])
+        places = self._add("Gather", [selected, self._integers(0, 2)], axis=1)
+        count = self._add("Gather", [self._add("Shape", [scores]), self._integers(2)], axis=0)
+        spare = self._add("Concat", [self._integers(0), count], axis=0)
+        spare = self._add("Unsqueeze", [spare, self._integers(0)])
+        places = self._add("Concat", [places, spare], axis=0)
+        flat = self._add("Squeeze", [scores, self._integers(1)])
+        padded = self._add("Pad", [flat, self._integers(0, 0, 0, s.max_det), self._constant(np.float32(0))])
+        values = self._add("GatherND", [padded, places])
+        empty = self._add("ConstantOfShape", [self._add("Shape", [padded])])
+        return self._add("ScatterND", [empty, places, values])
+
+    def _best(self, kept: str, boxes: str, classes: str, coefficients: str) -> None:
+        """The outputs, from the scores of what NMS kept."""
+        s, mask_dim = self.suppression, self.spec.mask_dim
+        zero = self._floats(0)
+        top, at = "nms/top", "nms/top_at"
+        self._add("TopK", [kept, self._integers(s.max_det)], [top, at], axis=1)
+        real = self._add("Greater", [top, self._floats(s.conf)])
+        self._add("Where", [real, top, zero], ["scores"])
+        counted = self._add("Cast", [real], to=TensorProto.FLOAT)
+        total = self._add("ReduceSum", [counted, self._integers(1)], keepdims=1)
+        self._add("Cast", [total], ["num_dets"], to=TensorProto.INT32)
+        place = self._add("Where", [real, at, self._integers(0)])
+        place = self._add("Unsqueeze", [place, self._integers(2)])
+        numbers = self._add("Cast", [self._add("Transpose", [classes], perm=[0, 2, 1])], to=TensorProto.FLOAT)
+        rows = self._add("Concat", [boxes, numbers, coefficients], axis=2)
+        found = self._add("GatherND", [rows, place], batch_dims=1)
+        found = self._add("Where", [self._add("Unsqueeze", [real, self._integers(2)]), found, zero])
+        self._add("Split", [found, self._integers(4, 1, mask_dim)], ["boxes", "nms/class", "coefficients"], axis=2)
+        number = self._add("Squeeze", ["nms/class", self._integers(2)])
+        self._add("Cast", [number], ["classes"], to=TensorProto.INT32)
+
+
+def _outputs(batch: str | int, mask_dim: int, max_det: int) -> list[onnx.ValueInfoProto]:
+    shapes = {
+        "num_dets": (TensorProto.INT32, [batch, 1]),
+        "boxes": (TensorProto.FLOAT, [batch, max_det, 4]),
+        "scores": (TensorProto.FLOAT, [batch, max_det]),
+        "classes": (TensorProto.INT32, [batch, max_det]),
+        "coefficients": (TensorProto.FLOAT, [batch, max_det, mask_dim]),
+    }
+    return [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in shapes.items()]
+
+
+def same_detections(raw: Path, suppressed: Path, suppression: Suppression, batches: Sequence[Batch]) -> float:
+    """Share of the raw file's detections that the file with NMS in its graph gives too.
+
+    Args:
+        suppression: the thresholds that the graph is to have.
+
+    Raises:
+        ExportError: fewer than 0.995 of them, others beside them, or the file tells other thresholds.
+    """
+    same = total = extra = 0
+    with closing(open_engine(raw)) as reference, closing(open_engine(suppressed)) as engine:
+        if engine.spec.suppression != suppression:
+            raise ExportError(
+                f"the file says that its graph suppresses with {engine.spec.suppression}, expected {suppression}. "
+                "Nothing was written; export without --nms, and report it"
+            )
+        for batch in batches:
+            expected, found = (_decoded(each, batch, suppression) for each in (reference, engine))
+            for a, b in zip(expected, found, strict=True):
+                both = _in_both(a, b)
+                same, total, extra = same + both, total + len(a.scores), extra + len(b.scores) - both
+    share = same / total if total else 1.0
+    if not (share >= SAME_SHARE and extra <= total * (1 - SAME_SHARE)):
+        raise ExportError(
+            f"NMS in the graph keeps {same} of {total} detections and {extra} others, expected {SAME_SHARE:.1%} of "
+            "them and no others. Nothing was written; export without --nms, and report it"
+        )
+    return share
+
+
+def _decoded(engine: Engine, batch: Batch, suppression: Suppression) -> list[Detections]:
+    found = engine.run(batch.images)["detections"]
+    return [decode(one, engine.spec, suppression.conf, suppression.iou, suppression.max_det) for one in found]
+
+
+def _in_both(a: Detections, b: Detections) -> int:
+    """Rows of `a` that `b` has: boxes within a thousandth of a pixel, scores, classes and coefficients alike."""
+    rows = [
+        np.concatenate((each.boxes_xyxy, each.scores[:, None], each.classes[:, None], each.coefficients), axis=1)
+        for each in (a, b)
+    ]
+    if not len(rows[0]) or not len(rows[1]):
+        return 0
+    off = np.abs(np.subtract(rows[0][:, None], rows[1][None])).max(2)
+    return int((off.min(1) <= 1e-3).sum())

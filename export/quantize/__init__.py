@@ -1,0 +1,1 @@
+"""INT8 files: ranges, graph, sweep and judgement."""

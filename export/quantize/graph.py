@@ -1,0 +1,232 @@
+"""INT8 in an ONNX graph: which convolutions there are, which of them stay high, and the QDQ nodes round the others.
+
+The file says in standard operators what is computed in INT8: QuantizeLinear and DequantizeLinear round the input and
+the weights of each convolution. A runtime with integer kernels fuses them, another one computes the same rounding in
+floating point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorData, TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from ...runtime.errors import ParameterError
+from ..errors import ExportError
+from ..graph.fp16 import computed_in_fp16, decoding_nodes
+
+TARGETS = ("tensorrt", "cpu")
+
+_HALF_OPSET = 19
+"""The first in which QuantizeLinear takes FP16."""
+
+_STEM_HALVINGS = 2
+"""Convolutions at up to a quarter of the input's size are the stem: see docs/adr/0011."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution with weights of its own.
+
+    Attributes:
+        name: what its weights are called, without ".weight": "model.4.m.0.cv1"; the node's name where that says more.
+        node: name of the node.
+        group: the block it belongs to: "model.4"; of the head, the branch: "model.22.cv2".
+        source, result: names of the tensors it reads and writes.
+        ends_head: its output is decoded into detections; rounding it rounds the answer.
+        kept: stays high unless somebody asks for something else: ends of the head, and the stem.
+    """
+
+    name: str
+    node: str
+    group: str
+    source: str
+    result: str
+    ends_head: bool
+    kept: bool
+
+
+def with_folded_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which weights that are stored compactly (Cast, Mul) are plain FP32: only those can be rounded."""
+    result = onnx.ModelProto.FromString(model.SerializeToString())
+    graph = result.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        folded = _folded(node, [constants.get(name) for name in node.input])
+        if folded is None:
+            nodes.append(NodeProto.FromString(node.SerializeToString()))
+        else:
+            constants[node.output[0]] = numpy_helper.from_array(np.ascontiguousarray(folded), node.output[0])
+    used = {name for node in nodes for name in node.input} | {output.name for output in graph.output}
+    weights = [TensorProto.FromString(t.SerializeToString()) for name, t in constants.items() if name in used]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(weights)
+    return result
+
+
+def _folded(node: NodeProto, inputs: Sequence[TensorProto | None]) -> NDArray[np.generic] | None:
+    values = [numpy_helper.to_array(tensor) for tensor in inputs if tensor is not None]
+    if len(values) != len(node.input) or node.op_type not in ("Cast", "Mul"):
+        return None
+    if node.op_type == "Mul":
+        product: NDArray[np.generic] = values[0] * values[1]
+        return product
+    kind = next(attribute.i for attribute in node.attribute if attribute.name == "to")
+    converted: NDArray[np.generic] = values[0].astype(helper.tensor_dtype_to_np_dtype(kind))
+    return converted
+
+
+def layers_of(model: onnx.ModelProto) -> tuple[Layer, ...]:
+    """The convolutions that can be rounded, in the order of the graph.
+
+    Raises:
+        ExportError: there is none.
+    """
+    graph = model.graph
+    tail = decoding_nodes(graph)
+    weights = {tensor.name for tensor in graph.initializer}
+    found = [n for n in graph.node if n.op_type == "Conv" and n.name not in tail and n.input[1] in weights]
+    if not found:
+        raise ExportError("the graph has no convolution with weights of its own, expected those of a YOLO network")
+    into_tail = {name for node in graph.node if node.name in tail for name in node.input}
+    names = [_layer_name(node) for node in found]
+    head = max((_block(name) for name in names), default=-1)
+    layers, halvings = [], 0
+    for node, name in zip(found, names, strict=True):
+        halvings += any(a.name == "strides" and max(a.ints) > 1 for a in node.attribute)
+        ends = node.output[0] in into_tail
+        kept = ends or halvings <= _STEM_HALVINGS
+        layers.append(Layer(name, node.name, _group(name, head), node.input[0], node.output[0], ends, kept))
+    return tuple(layers)
+
+
+def _layer_name(node: NodeProto) -> str:
+    weight: str = node.input[1]
+    if not weight.startswith("model.") or not weight.endswith(".weight"):
+        return str(node.name)
+    return weight.removesuffix(".weight").removesuffix(".conv")
+
+
+def _block(name: str) -> int:
+    """ "model.22.cv2.0" → 22; -1 where the name has no number there."""
+    parts = name.split(".")
+    return int(parts[1]) if len(parts) > 2 and parts[1].isdecimal() else -1
+
+
+def _group(name: str, head: int) -> str:
+    return ".".join(name.split(".")[: 3 if _block(name) == head else 2])
+
+
+def layers_named(layers: Sequence[Layer], patterns: Collection[str]) -> set[str]:
+    """Names of the layers that are called so or lie below: "model.4", "model.22.cv3.0", a node's name.
+
+    Raises:
+        ParameterError: a pattern names no layer.
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        matching = {
+            layer.name
+            for layer in layers
+            if pattern in (layer.name, layer.node) or layer.name.startswith(pattern + ".")
+        }
+        if not matching:
+            groups = ", ".join(dict.fromkeys(layer.group for layer in layers))
+            raise ParameterError(f"--keep {pattern}: the model has no layer of that name; its blocks are {groups}")
+        found |= matching
+    return found
+
+
+def tensors_to_calibrate(layers: Collection[Layer], target: str) -> set[str]:
+    """Names of the tensors whose ranges `with_qdq` needs."""
+    sources = {layer.source for layer in layers}
+    return sources if target == "tensorrt" else sources | {layer.result for layer in layers}
+
+
+def with_qdq(
+    model: onnx.ModelProto,
+    layers: Collection[Layer],
+    ranges: Mapping[str, tuple[float, float]],
+    target: str,
+    *,
+    half: bool = False,
+) -> onnx.ModelProto:
+    """A copy in which `layers` compute in INT8.
+
+    Weights have a scale for each output channel.
+
+    Args:
+        model: FP32, from `with_folded_weights`.
+        ranges: of `tensors_to_calibrate`, as (lowest, highest).
+        target: "tensorrt": signed activations round zero, weights stay FP32 before their QuantizeLinear, each layer
+            has its own pair, and its output is not rounded: SiLU works on what the integers sum up to. "cpu":
+            unsigned activations; outputs are rounded too, or ONNX Runtime would not take its integer kernel; weights
+            are stored as INT8 in 7 bits, because those kernels add two products of 8 bits in 16 on processors without
+            VNNI, which overflows.
+        half: what is not INT8 computes in FP16, up to the head (see `computed_in_fp16`); the graph becomes opset 19.
+    """
+    signed = target == "tensorrt"
+    data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
+    quantizer = QDQQuantizer(
+        onnx.ModelProto.FromString(model.SerializeToString()),
+        per_channel=True,
+        reduce_range=not signed,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QInt8 if signed else QuantType.QUInt8,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, data),
+        nodes_to_quantize=[layer.node for layer in layers],
+        nodes_to_exclude=[],
+        op_types_to_quantize=["Conv"],
+        extra_options={
+            "ActivationSymmetric": signed,
+            "WeightSymmetric": True,
+            "QuantizeBias": not signed,
+            "DedicatedQDQPair": signed,
+            "AddQDQPairToWeight": signed,
+            "OpTypesToExcludeOutputQuantization": ["Conv"] if signed else [],
+        },
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()  # the pairs were put at the end
+    rounded: onnx.ModelProto = quantizer.model.model
+    _give_others_the_unrounded(rounded.graph, layers)
+    if half:
+        rounded = computed_in_fp16(rounded)
+    return _standard(rounded, _HALF_OPSET if half else 0)
+
+
+def _give_others_the_unrounded(graph: onnx.GraphProto, layers: Collection[Layer]) -> None:
+    """What else reads a layer's input, as Add and Concat past it do, reads it as it was: their sums stay exact.
+
+    The quantizer gives all readers the rounded tensor. Rounded outputs are left to all: without that the integer
+    kernels are not taken.
+    """
+    plain = {layer.source for layer in layers} - {layer.result for layer in layers}
+    maker = {output: node for node in graph.node for output in node.output}
+    before: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in maker:
+            source = maker[node.input[0]].input[0]
+            before |= {node.output[0]: source} if source in plain else {}
+    rounding = {layer.node for layer in layers}
+    for node in graph.node:
+        if node.name not in rounding:
+            node.input[:] = [before.get(name, name) for name in node.input]
+
+
+def _standard(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """The graph, changed in place, with the operator set that it needs and without shapes that no longer fit."""
+    del model.graph.value_info[:]
+    version = max(opset, *(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")))
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", version))
+    return model

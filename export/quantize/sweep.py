@@ -1,0 +1,124 @@
+"""Which blocks of a network suffer from INT8, found by trying; and which of them have to stay high."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import onnx
+
+from ...runtime.errors import ParameterError
+from .graph import Layer
+from .judge import Judge, Likeness, Limits
+
+_FORMAT = "fastsam-deploy sweep 1"
+
+
+@dataclass(frozen=True)
+class BlockLoss:
+    """What it costs to compute one block in INT8 and all else in FP32.
+
+    Attributes:
+        group: name of the block.
+        layers: how many convolutions of it were rounded.
+        loss: what the mean mask IoU and the recall lack of 1, added.
+        likeness: to the FP32 file.
+    """
+
+    group: str
+    layers: int
+    loss: float
+    likeness: Likeness
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The blocks from the worst to the best, and what was tried with more and more of them kept high.
+
+    Attributes:
+        blocks: the worst first.
+        tries: (names kept, likeness) for each try; the last one is the result.
+        keep: names of the layers to keep.
+        reached: the limits hold with these.
+    """
+
+    blocks: tuple[BlockLoss, ...]
+    tries: tuple[tuple[tuple[str, ...], Likeness], ...]
+    keep: tuple[str, ...]
+    reached: bool
+
+    def to_json(self, **about: object) -> str:
+        """A table for people and for `kept_in`.
+
+        Args:
+            about: what else to note: model, settings, versions.
+        """
+        content = {
+            "format": _FORMAT,
+            **about,
+            "reached": self.reached,
+            "keep": list(self.keep),
+            "blocks": [asdict(block) for block in self.blocks],
+            "tries": [{"keep": list(keep), **asdict(likeness)} for keep, likeness in self.tries],
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+
+def kept_in(path: Path) -> tuple[str, ...]:
+    """Names of the layers to keep, from a file that a sweep wrote.
+
+    Raises:
+        ParameterError: it is no such file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT:
+            raise ValueError(f"format is {content['format']!r}, expected {_FORMAT!r}")
+        return tuple(str(name) for name in content["keep"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ParameterError(f"{path}: {error}; expected a file that fastsam-export quantize --sweep wrote") from error
+
+
+def sweep(
+    layers: Sequence[Layer],
+    rounded: Callable[[Collection[Layer]], onnx.ModelProto],
+    judge: Judge,
+    limits: Limits,
+    *,
+    as_written: bool,
+    step: Callable[[str], None] = lambda _: None,
+) -> Sweep:
+    """Round one block at a time, rank them by their loss, then keep the worst ones high until the limits hold.
+
+    The convolutions that end the head stay high in any case: they are few, and their outputs are the answer.
+
+    Args:
+        layers: all of the network.
+        rounded: makes the graph in which these layers are INT8.
+        as_written: see `Judge.judge`.
+    """
+    always = {layer.name for layer in layers if layer.ends_head}
+    groups: dict[str, list[Layer]] = {}
+    for layer in layers:
+        if layer.name not in always:
+            groups.setdefault(layer.group, []).append(layer)
+    blocks = []
+    for i, (group, members) in enumerate(groups.items()):
+        step(f"sweep: block {i + 1} of {len(groups)}, {group}")
+        likeness = judge.judge(rounded(members), as_written=as_written)
+        loss = 2 - likeness.mean_iou - likeness.recall
+        blocks.append(BlockLoss(group, len(members), loss, likeness))
+    blocks.sort(key=lambda block: -block.loss)
+    tries = []
+    for count in range(len(blocks)):  # never all: then nothing would be INT8
+        high = [block.group for block in blocks[:count]]
+        step(f"sweep: {count} blocks kept high")
+        chosen = [layer for layer in layers if layer.name not in always and layer.group not in high]
+        likeness = judge.judge(rounded(chosen), as_written=as_written)
+        tries.append((tuple(sorted(always | {x.name for x in layers if x.group in high})), likeness))
+        if not likeness.shortfalls(limits):
+            break
+    keep, last = tries[-1]
+    return Sweep(tuple(blocks), tuple(tries), keep, not last.shortfalls(limits))

@@ -1,0 +1,1 @@
+"""TensorRT plans: how they are asked for, built, inspected and compared."""

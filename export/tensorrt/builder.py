@@ -1,0 +1,134 @@
+"""ONNX → plan, by TensorRT's own builder. The only module of the exporter that imports TensorRT."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorrt as trt
+
+from ...runtime.engines.tensorrt.log import TensorRTLog
+from ...runtime.engines.tensorrt.plan_file import ShapeRange
+from ...runtime.errors import ParameterError
+from ...runtime.system.atomic import write_atomically
+from ..errors import ExportError
+from .settings import BuildSettings
+
+logger = logging.getLogger(__name__)
+
+_MOST_ERRORS = 5
+_GIB = 1 << 30
+
+
+def plan_from_onnx(
+    model: bytes,
+    name: str,
+    image_input: str,
+    profiles: Sequence[ShapeRange],
+    settings: BuildSettings,
+    log: TensorRTLog,
+    step: Callable[[str], None] = lambda _: None,
+) -> bytes:
+    """Parse and build, on the device that is current.
+
+    Args:
+        model: the ONNX file; its types are the plan's precision.
+        name: of the file, for messages.
+        image_input: name of the input that the profiles are for.
+        step: told what is being done.
+
+    Raises:
+        ExportError: TensorRT does not take the model, with the names of its nodes, or finds no plan for it.
+        ParameterError: the timing cache is of another GPU or version.
+    """
+    mark = log.mark()
+    builder = trt.Builder(log)
+    # TensorRT 11 knows no other networks; 10 must be told.
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log)
+    step("TensorRT reads the model")
+    if not parser.parse(model):
+        raise ExportError(f"{name}: TensorRT {trt.__version__} does not take it: {_parser_errors(parser, log, mark)}")
+    config = builder.create_builder_config()
+    _configure(config, settings)
+    if any(side < 0 for i in range(network.num_inputs) for side in network.get_input(i).shape):
+        for shapes in profiles:
+            profile = builder.create_optimization_profile()
+            profile.set_shape(image_input, shapes.min, shapes.opt, shapes.max)
+            if config.add_optimization_profile(profile) < 0:
+                raise ExportError(f"{name}: TensorRT does not take the shapes {shapes}: {log.since(mark)}")
+    monitor = _Progress(step)
+    config.progress_monitor = monitor
+    built = builder.build_serialized_network(network, config)
+    if built is None:
+        raise ExportError(f"{name}: TensorRT {trt.__version__} built no plan: {log.since(mark)}")
+    if settings.timing_cache is not None:
+        write_atomically(settings.timing_cache, bytes(config.get_timing_cache().serialize()))
+    return bytes(built)
+
+
+def _configure(config: Any, settings: BuildSettings) -> None:
+    # The layers' types go into the plan: they are how the precision is confirmed.
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if not settings.tf32:
+        # It is on by itself, and would make FP32 something else than what was asked for.
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if settings.workspace_gib is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(settings.workspace_gib * _GIB))
+    if settings.version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if settings.hardware_compatible:
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+    if settings.optimization_level is not None:
+        config.builder_optimization_level = settings.optimization_level
+    if settings.timing_cache is not None:
+        _use_timing_cache(config, settings.timing_cache)
+
+
+def _use_timing_cache(config: Any, path: Path) -> None:
+    try:
+        known = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise ParameterError(f"timing cache {path}: cannot be read ({error}); give another file") from error
+    cache = config.create_timing_cache(known)
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        raise ParameterError(
+            f"timing cache {path}: TensorRT {trt.__version__} does not take it here; expected one of this version and "
+            "this kind of GPU; give another file (it may be new)"
+        )
+
+
+def _parser_errors(parser: Any, log: TensorRTLog, mark: int) -> str:
+    found = []
+    for i in range(min(parser.num_errors, _MOST_ERRORS)):
+        error = parser.get_error(i)
+        where = f"node {error.node()} {error.node_name()!r} ({error.node_operator()})"
+        found.append(f"{where}: {' '.join(error.desc().split())}")
+    if parser.num_errors > _MOST_ERRORS:
+        found.append(f"and {parser.num_errors - _MOST_ERRORS} more")
+    return "; ".join(found) or log.since(mark)
+
+
+class _Progress(trt.IProgressMonitor):  # type: ignore[misc,unused-ignore]
+    """Passes on how far the build is: it takes minutes, and says nothing by itself."""
+
+    def __init__(self, step: Callable[[str], None]) -> None:
+        super().__init__()
+        self._step = step
+        self._steps: dict[str, int] = {}
+
+    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+        """TensorRT begins a phase."""
+        self._steps[phase_name] = num_steps
+        self._step(f"TensorRT: {phase_name}")
+
+    def step_complete(self, phase_name: str, step: int) -> bool:
+        """TensorRT has done a step; True: go on."""
+        self._step(f"TensorRT: {phase_name}, {step + 1} of {self._steps.get(phase_name, step + 1)}")
+        return True
+
+    def phase_finish(self, phase_name: str) -> None:
+        """TensorRT has ended a phase."""
+        self._steps.pop(phase_name, None)

@@ -1,0 +1,115 @@
+"""The ONNX file that TensorRT is given: its types are the plan's precision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+
+from ...runtime.errors import ParameterError
+from ...runtime.spec import METADATA_KEY, ModelSpec
+from ..graph.fp16 import computed_in_fp16
+
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def precision_of(model: onnx.ModelProto) -> str:
+    """What a graph computes in, from the graph itself: "int8" where convolutions are quantized, "fp16" or "fp32"."""
+    kinds = _convolution_kinds(model)
+    return "int8" if "int8" in kinds else "fp16" if "fp16" in kinds else "fp32"
+
+
+def convolution_share(model: onnx.ModelProto, precision: str) -> float:
+    """Which share of the graph's convolutions computes in this precision, [0, 1]."""
+    kinds = _convolution_kinds(model)
+    return kinds.count(precision) / len(kinds) if kinds else 0.0
+
+
+def check_asked(found: str, name: str, asked: str | None, calibration: Path | None) -> str:
+    """The plan's precision: the one asked for, or the file's own.
+
+    Args:
+        found: what the file computes in.
+
+    Raises:
+        ParameterError: what is asked for is unknown, or the file cannot be brought to it.
+    """
+    if asked is not None and asked not in PRECISIONS:
+        raise ParameterError(f"precision is {asked!r}, expected one of {', '.join(PRECISIONS)}")
+    wanted = asked or found
+    if found not in (wanted, "fp32"):
+        raise ParameterError(
+            f"{name}: asked for {wanted}, the file computes in {found}, and what it lost cannot be given back; use the "
+            "FP32 file, or leave --precision out"
+        )
+    if wanted == "int8" and found == "fp32" and calibration is None:
+        raise ParameterError(
+            f"{name}: int8 from an FP32 file needs photographs to calibrate on; give --calibration FOLDER"
+        )
+    if calibration is not None and not (wanted == "int8" and found == "fp32"):
+        raise ParameterError(
+            f"calibration is {calibration}, and nothing is quantized ({found} file, {wanted} plan); leave it out"
+        )
+    return wanted
+
+
+def write_in_precision(
+    model: Path, spec: ModelSpec, precision: str, target: Path, calibration: Path | None, imgsz: int | None = None
+) -> tuple[onnx.ModelProto, ModelSpec]:
+    """Write the model in a precision that `check_asked` allowed; where it has it already, it is taken as it is.
+
+    Args:
+        calibration: folder of photographs, where an FP32 file becomes int8.
+        imgsz: longest side to calibrate at; None: the model's own.
+
+    Returns:
+        The graph as written, and its spec.
+
+    Raises:
+        ExportError: a weight does not fit the precision, or the quantized file was not good enough.
+    """
+    graph = onnx.load(model)
+    if precision_of(graph) == precision:
+        changed = replace(spec, precision=precision)
+    elif precision == "fp16":
+        changed = replace(spec, precision="fp16")
+        graph = _with_spec(computed_in_fp16(graph), changed)
+    else:
+        graph, changed = _quantized(model, spec, target, calibration, imgsz), replace(spec, precision="int8")
+    onnx.save(graph, target)
+    return graph, changed
+
+
+def _quantized(
+    model: Path, spec: ModelSpec, target: Path, calibration: Path | None, imgsz: int | None
+) -> onnx.ModelProto:
+    if calibration is None:
+        raise ParameterError(f"{model.name}: int8 needs photographs to calibrate on; give --calibration FOLDER")
+    from ..quantize.to_int8 import quantize_model
+
+    quantize_model(model, target, calibration, imgsz=None if spec.fixed_hw else imgsz)
+    return onnx.load(target)
+
+
+def _with_spec(graph: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
+    entries = {entry.key: entry.value for entry in graph.metadata_props}
+    onnx.helper.set_model_props(graph, {**entries, METADATA_KEY: spec.to_json()})
+    return graph
+
+
+def _convolution_kinds(model: onnx.ModelProto) -> list[str]:
+    """Of each convolution: int8 where both of its inputs are quantized, else the type of what it gives."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
+    maker = {output: node for node in graph.node for output in node.output}
+    kinds = []
+    for node in graph.node:
+        if node.op_type not in ("Conv", "ConvTranspose"):
+            continue
+        made_by = [maker.get(name) for name in node.input[:2]]
+        if all(made is not None and made.op_type == "DequantizeLinear" for made in made_by):
+            kinds.append("int8")
+        else:
+            kinds.append("fp16" if types.get(node.output[0]) == onnx.TensorProto.FLOAT16 else "fp32")
+    return kinds

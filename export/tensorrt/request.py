@@ -1,0 +1,112 @@
+"""What plan is to be built: checked before anything is."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...runtime.engines import open_engine
+from ...runtime.engines.tensorrt.plan_file import ShapeRange
+from ...runtime.errors import MissingDependencyError, ParameterError
+from ...runtime.spec import ModelSpec
+from .profiles import profiles_for
+from .settings import BuildSettings
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be built. Made by `request_for`, which checks it.
+
+    Attributes:
+        model, output: ONNX file and plan.
+        spec: of the model.
+        file_precision, precision: of the model and of the plan.
+        profiles: input shapes.
+        settings: of the builder.
+        calibration: folder of photographs for int8.
+        device: number of the GPU.
+    """
+
+    model: Path
+    output: Path
+    spec: ModelSpec
+    file_precision: str
+    precision: str
+    profiles: tuple[ShapeRange, ...]
+    settings: BuildSettings
+    calibration: Path | None = None
+    device: int = 0
+
+    @property
+    def imgsz(self) -> int:
+        """Longest side of any input."""
+        return max(max(shapes.max[2:]) for shapes in self.profiles)
+
+    @property
+    def command(self) -> str:
+        """That asks for the same again; files by their names."""
+        parts = ["fastsam-export", "engine", self.model.name, "--output", self.output.name]
+        parts += ["--precision", self.precision]
+        for shapes in self.profiles:
+            texts = (f"{s[0]}x{s[2]}x{s[3]}" for s in (shapes.min, shapes.opt, shapes.max))
+            parts += ["--shapes", ",".join(texts)]
+        if self.calibration is not None:
+            parts += ["--calibration", self.calibration.name]
+        return shlex.join([*parts, *self.settings.options])
+
+
+def request_for(
+    model: str | Path,
+    output: str | Path,
+    *,
+    precision: str | None = None,
+    shapes: Sequence[str] = (),
+    max_batch: int | None = None,
+    imgsz: int | None = None,
+    settings: BuildSettings | None = None,
+    calibration: Path | None = None,
+    device: int = 0,
+) -> Request:
+    """Look at the model, and check what is asked.
+
+    Args:
+        model: ONNX file of a segmentation network.
+        output: `.plan`; the JSON has its name and the suffix `.json`.
+        precision: "fp32", "fp16" or "int8"; None: the file's own. An FP32 file is brought to another one first.
+        shapes, max_batch, imgsz: see `profiles_for`.
+        calibration: folder of photographs; needed for int8 from an FP32 file.
+
+    Raises:
+        ModelError: the model cannot be read. ParameterError: a setting does not fit.
+    """
+    source, target = Path(model), Path(output)
+    if source.suffix != ".onnx":
+        raise ParameterError(f"model is {source}, expected an .onnx file; export it first: fastsam-export onnx")
+    if target.suffix != ".plan":
+        raise ParameterError(f"output is {target}, expected a name that ends in .plan")
+    with closing(open_engine(source)) as engine:
+        spec = engine.spec
+    found, wanted = _precisions(source, spec, precision, calibration)
+    profiles = profiles_for(spec, shapes, max_batch, imgsz)
+    return Request(source, target, spec, found, wanted, profiles, settings or BuildSettings(), calibration, device)
+
+
+def _precisions(model: Path, spec: ModelSpec, asked: str | None, calibration: Path | None) -> tuple[str, str]:
+    """(of the file, of the plan)."""
+    try:
+        import onnx
+
+        from .precision import check_asked, precision_of
+    except ModuleNotFoundError as error:
+        # NVIDIA's images have no onnx. There the file is believed, and taken as it is.
+        if asked in (None, spec.precision) and calibration is None:
+            return spec.precision, spec.precision
+        raise MissingDependencyError(
+            f"{model.name}: {error}, needed to make {asked} of a {spec.precision} file; run: pip install onnx, or make "
+            "that file first: fastsam-export onnx --half, fastsam-export quantize"
+        ) from error
+    found = precision_of(onnx.load(model))
+    return found, check_asked(found, model.name, asked, calibration)

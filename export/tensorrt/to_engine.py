@@ -1,0 +1,208 @@
+"""ONNX file → TensorRT plan that is proven to give the same, or no file at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...runtime.engines import open_engine
+from ...runtime.engines.segmentation import SegmentationEngine
+from ...runtime.engines.tensorrt.plan_file import PlanRecord, read_plan, version_of_plan
+from ...runtime.errors import MissingDependencyError
+from ...runtime.spec import ModelSpec
+from ...runtime.system.atomic import write_atomically
+from ..errors import cannot_be_written
+from ..proof.inputs import load_photographs
+from .profiles import spec_for
+from .request import Request
+from .trtexec import find_trtexec, major_of, run_trtexec, trtexec_command
+
+if TYPE_CHECKING:
+    from ...runtime.cuda.driver.device import Device
+    from ..proof.findings import Finding
+    from .layers import LayerTypes
+
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan that was written.
+
+    Attributes:
+        path: the plan; its JSON is beside it.
+        record: what the JSON says.
+        findings: comparisons with ONNX Runtime; empty where trtexec built it and nothing was compared.
+        layers: types of the layers; None where trtexec built it.
+    """
+
+    path: Path
+    record: PlanRecord
+    findings: tuple[Finding, ...]
+    layers: LayerTypes | None
+
+
+def build_engine(request: Request, images: Path | None = None, step: Step = lambda _: None) -> Plan:
+    """Build the plan, confirm its precision, compare it with ONNX Runtime, and only then give it its name.
+
+    Args:
+        images: folder of photographs to compare on; None: those that come with the package.
+        step: told what is being done.
+
+    Raises:
+        MissingDependencyError: TensorRT or PyCUDA is not installed.
+        DeviceError: there is no such GPU, or no driver.
+        ExportError: TensorRT builds no plan, or not the one that was asked for; nothing is left then.
+    """
+    photographs = load_photographs(images)
+    builder, tensorrt, tensorrt_log = _tensorrt_modules()
+    # Without a driver TensorRT hands out objects that crash the process later: our device comes first, and says so.
+    device: Device = tensorrt.Device.open(request.device)
+    from .compare import LIMITS, compare_engines
+    from .layers import check_precision, layer_types
+    from .precision import convolution_share, write_in_precision
+
+    with _drafts(request.output) as (onnx_draft, plan_draft):
+        step(f"making the {request.precision} graph")
+        graph, spec = write_in_precision(
+            request.model, request.spec, request.precision, onnx_draft, request.calibration, request.imgsz
+        )
+        content = onnx_draft.read_bytes()
+        with device.active():
+            plan = builder.plan_from_onnx(
+                content, request.model.name, spec.input, request.profiles, request.settings,
+                tensorrt_log.tensorrt_log(), step,
+            )  # fmt: skip
+        record = _record(request, spec, plan, content, builder.trt.__version__, device)
+        _write_pair(plan_draft, plan, record)
+        with closing(tensorrt.network_from_plan(read_plan(plan_draft), device)) as network:
+            layers = layer_types(network.layer_information())
+            check_precision(layers, request.precision, convolution_share(graph, request.precision))
+            with closing(open_engine(request.model)) as reference:
+                engine = SegmentationEngine(network)
+                findings = compare_engines(
+                    engine, reference, request.profiles, photographs, LIMITS[request.precision], step
+                )
+        record = replace(record, compared=tuple(map(str, findings)))
+        _write_pair(plan_draft, plan, record)
+        _rename_pair(plan_draft, request.output)
+    return Plan(request.output, record, findings, layers)
+
+
+def trtexec_commands(request: Request, onnx_file: Path, *, verbose: bool = False) -> dict[int, list[str]]:
+    """The command that builds the same, for TensorRT 10 and for 11.
+
+    Args:
+        onnx_file: in the plan's precision (see `onnx_in_precision`).
+    """
+    return {major: _trtexec(request, onnx_file, request.output, major, verbose, "trtexec") for major in (10, 11)}
+
+
+def onnx_in_precision(request: Request) -> Path:
+    """The ONNX file that trtexec is to be given: the model, or beside the output one in the plan's precision."""
+    from .precision import write_in_precision
+
+    if request.precision == request.file_precision:
+        return request.model
+    target = request.output.with_name(f"{request.output.stem}-{request.precision}.onnx")
+    with _drafts(request.output) as (draft, _):
+        write_in_precision(request.model, request.spec, request.precision, draft, request.calibration, request.imgsz)
+        draft.replace(target)
+    return target
+
+
+def build_with_trtexec(request: Request, *, verbose: bool = False) -> Plan:
+    """Let trtexec build the plan. It is written with its JSON, and nothing is compared.
+
+    Raises:
+        ExportError: trtexec is not there, or ends without a plan; nothing is left then.
+    """
+    program = find_trtexec()
+    major = major_of(program)
+    onnx_file = onnx_in_precision(request)
+    try:
+        with _drafts(request.output) as (_, draft):
+            run_trtexec(_trtexec(request, onnx_file, draft, major, verbose, program), onnx_file, draft)
+            plan = draft.read_bytes()
+            spec = replace(request.spec, precision=request.precision)
+            record = _record(request, spec, plan, onnx_file.read_bytes(), version_of_plan(plan), None)
+            _write_pair(draft, plan, record)
+            _rename_pair(draft, request.output)
+    except BaseException:
+        if onnx_file != request.model:
+            onnx_file.unlink(missing_ok=True)
+        raise
+    return Plan(request.output, record, (), None)
+
+
+def _trtexec(request: Request, onnx_file: Path, plan: Path, major: int, verbose: bool, program: str) -> list[str]:
+    varies = request.spec.batch is None or request.spec.fixed_hw is None
+    return trtexec_command(
+        onnx_file, plan, request.spec.input, request.profiles, request.settings, major,
+        dynamic=varies, device=request.device, verbose=verbose, program=program,
+    )  # fmt: skip
+
+
+def _tensorrt_modules() -> tuple[Any, Any, Any]:
+    """Our builder, our engine and our log: what imports TensorRT."""
+    try:
+        engines = "fastsam_deploy.runtime.engines.tensorrt"
+        builder, engine = import_module("fastsam_deploy.export.tensorrt.builder"), import_module(f"{engines}.network")
+        return builder, engine, import_module(f"{engines}.log")
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"{error}; run: pip install 'fastsam-deploy[trt]', or use NVIDIA's TensorRT image; with --trtexec --run no "
+            "Python package is needed"
+        ) from error
+
+
+def _record(
+    request: Request, spec: ModelSpec, plan: bytes, content: bytes, tensorrt: str | None, device: Device | None
+) -> PlanRecord:
+    tools = {**spec.tools, **({"tensorrt": tensorrt} if tensorrt else {})}
+    return PlanRecord(
+        spec=replace(spec_for(spec, request.profiles), tools=tools),
+        profiles=request.profiles,
+        plan_sha256=hashlib.sha256(plan).hexdigest(),
+        plan_bytes=len(plan),
+        tensorrt=tensorrt,
+        gpu=device.name if device else None,
+        compute_capability=".".join(map(str, device.compute_capability)) if device else None,
+        version_compatible=request.settings.version_compatible,
+        hardware_compatible="ampere_plus" if request.settings.hardware_compatible else "none",
+        onnx_sha256=hashlib.sha256(content).hexdigest(),
+        command=request.command,
+    )
+
+
+def _write_pair(plan_path: Path, plan: bytes, record: PlanRecord) -> None:
+    write_atomically(plan_path, plan)
+    write_atomically(plan_path.with_suffix(".json"), record.to_json().encode())
+
+
+def _rename_pair(draft: Path, target: Path) -> None:
+    with cannot_be_written(target):
+        # The JSON first: between the two renames an old plan does not fit a new JSON, and is refused.
+        draft.with_suffix(".json").replace(target.with_suffix(".json"))
+        draft.replace(target)
+
+
+@contextmanager
+def _drafts(target: Path) -> Iterator[tuple[Path, Path]]:
+    """Names for an ONNX file and a plan (with its JSON) in the target's folder; what is left of them goes."""
+    base = f".{target.stem}.{os.getpid()}.draft"
+    drafts = [target.with_name(base + suffix) for suffix in (".onnx", ".plan", ".json")]
+    with cannot_be_written(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        drafts[0].touch()  # a folder that cannot be written to should say so before the work, not after it
+    try:
+        yield drafts[0], drafts[1]
+    finally:
+        for draft in drafts:
+            draft.unlink(missing_ok=True)

@@ -1,0 +1,101 @@
+"""The same build by trtexec: where TensorRT's Python package is not there, or to see what is asked of TensorRT."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...runtime.engines.tensorrt.plan_file import ShapeRange
+from ..errors import ExportError
+from .settings import BuildSettings
+
+PROGRAM = "/usr/src/tensorrt/bin/trtexec"
+"""Where NVIDIA's images have it."""
+
+
+def trtexec_command(
+    model: Path,
+    plan: Path,
+    image_input: str,
+    profiles: Sequence[ShapeRange],
+    settings: BuildSettings,
+    major: int,
+    *,
+    dynamic: bool = True,
+    device: int = 0,
+    verbose: bool = False,
+    program: str = "trtexec",
+) -> list[str]:
+    """Program and arguments that build what `plan_from_onnx` builds.
+
+    Args:
+        major: of TensorRT. 10 must be told that the types in the file count; 11 knows nothing else, and has no flag
+            for it.
+        dynamic: the model has a side or a batch that varies; others have no profiles.
+    """
+    command = [program, f"--onnx={model}", f"--saveEngine={plan}", "--skipInference", f"--device={device}"]
+    if major < 11:
+        command.append("--stronglyTyped")
+    for i, shapes in enumerate(profiles if dynamic else ()):
+        if len(profiles) > 1:
+            command.append(f"--profile={i}")
+        for name in ("min", "opt", "max"):
+            shape = "x".join(map(str, getattr(shapes, name)))
+            command.append(f"--{name}Shapes={image_input}:{shape}")
+    command.append("--profilingVerbosity=detailed")
+    if not settings.tf32:
+        command.append("--noTF32")
+    if settings.workspace_gib is not None:
+        command.append(f"--memPoolSize=workspace:{round(settings.workspace_gib * 1024)}M")
+    if settings.version_compatible:
+        command.append("--versionCompatible")
+    if settings.hardware_compatible:
+        command.append("--hardwareCompatibilityLevel=ampere+")
+    if settings.optimization_level is not None:
+        command.append(f"--builderOptimizationLevel={settings.optimization_level}")
+    if settings.timing_cache is not None:
+        command.append(f"--timingCacheFile={settings.timing_cache}")
+    if verbose:
+        command.append("--verbose")
+    return command
+
+
+def find_trtexec() -> str:
+    """The program.
+
+    Raises:
+        ExportError: it is not there.
+    """
+    program = PROGRAM if Path(PROGRAM).exists() else shutil.which("trtexec")
+    if program is None:
+        raise ExportError(
+            f"trtexec: found neither {PROGRAM} nor one on the path; run this in NVIDIA's TensorRT or Triton image, or "
+            "without --trtexec"
+        )
+    return program
+
+
+def major_of(program: str) -> int:
+    """10 or 11, told by its help: 11 has no --fp16 any more.
+
+    Raises:
+        ExportError: it does not run.
+    """
+    done = subprocess.run([program, "--help"], check=False, capture_output=True, text=True, errors="replace")
+    if "--onnx" not in done.stdout:
+        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+        raise ExportError(f"{program} --help ended with {done.returncode} and is not trtexec's: {last[:200]}")
+    return 10 if "--fp16" in done.stdout else 11
+
+
+def run_trtexec(command: Sequence[str], model: Path, plan: Path) -> None:
+    """Build, and let trtexec's own report through.
+
+    Raises:
+        ExportError: it ended with an error, or without a plan.
+    """
+    done = subprocess.run(command, check=False)
+    if done.returncode != 0 or not plan.is_file() or not plan.stat().st_size:
+        raise ExportError(f"{model}: trtexec ended with {done.returncode} and no plan; its report above says why")

@@ -1,0 +1,42 @@
+"""The configurations of `clip_image` and `clip_text`, which the Python models ask for text prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...runtime.clip.spec import ClipSpec
+from ...runtime.serving.clip import CLIP_IMAGE, CLIP_TEXT, image_tensors, text_tensors
+from ...runtime.spec import TensorInfo
+from .blocks import Tensor, parameters_block, queue_block, tensors_block
+from .configs import HEAD, NEWEST_VERSION, Serving
+
+_BATCH = 32
+"""As many crops as the runtime sends at once."""
+_TRITON_DTYPE = {"float32": "TYPE_FP32", "int64": "TYPE_INT64"}
+_TENSORS: dict[str, Callable[[ClipSpec], tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]]] = {
+    CLIP_IMAGE: image_tensors,
+    CLIP_TEXT: text_tensors,
+}
+
+
+def clip_config(model: str, spec: ClipSpec, serving: Serving) -> str:
+    """`config.pbtxt` of one of the two: ONNX on the same kind of device as the network."""
+    inputs, outputs = _TENSORS[model](spec)
+    threads = {"intra_op_thread_count": str(serving.threads)}
+    return f"""\
+{HEAD}name: "{model}"
+{NEWEST_VERSION}
+# {spec.name}
+backend: "onnxruntime"
+max_batch_size: {_BATCH}
+{tensors_block("input", [_tensor(info) for info in inputs])}
+{tensors_block("output", [_tensor(info) for info in outputs])}
+instance_group [ {{ count: 1 kind: KIND_{serving.device.upper()} }} ]
+{queue_block(serving.queue, serving.queue_ms, 0)}
+{parameters_block(threads)}
+"""
+
+
+def _tensor(info: TensorInfo) -> Tensor:
+    dims = ", ".join("-1" if side is None else str(side) for side in info.shape[1:])
+    return info.name, _TRITON_DTYPE[info.dtype], dims, False

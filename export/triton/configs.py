@@ -1,0 +1,284 @@
+"""The configurations of the Triton models, as text: everything in them follows from the network's spec.
+
+Text and not protocol buffers, because people read these files: the comments are part of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from textwrap import indent
+
+from ...runtime.spec import METADATA_KEY, PROTOTYPE_STRIDE, ModelSpec
+from ...runtime.wire.question import Limits
+from .blocks import Tensor, parameters_block, queue_block, tensors_block
+
+HEAD = "# Written by fastsam-export triton; change its options and write it again.\n"
+NEWEST_VERSION = "version_policy { latest { num_versions: 1 } }"
+MODELS = ("fastsam", "fastsam_preprocess", "fastsam_engine", "fastsam_postprocess", "fastsam_device")
+WARMUP_IMAGE = "image"
+_TRITON_DTYPE = {"float32": "TYPE_FP32", "float16": "TYPE_FP16"}
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How a network is served.
+
+    Attributes:
+        engine: "tensorrt" (`model.plan`) or "onnxruntime" (`model.onnx`).
+        device: "gpu" or "cpu".
+        imgsz: longest side of the network's input, pixels.
+        rect: input is the smallest rectangle round each image; False: a square, so that images of all shapes share
+            a batch.
+        max_batch: largest batch.
+        instances: of the network, on each GPU; of the whole pipeline too.
+        threads: CPU threads of an instance of the network, 0: as many as there are.
+        queue: requests that may wait for the network; the next one is refused.
+        queue_ms: a request that has waited so long is refused.
+        output_dtype: of the network's outputs.
+        cache: keep answers of the network in Triton's response cache, so that further prompts on the same image cost
+            little; the server must be started with a cache.
+        clip: text of the `clip.json` of the encoders beside these models, "" where there are none: no text prompts.
+        limits: what one image may ask for.
+    """
+
+    engine: str
+    device: str
+    imgsz: int
+    rect: bool
+    max_batch: int = 8
+    instances: int = 1
+    threads: int = 0
+    queue: int = 128
+    queue_ms: int = 10_000
+    output_dtype: str = "float32"
+    cache: bool = False
+    clip: str = ""
+    limits: Limits = field(default_factory=Limits)
+
+
+def config_of(model: str, spec: ModelSpec, serving: Serving) -> str:
+    """`config.pbtxt` of one of MODELS."""
+    makers = {
+        "fastsam": _ensemble,
+        "fastsam_preprocess": _preprocess,
+        "fastsam_engine": _engine,
+        "fastsam_postprocess": _postprocess,
+        "fastsam_device": _device,
+    }
+    return HEAD + f'name: "{model}"\n{NEWEST_VERSION}\n' + makers[model](spec, serving)
+
+
+def input_hw(spec: ModelSpec, serving: Serving) -> tuple[int, int]:
+    """(H, W) of the network's input: -1 where it follows the image."""
+    if spec.fixed_hw is not None:
+        return spec.fixed_hw
+    return (-1, -1) if serving.rect else (serving.imgsz, serving.imgsz)
+
+
+def _ensemble(spec: ModelSpec, serving: Serving) -> str:
+    images, detections, prototypes = spec.input, spec.detections, spec.prototypes
+    outputs = [name for name, *_ in _ANSWER]
+    image_again = ""
+    if serving.clip:  # text prompts look at the image
+        image_again = "".join(f'      input_map {{ key: "{name}" value: "{name}" }}\n' for name in ("IMAGE", "PIXELS"))
+    return f"""\
+# The public model. Images and prompts in, segments out; between them Triton schedules the network.
+platform: "ensemble"
+max_batch_size: {serving.max_batch}
+{tensors_block("input", _QUESTION, ragged=False)}
+{tensors_block("output", _ANSWER)}
+ensemble_scheduling {{
+  step [
+    {{
+      model_name: "fastsam_preprocess"
+      model_version: -1
+      input_map {{ key: "IMAGE" value: "IMAGE" }}
+      input_map {{ key: "PIXELS" value: "PIXELS" }}
+      input_map {{ key: "PROMPT" value: "PROMPT" }}
+      output_map {{ key: "{images}" value: "{images}" }}
+      output_map {{ key: "IMAGE_SIZE" value: "image_size" }}
+    }},
+    {{
+      model_name: "fastsam_engine"
+      model_version: -1
+      input_map {{ key: "{images}" value: "{images}" }}
+      output_map {{ key: "{detections}" value: "{detections}" }}
+      output_map {{ key: "{prototypes}" value: "{prototypes}" }}
+    }},
+    {{
+      model_name: "fastsam_postprocess"
+      model_version: -1
+      input_map {{ key: "{detections}" value: "{detections}" }}
+      input_map {{ key: "{prototypes}" value: "{prototypes}" }}
+      input_map {{ key: "IMAGE_SIZE" value: "image_size" }}
+      input_map {{ key: "PROMPT" value: "PROMPT" }}
+{image_again}{indent(chr(10).join(f'output_map {{ key: "{name}" value: "{name}" }}' for name in outputs), " " * 6)}
+    }}
+  ]
+}}
+# The client reads what the network is from here.
+{parameters_block(_shared(spec, serving))}"""
+
+
+def _preprocess(spec: ModelSpec, serving: Serving) -> str:
+    height, width = input_hw(spec, serving)
+    images = (spec.input, _TRITON_DTYPE[spec.input_dtype], f"3, {height}, {width}", False)
+    return f"""\
+backend: "python"
+max_batch_size: {serving.max_batch}
+{tensors_block("input", _QUESTION)}
+{tensors_block("output", [images, ("IMAGE_SIZE", "TYPE_INT32", "2", False)])}
+# Decoding is work of one core for each instance.
+instance_group [ {{ count: 2 kind: KIND_CPU }} ]
+{_queue(serving, 0)}
+{parameters_block(_shared(spec, serving))}
+{_warmup("fastsam_preprocess", spec, serving, [1])}"""
+
+
+def _engine(spec: ModelSpec, serving: Serving) -> str:
+    height, width = input_hw(spec, serving)
+    dtype = _TRITON_DTYPE[spec.input_dtype]
+    images = [(spec.input, dtype, f"3, {height}, {width}", False)]
+    # A plan runs on GPUs only: left to Triton, the file also loads with a stand-in on a CPU.
+    kind = "" if serving.engine == "tensorrt" else f" kind: KIND_{serving.device.upper()}"
+    threads = {"intra_op_thread_count": str(serving.threads)} if serving.engine == "onnxruntime" else {}
+    lines = [
+        'platform: "tensorrt_plan"' if serving.engine == "tensorrt" else 'backend: "onnxruntime"',
+        f"max_batch_size: {serving.max_batch}",
+        tensors_block("input", images),
+        tensors_block("output", _raw(spec, serving)),
+        "# Two instances let one copy while the other computes." if serving.instances > 1 else "",
+        f"instance_group [ {{ count: {serving.instances}{kind} }} ]",
+        "# Images of one shape share a batch; waiting longer than this for more of them gains nothing.",
+        _queue(serving, 2000 if serving.device == "gpu" else 0),
+        _cuda(spec, serving) if serving.engine == "tensorrt" else "",
+        "# Prompts and thresholds are no inputs of the network: for the same image it has the same answer.\n"
+        "response_cache { enable: true }"
+        if serving.cache
+        else "",
+        "# The first is for clients that run the other stages themselves.",
+        parameters_block({METADATA_KEY: spec.to_json(), **threads}),
+        "# Every batch size once before the first client comes: memory, kernels and CUDA graphs are ready then."
+        if serving.device == "gpu"
+        else "",
+        _warmup("fastsam_engine", spec, serving, range(1, serving.max_batch + 1) if serving.device == "gpu" else [1]),
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _postprocess(spec: ModelSpec, serving: Serving) -> str:
+    inputs = [*_raw(spec, serving), ("IMAGE_SIZE", "TYPE_INT32", "2", False), _QUESTION[2]]
+    inputs += _QUESTION[:2] if serving.clip else []
+    return f"""\
+backend: "python"
+max_batch_size: {serving.max_batch}
+{tensors_block("input", inputs)}
+{tensors_block("output", _ANSWER)}
+instance_group [ {{ count: 2 kind: KIND_CPU }} ]
+# No batches here: an answer leaves when it is ready.
+{parameters_block({**_shared(spec, serving), **_clip(serving)})}
+"""
+
+
+def _device(spec: ModelSpec, serving: Serving) -> str:
+    model = "model.plan" if serving.engine == "tensorrt" else "model.onnx"
+    own = {"model": model, "threads": str(serving.threads or "")}
+    kind = "KIND_CPU" if serving.device == "cpu" else "KIND_GPU"
+    return f"""\
+# The whole pipeline in one process: the network's tensors never leave it.
+backend: "python"
+max_batch_size: {serving.max_batch}
+{tensors_block("input", _QUESTION)}
+{tensors_block("output", _ANSWER)}
+instance_group [ {{ count: {serving.instances} kind: {kind} }} ]
+{_queue(serving, 2000 if serving.device == "gpu" else 0)}
+{parameters_block({**_shared(spec, serving), **own, **_clip(serving)})}
+{_warmup("fastsam_device", spec, serving, [1])}"""
+
+
+_QUESTION: list[Tensor] = [
+    ("IMAGE", "TYPE_STRING", "1", True),
+    ("PIXELS", "TYPE_UINT8", "-1, -1, 3", True),
+    ("PROMPT", "TYPE_STRING", "1", True),
+]
+_ANSWER: list[Tensor] = [
+    ("COUNT", "TYPE_INT32", "1", False),
+    ("IMAGE_SIZE", "TYPE_INT32", "2", False),
+    ("BOXES", "TYPE_FP32", "-1, 4", False),
+    ("SCORES", "TYPE_FP32", "-1", False),
+    ("CLASSES", "TYPE_INT32", "-1", False),
+    ("AREAS", "TYPE_INT32", "-1", False),
+    ("PROMPTS", "TYPE_INT32", "-1", False),
+    ("FITS", "TYPE_FP32", "-1", False),
+    ("PROBABILITIES", "TYPE_FP32", "-1", False),
+    ("CROPS", "TYPE_INT32", "-1, 4", False),
+    ("MASKS", "TYPE_STRING", "-1", False),
+]
+
+
+def _raw(spec: ModelSpec, serving: Serving) -> list[Tensor]:
+    height, width = input_hw(spec, serving)
+    dtype = _TRITON_DTYPE[serving.output_dtype]
+    rows = f"{4 + spec.class_count + spec.mask_dim}, -1" if spec.layout == "raw" else f"-1, {6 + spec.mask_dim}"
+    sides = ", ".join(str(side if side < 0 else side // PROTOTYPE_STRIDE) for side in (height, width))
+    return [
+        (spec.detections, dtype, rows, False),
+        (spec.prototypes, dtype, f"{spec.mask_dim}, {sides}", False),
+    ]
+
+
+def _queue(serving: Serving, delay_us: int) -> str:
+    return queue_block(serving.queue, serving.queue_ms, delay_us)
+
+
+def _cuda(spec: ModelSpec, serving: Serving) -> str:
+    height, width = input_hw(spec, serving)
+    shape = f'input {{ key: "{spec.input}" value {{ dim: [ 3, {height}, {width} ] }} }}'
+    graphs = "\n".join(f"    graph_spec {{ batch_size: {size} {shape} }}" for size in range(1, serving.max_batch + 1))
+    return f"""\
+optimization {{
+  input_pinned_memory {{ enable: true }}
+  output_pinned_memory {{ enable: true }}
+  cuda {{
+    # Only batch sizes that are listed get a graph.
+    graphs: true
+    busy_wait_events: true
+    output_copy_stream: true
+{graphs}
+  }}
+}}"""
+
+
+def _warmup(model: str, spec: ModelSpec, serving: Serving, sizes: range | list[int]) -> str:
+    """A real photograph, which the builder writes; for the network zeros, which take it as long."""
+    if model != "fastsam_engine":
+        value = f'input_data_file: "{WARMUP_IMAGE}"'
+        key, dtype, dims = "IMAGE", "TYPE_STRING", "1"
+    else:
+        height, width = _warmup_hw(spec, serving)
+        value = "zero_data: true"
+        key, dtype, dims = spec.input, _TRITON_DTYPE[spec.input_dtype], f"3, {height}, {width}"
+    blocks = [
+        f'  {{ name: "batch of {size}" batch_size: {size} inputs {{ key: "{key}" value '
+        f"{{ data_type: {dtype} dims: [ {dims} ] {value} }} }} }}"
+        for size in sizes
+    ]
+    return "model_warmup [\n" + ",\n".join(blocks) + "\n]\n"
+
+
+def _warmup_hw(spec: ModelSpec, serving: Serving) -> tuple[int, int]:
+    """(H, W) of the network's input for the warm-up: a photograph of 3:2 where it follows the image."""
+    if spec.fixed_hw is not None or not serving.rect:
+        return input_hw(spec, serving)
+    return -(-serving.imgsz * 2 // 3 // spec.stride) * spec.stride, serving.imgsz
+
+
+def _clip(serving: Serving) -> dict[str, str]:
+    return {"clip": serving.clip} if serving.clip else {}
+
+
+def _shared(spec: ModelSpec, serving: Serving) -> dict[str, str]:
+    """What preprocessing, postprocessing and client must agree on."""
+    limits = {f"limit_{name}": str(getattr(serving.limits, name)) for name in Limits.__dataclass_fields__}
+    rect = "true" if serving.rect and spec.fixed_hw is None else "false"
+    return {METADATA_KEY: spec.to_json(), "imgsz": str(serving.imgsz), "rect": rect, **limits}

@@ -1,0 +1,216 @@
+"""A Triton model repository around one network: configurations, Python models, warm-up data."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ...runtime.clip.spec import SPEC_FILE, TOKENIZER_FILE, read_clip_spec
+from ...runtime.engines import open_network
+from ...runtime.errors import ModelError, ParameterError
+from ...runtime.serving.clip import CLIP_IMAGE, CLIP_TEXT
+from ...runtime.spec import ModelSpec, imgsz_for, spec_from_tensors
+from ..errors import ExportError
+from .clip_configs import clip_config
+from .configs import MODELS, WARMUP_IMAGE, Serving, config_of
+
+_ENGINES = {".onnx": "onnxruntime", ".plan": "tensorrt"}
+WARMED_BY_A_PHOTOGRAPH = ("fastsam_preprocess", "fastsam_device")
+_WARMUP_PHOTOGRAPH = "coffee.jpg"
+
+
+@dataclass(frozen=True)
+class Repository:
+    """What was written."""
+
+    path: Path
+    models: tuple[str, ...]
+    version: int
+    spec: ModelSpec
+    serving: Serving
+
+
+def build_repository(
+    model: Path,
+    output: Path,
+    *,
+    device: str | None = None,
+    imgsz: int | None = None,
+    rect: bool | None = None,
+    clip: Path | None = None,
+    add_version: bool = False,
+    **settings: Any,
+) -> Repository:
+    """Write a repository that tritonserver can be started on. Whole or not at all.
+
+    Args:
+        model: `.onnx`, or `.plan` with its `.json` beside it (`spec` and `profile`: min, opt, max input shapes).
+        output: the repository's folder; new, unless a version is added.
+        device: "cpu" or "gpu"; None: "gpu" for a plan, "cpu" for ONNX.
+        imgsz: longest side of the network's input; None: the model's own.
+        rect: see `Serving`; None: where the model allows it and it is served on a CPU.
+        clip: folder that `fastsam-export clip` made; text prompts work with it, on the models clip_image and clip_text.
+        add_version: to a repository that is there: its models get the next version number. A running server (in
+            explicit mode) takes it without losing a request: load fastsam_engine, then fastsam, and fastsam_device.
+            In this order, because loading the ensemble succeeds even where its network does not load. Of another
+            imgsz or rect it is refused by the ensemble for those requests that meet parts of both versions.
+        settings: `max_batch`, `instances`, `threads`, `queue`, `queue_ms`, `cache` of `Serving`.
+
+    Raises:
+        ExportError: the folder is there (or, for `add_version`, is no such repository).
+        ModelError: the model cannot be served. ParameterError: a setting does not fit it.
+    """
+    spec, serving = _examine(model, device, imgsz, rect, settings)
+    if clip is not None:
+        read_clip_spec(clip)
+        serving = replace(serving, clip=(clip / SPEC_FILE).read_text(encoding="utf-8"))
+    if add_version:
+        version = _next_version(output)
+    elif output.exists():
+        raise ExportError(f"{output}: is there already; give another folder, or --add-version for a new model in it")
+    else:
+        version = 1
+    output.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    try:
+        draft.chmod(0o755)  # mkdtemp's is private; a server has a user of its own
+        names: tuple[str, ...] = MODELS
+        for name in names:
+            _write_model(draft / name, name, version, model, spec, serving)
+        if clip is not None:
+            names += _write_clip(draft, version, clip, serving)
+        if add_version:
+            _merge(draft, output)
+        else:
+            draft.rename(output)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Repository(output, names, version, spec, serving)
+
+
+def _examine(
+    model: Path, device: str | None, imgsz: int | None, rect: bool | None, settings: dict[str, Any]
+) -> tuple[ModelSpec, Serving]:
+    engine = _ENGINES.get(model.suffix)
+    if engine is None:
+        raise ModelError(f"{model}: suffix {model.suffix!r}, expected .onnx or .plan; export it first")
+    device = device or ("gpu" if engine == "tensorrt" else "cpu")
+    if device not in ("cpu", "gpu") or (engine, device) == ("tensorrt", "cpu"):
+        raise ParameterError(
+            f"device is {device!r} for {model.name}; expected 'gpu'{'' if engine == 'tensorrt' else ' or cpu'}"
+        )
+    for name, value in settings.items():
+        if not isinstance(value, bool) and value < (0 if name == "threads" else 1):
+            raise ParameterError(f"{name} is {value}, expected 1 or more")
+    spec, output_dtype, most = (_spec_of_plan if engine == "tensorrt" else _spec_of_onnx)(model)
+    if spec.layout == "split":
+        raise ModelError(
+            f"{model}: suppresses in its graph and has its detections in outputs of their own, expected the layout "
+            "'raw' or 'nms'; export it without --nms, the repository suppresses by itself"
+        )
+    if settings.get("max_batch", 1) > most:
+        raise ParameterError(f"max_batch is {settings['max_batch']}, {model.name} takes at most {most}")
+    side = imgsz_for(spec, imgsz)
+    rectangles = spec.fixed_hw is None and (device == "cpu" if rect is None else rect)
+    usual = Serving(engine, device, side, rectangles, output_dtype=output_dtype)
+    return spec, replace(usual, **{"max_batch": min(usual.max_batch, most), **settings})
+
+
+def _spec_of_onnx(model: Path) -> tuple[ModelSpec, str, int]:
+    network = open_network(model)
+    try:
+        spec = spec_from_tensors(network.inputs, network.outputs, network.metadata, model.name)
+        dtype = next(tensor.dtype for tensor in network.outputs if tensor.name == spec.detections)
+    finally:
+        network.close()
+    if spec.batch is not None:
+        raise ModelError(
+            f"{model}: takes batches of {spec.batch} only; Triton's ONNX Runtime needs a batch that may vary: "
+            "export it with --dynamic"
+        )
+    return spec, {"float": "float32"}.get(dtype, dtype), 1 << 16
+
+
+def _spec_of_plan(model: Path) -> tuple[ModelSpec, str, int]:
+    """From the JSON beside the plan: reading the plan itself needs a GPU and the TensorRT that built it."""
+    beside = model.with_suffix(".json")
+    if not model.is_file():
+        raise ModelError(f"{model}: no such file; build it first")
+    try:
+        found = json.loads(beside.read_text(encoding="utf-8"))
+        spec = ModelSpec.from_json(json.dumps(found["spec"]), beside.name)
+        low, best, high = (found["profile"][name] for name in ("min", "opt", "max"))
+        size = low[2:] if low[2:] == best[2:] == high[2:] else [None, None]
+        return replace(spec, batch=None, size_hw=(size[0], size[1])), spec.input_dtype, int(high[0])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ModelError(
+            f"{beside}: {error!r}; expected the JSON that is written beside a plan, with spec and profile "
+            "(min, opt and max input shapes); build the plan again"
+        ) from error
+
+
+def _write_model(folder: Path, name: str, version: int, model: Path, spec: ModelSpec, serving: Serving) -> None:
+    numbered = folder / str(version)
+    numbered.mkdir(parents=True)
+    (folder / "config.pbtxt").write_text(config_of(name, spec, serving), encoding="utf-8")
+    if name == "fastsam":
+        return  # an ensemble has a folder for its version, and nothing in it
+    if name != "fastsam_engine":
+        source = files("fastsam_deploy.triton_models") / name / "1" / "model.py"
+        (numbered / "model.py").write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    if name in ("fastsam_engine", "fastsam_device"):
+        shutil.copyfile(model, numbered / ("model" + model.suffix))
+        if name == "fastsam_device" and model.suffix == ".plan":
+            shutil.copyfile(model.with_suffix(".json"), numbered / "model.json")  # without it a plan is a foreign one
+    if name in WARMED_BY_A_PHOTOGRAPH:
+        (folder / "warmup").mkdir()
+        (folder / "warmup" / WARMUP_IMAGE).write_bytes(warmup_image())
+
+
+def _write_clip(draft: Path, version: int, clip: Path, serving: Serving) -> tuple[str, ...]:
+    """The encoders as models, and the tokenizer beside the Python models that ask them."""
+    spec = read_clip_spec(clip)
+    for name, file in ((CLIP_IMAGE, spec.image.file), (CLIP_TEXT, spec.text.file)):
+        numbered = draft / name / str(version)
+        numbered.mkdir(parents=True)
+        shutil.copyfile(clip / file, numbered / "model.onnx")
+        (draft / name / "config.pbtxt").write_text(clip_config(name, spec, serving), encoding="utf-8")
+    for name in ("fastsam_postprocess", "fastsam_device"):
+        if (draft / name).is_dir():
+            shutil.copyfile(clip / TOKENIZER_FILE, draft / name / str(version) / TOKENIZER_FILE)
+    return CLIP_IMAGE, CLIP_TEXT
+
+
+def warmup_image() -> bytes:
+    """A photograph as Triton keeps an element of BYTES: its length in four bytes, then itself."""
+    content = (files("fastsam_deploy.export.photographs") / _WARMUP_PHOTOGRAPH).read_bytes()
+    return len(content).to_bytes(4, "little") + content
+
+
+def _next_version(repository: Path) -> int:
+    missing = [
+        name for name in MODELS if name != "fastsam_device" and not (repository / name / "config.pbtxt").is_file()
+    ]
+    if missing:
+        raise ExportError(f"{repository}: has no {missing[0]}; expected a repository made by fastsam-export triton")
+    numbers = [int(path.name) for path in repository.glob("*/*") if path.name.isdecimal()]
+    return max(numbers, default=0) + 1
+
+
+def _merge(draft: Path, repository: Path) -> None:
+    """Each part with one rename. The version's folder comes first: a configuration without it would find nothing."""
+    for folder in sorted(draft.iterdir()):
+        target = repository / folder.name
+        target.mkdir(exist_ok=True)
+        parts = sorted(folder.iterdir(), key=lambda path: (path.name == "config.pbtxt", path.name))
+        for part in parts:
+            if part.name == "warmup" and (target / "warmup").exists():
+                for file in part.iterdir():
+                    file.replace(target / "warmup" / file.name)
+            else:
+                part.replace(target / part.name)

@@ -1,0 +1,1 @@
+"""Many images, one after the other."""

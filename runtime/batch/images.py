@@ -1,0 +1,158 @@
+"""Segment many image files: one answer each, pictures beside it, and no image takes the others down with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FastSamError
+from ..pipeline import FastSAM
+from ..render import cutout, draw_prompts, draw_segments, mask_image, save_image
+from ..segments import Prompt, Segments
+from ..sources.paths import CUTOUTS, MASKS, OVERLAY, JsonLines, OutputFolder, output_names
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_PATIENCE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What to write for each image, and where.
+
+    Attributes:
+        output: the folder, None for no pictures at all.
+        masks: also a black and white PNG for each segment.
+        cutouts: also a transparent PNG for each segment.
+        contours: outline the segments in the overlay.
+    """
+
+    output: OutputFolder | None
+    masks: bool = False
+    cutouts: bool = False
+    contours: bool = True
+
+
+def segment_files(
+    model: FastSAM,
+    paths: Sequence[Path],
+    prompt: Prompt | Sequence[Prompt] | None,
+    pictures: Pictures,
+    json_lines: JsonLines | None,
+    console: Console,
+) -> list[tuple[Path, FastSamError]]:
+    """Segment each file, write what is wanted, tell `console` in a line each.
+
+    Args:
+        model: open.
+        paths: image files.
+        prompt: for every image; None for everything.
+        pictures: what to write.
+        json_lines: gets one item for each image that succeeded.
+        console: for people; it shows a progress bar when it is a terminal and two seconds have passed.
+
+    Returns:
+        The files that failed, with the reason; the others are done.
+    """
+    failed = []
+    named = _with_progress(list(zip(paths, output_names(paths), strict=True)), console)
+    stream = model.segment_stream(paths, prompt, keep_images=pictures.output is not None)
+    for (path, name), item in zip(named, stream, strict=True):
+        try:
+            found = item.result()
+            written = _write_pictures(item.image, found, prompt, name, pictures)
+        except FastSamError as error:
+            failed.append((path, error))
+            if len(paths) > 1:  # the failure of a single image is the command's own, told by the caller
+                _say(console, f"fastsam: {error}" if str(path) in str(error) else f"fastsam: {path}: {error}")
+            continue
+        if json_lines is not None:
+            json_lines.write(as_json(found, path, model))
+        _say(console, _line(path, found, written))
+    return failed
+
+
+def as_json(found: Segments, path: Path, model: FastSAM) -> dict[str, Any]:
+    """`Segments.to_json` with the image's path, the model and its settings, and the time by stage (milliseconds)."""
+    plain = found.to_json()
+    return {
+        "image": {"path": str(path), **plain.pop("image")},
+        "model": describe_model(model),
+        "timing_ms": {stage: round(ms, 3) for stage, ms in found.timing_ms.items()},
+        **plain,
+    }
+
+
+def describe_model(model: FastSAM) -> dict[str, Any]:
+    """What made an answer: checkpoint, precision, engine, device, thresholds, and the CLIP where there is one."""
+    return {
+        "checkpoint_sha256": model.spec.checkpoint_sha256,
+        "precision": model.spec.precision,
+        "device": model.device,
+        **model.description,
+        "imgsz": model.imgsz,
+        **asdict(model.thresholds),
+        **({} if model.clip is None else {"clip": model.clip.description}),
+    }
+
+
+def _write_pictures(
+    image: NDArray[np.uint8] | None,
+    found: Segments,
+    prompt: Prompt | Sequence[Prompt] | None,
+    name: Path,
+    pictures: Pictures,
+) -> Path | None:
+    """The overlay's path, None where no pictures are wanted; the image is there where they are."""
+    if pictures.output is None or image is None:
+        return None
+    overlay = pictures.output.file(name, OVERLAY)
+    save_image(overlay, draw_prompts(draw_segments(image, found, contours=pictures.contours), prompt))
+    if pictures.masks:
+        for i, path in enumerate(pictures.output.numbered(name, MASKS, len(found))):
+            save_image(path, mask_image(found, i))
+    if pictures.cutouts:
+        for i, path in enumerate(pictures.output.numbered(name, CUTOUTS, len(found))):
+            save_image(path, cutout(image, found, i))
+    return overlay
+
+
+def _line(path: Path, found: Segments, written: Path | None) -> str:
+    count = f"{len(found)} segment{'' if len(found) == 1 else 's'}"
+    total = sum(found.timing_ms.values())
+    who, stage = ("server", "server") if "server" in found.timing_ms else ("network", "engine")
+    where = f" → {written}" if written else ""
+    return f"{path}: {count}, {total:.0f} ms ({who} {found.timing_ms.get(stage, 0.0):.0f} ms){where}"
+
+
+def _with_progress(items: Sequence[tuple[Path, Path]], console: Console) -> Iterator[tuple[Path, Path]]:
+    """The items; once two seconds have passed a terminal sees how far they are."""
+    if not console.is_terminal or len(items) < 2:
+        yield from items
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    start, shown = perf_counter(), False
+    with_bar = Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True)
+    task = with_bar.add_task("", total=len(items))
+    try:
+        for item in items:
+            if not shown and perf_counter() - start > _PATIENCE_S:
+                with_bar.start()
+                shown = True
+            yield item
+            with_bar.advance(task)
+    finally:
+        if shown:
+            with_bar.stop()
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,95 @@
+"""Every frame of a video through `FastSAM.segment_stream`: a video with overlays, and one line of JSON a frame."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FastSamError
+from ..pipeline import FastSAM
+from ..render import draw_prompts, draw_segments
+from ..segments import Prompt
+from ..sources.paths import JsonLines
+from ..sources.video import Video, VideoInfo
+from .images import as_json
+
+_CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
+
+
+class VideoWriter:
+    """A video file that appears whole at the end, or not at all."""
+
+    def __init__(self, path: Path, info: VideoInfo) -> None:
+        """
+        Args:
+            path: `.mp4`, `.mov` (MPEG-4) or `.avi` (Motion JPEG).
+            info: of the frames to come.
+
+        Raises:
+            FastSamError: another ending, or the file cannot be written there.
+        """
+        codec = _CODECS.get(path.suffix.lower())
+        if codec is None:
+            raise FastSamError(f"{path}: ending {path.suffix!r}, expected one of {', '.join(_CODECS)}")
+        self._path = path
+        self._draft = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        self._hw = info.hw
+        size = info.hw[1], info.hw[0]
+        self._writer = cv2.VideoWriter(str(self._draft), cv2.VideoWriter.fourcc(*codec), info.fps, size)
+        if not self._writer.isOpened():
+            self._draft.unlink(missing_ok=True)
+            raise FastSamError(
+                f"{path}: cannot be written, or OpenCV {cv2.__version__} has no {codec}; choose another folder, or .avi"
+            )
+
+    def write(self, image: NDArray[np.uint8]) -> None:
+        """Add a frame, (h, w, 3) uint8 RGB."""
+        self._writer.write(image[..., ::-1])
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self._writer.release()
+        if kind is None:
+            self._draft.replace(self._path)
+        self._draft.unlink(missing_ok=True)
+
+
+def segment_video(
+    model: FastSAM,
+    video: Video,
+    path: Path,
+    prompt: Prompt | Sequence[Prompt] | None,
+    writer: VideoWriter | None,
+    json_lines: JsonLines | None,
+    *,
+    contours: bool = True,
+) -> Iterator[int]:
+    """Segment each frame: the number of segments of each, as it is done. Frames are read ahead of the network.
+
+    Args:
+        video: open; it is read to its end.
+        path: of the video, for the lines of JSON.
+        prompt: for every frame; None for everything.
+        writer: gets the frames with overlays.
+        json_lines: gets a line for each frame, `Segments.to_json` with frame (from 0) and time_s.
+        contours: outline the segments in the overlays.
+
+    Raises:
+        ImageError: no frame can be decoded. PromptError: the prompt does not fit the frames.
+    """
+    for item in model.segment_stream(video, prompt, color="BGR", keep_images=writer is not None):
+        found = item.result()
+        if writer is not None and item.image is not None:
+            writer.write(draw_prompts(draw_segments(item.image, found, contours=contours), prompt))
+        if json_lines is not None:
+            plain = as_json(found, path, model)
+            json_lines.write({"frame": item.index, "time_s": round(item.index / video.info.fps, 6), **plain})
+        yield len(found)

@@ -1,0 +1,1 @@
+"""CLIP without PyTorch: encoders, crops of masks, and their features."""

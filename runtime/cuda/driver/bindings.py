@@ -1,0 +1,49 @@
+"""cuda-bindings behind one door: what PyCUDA lacks (graphs), on the same handles."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from ...errors import MissingDependencyError
+from . import pycuda as driver
+
+
+def load() -> Any:
+    """The module `cuda.bindings.driver`. Open a `Device` first.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        return import_module("cuda.bindings.driver")
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"CUDA graphs need cuda-bindings: {error}; run: pip install 'fastsam-deploy[cuda]'"
+        ) from error
+
+
+class BindingsError(Exception):
+    """A status of the driver that is not success, as text; becomes a DeviceError."""
+
+
+def check(answer: tuple[Any, ...], device: object, what: str) -> Any:
+    """The value of a call of cuda-bindings, which answers (status, value, …).
+
+    Args:
+        device: for the message, as `str`.
+        what: what was being done.
+
+    Raises:
+        DeviceError: the status is not success.
+    """
+    status, *values = answer
+    if int(status) != 0:
+        raise driver.translated(device, what, BindingsError(_text(status)))
+    return values[0] if values else None
+
+
+def _text(status: Any) -> str:
+    _, text = load().cuGetErrorString(status)
+    said = text.decode() if isinstance(text, bytes) else "unknown error"
+    return f"{getattr(status, 'name', status)}: {said}"

@@ -1,0 +1,210 @@
+"""A GPU as this package uses it: its primary context, and streams, memory and kernels in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ...errors import DeviceError
+from . import bindings
+from . import pycuda as driver
+from .memory import DeviceMemory, PinnedMemory
+from .module import Module
+from .stream import Stream
+
+_T = TypeVar("_T")
+_OPEN: dict[int, Device] = {}
+_DEVICE = re.compile(r"cuda(?::(\d{1,4}))?")
+
+
+def device_number(text: str) -> int:
+    """0 for "cuda", N for "cuda:N".
+
+    Raises:
+        DeviceError: it is another text.
+    """
+    found = _DEVICE.fullmatch(text)
+    if found is None:
+        raise DeviceError(f"device is {text!r}, expected 'cuda' or 'cuda:N'; pass for example device='cuda:0'")
+    return int(found[1] or 0)
+
+
+class Device:
+    """One GPU. There is one object for each number in a process; get it with `open`. Thread-safe.
+
+    It works in the device's primary context, which it shares with TensorRT, ONNX Runtime and PyTorch. The context is
+    kept until the process ends, as those libraries do. What is made here (streams, memory, modules) may be freed in any
+    order and from any thread. Every operation makes the context current for itself; do a sequence of them within
+    `active` to have that done once.
+    """
+
+    number: int
+    name: str
+    compute_capability: tuple[int, int]
+    memory_total: int
+    """Bytes."""
+    driver_version: str
+    """The newest CUDA that the driver knows, for example "13.0"."""
+    pci_bus_id: str
+
+    def __init__(self, number: int, pycuda: Any) -> None:
+        """Use `open`."""
+        found = pycuda.Device(number)
+        version = pycuda.get_driver_version()
+        self.number = number
+        self.name = found.name()
+        self.compute_capability = found.compute_capability()
+        self.memory_total = found.total_memory()
+        self.driver_version = f"{version // 1000}.{version % 1000 // 10}"
+        self.pci_bus_id = found.pci_bus_id()
+        self.pycuda = pycuda
+        try:
+            context = found.retain_primary_context()
+        except pycuda.Error as error:
+            raise driver.translated(self, "making its context", error) from error
+        # Never let go of: a library that ends after us may still need it, and the driver ends it with the process.
+        driver.keep_for_ever(context)
+        self._context = context
+        self._active = _Active(self, pycuda, context)
+
+    @classmethod
+    def open(cls, number: int = 0) -> Device:
+        """The device of this number, in the driver's order (see CUDA_VISIBLE_DEVICES).
+
+        Raises:
+            MissingDependencyError: PyCUDA is not installed.
+            DeviceError: there is no driver or no such device, or this process was forked from one that used CUDA.
+        """
+        pycuda = driver.load()
+        with driver.lock():
+            if number not in _OPEN:
+                _require_device(number, pycuda)
+                _OPEN[number] = cls(number, pycuda)
+            return _OPEN[number]
+
+    def __str__(self) -> str:
+        return f"cuda:{self.number} ({self.name})"
+
+    @property
+    def uuid(self) -> str:
+        """As nvidia-smi prints it: "GPU-" and 32 hexadecimal digits in groups.
+
+        Raises:
+            MissingDependencyError: cuda-bindings is not installed.
+        """
+        found = bindings.load()
+        get = getattr(found, "cuDeviceGetUuid_v2", None) or found.cuDeviceGetUuid
+        device = bindings.check(found.cuDeviceGet(self.number), self, "looking it up")
+        return f"GPU-{uuid.UUID(bytes=bytes(bindings.check(get(device), self, 'asking for its UUID').bytes))}"
+
+    def memory_free(self) -> int:
+        """Bytes of device memory that nobody has now, on the whole device."""
+        free: int = self.call("asking for its free memory", self.pycuda.mem_get_info)[0]
+        return free
+
+    def active(self) -> AbstractContextManager[None]:
+        """The context is current on this thread within `with device.active():`. Nests, also with other devices.
+
+        Not across an `await`: what is current belongs to the thread.
+
+        Raises:
+            DeviceError: on entry, in a forked child.
+        """
+        return self._active
+
+    def stream(self) -> Stream:
+        """A stream of its own, which does not wait for the default stream."""
+        return Stream(self)
+
+    def memory(self, nbytes: int) -> DeviceMemory:
+        """Device memory, not cleared.
+
+        Raises:
+            DeviceError: there is not so much; with what was needed and what is free.
+        """
+        return DeviceMemory(self, nbytes)
+
+    def pinned(self, nbytes: int) -> PinnedMemory:
+        """Page-locked host memory, not cleared: copies between it and the device run beside other work.
+
+        Raises:
+            DeviceError: there is not so much.
+        """
+        return PinnedMemory(self, nbytes)
+
+    def module(self, ptx: bytes | Path) -> Module:
+        """Kernels, compiled by the driver for this device.
+
+        Args:
+            ptx: PTX text, or the path of a file with it. (A cubin for this very device works too.)
+
+        Raises:
+            DeviceError: the driver refuses it, or the file is not there.
+        """
+        return Module(self, ptx)
+
+    def call(self, what: str, function: Callable[..., _T], *arguments: Any, **named: Any) -> _T:
+        """Call PyCUDA within the context; its errors become a DeviceError that says `what` was being done."""
+        with self._active:
+            try:
+                return function(*arguments, **named)
+            except self.pycuda.Error as error:
+                raise driver.translated(self, what, error) from error
+
+    def abandon(self) -> None:
+        """In a forked child, see `driver.Context`: PyCUDA ends a process that ends with a current context.
+
+        `detach` is the one way out of its stack; the driver's answer, an error of course, would go to stderr.
+        """
+        saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        try:
+            self._context.detach()
+        except self.pycuda.Error:
+            pass  # it could not make the context beneath current again: that one is abandoned next
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            os.close(nowhere)
+
+
+class _Active:
+    """Makes a device's context current; one object for all threads, for it keeps nothing itself."""
+
+    __slots__ = ("_context", "_device", "_pop")
+
+    def __init__(self, device: Device, pycuda: Any, context: Any) -> None:
+        self._device = device
+        self._context = context
+        self._pop = pycuda.Context.pop
+
+    def __enter__(self) -> None:
+        driver.require_own_process()
+        stack = driver.thread.active
+        if not stack or stack[-1] is not self._device:
+            self._context.push()
+        stack.append(self._device)
+
+    def __exit__(self, *_: object) -> None:
+        stack = driver.thread.active
+        stack.pop()
+        if driver.is_forked():
+            return
+        if not stack or stack[-1] is not self._device:
+            self._pop()
+
+
+def _require_device(number: int, pycuda: Any) -> None:
+    count = pycuda.Device.count()
+    if 0 <= number < count:
+        return
+    found = ", ".join(f"cuda:{n} ({pycuda.Device(n).name()})" for n in range(count)) or "none"
+    raise DeviceError(
+        f"cuda:{number}: no such device; found {count}: {found}; "
+        "pass one of these as device, and check CUDA_VISIBLE_DEVICES"
+    )

@@ -1,0 +1,175 @@
+"""CUDA graphs: what was put into a stream, recorded once and replayed with one call.
+
+PyCUDA has no graphs. cuda-bindings has them, and takes the handle of PyCUDA's stream.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from types import TracebackType
+from typing import Any
+
+from ...errors import ParameterError
+from . import bindings
+from . import pycuda as driver
+from .stream import Stream
+
+
+class Graph(driver.Owned):
+    """A recording that can be replayed. It reads and writes the very addresses that were recorded.
+
+    Arrays that were given to copies while it was recorded are kept alive by it; device memory is the caller's to keep.
+    """
+
+    def __init__(self, stream: Stream, executable: _Executable) -> None:
+        """Use `capture`."""
+        super().__init__(stream.device, executable)
+        self.device = stream.device
+
+    @classmethod
+    def capture(cls, stream: Stream, enqueue: Callable[[], None]) -> Graph:
+        """Record what `enqueue` puts into the stream. Nothing of it runs.
+
+        Args:
+            enqueue: puts work into this stream, from this thread. It must not allocate, synchronise or ask for
+                results; do a first run outside, for libraries that prepare themselves then. Freeing is put off.
+
+        Raises:
+            DeviceError: the driver refuses something. What `enqueue` raises itself is passed on. In both cases the
+                stream can be used as before.
+            MissingDependencyError: cuda-bindings is not installed.
+        """
+        cuda = bindings.load()
+        before = stream.take_kept()
+        try:
+            with stream.device.active():
+                graph = _recorded(cuda, stream, enqueue)
+                try:
+                    handle = bindings.check(cuda.cuGraphInstantiate(graph, 0), stream.device, "preparing a graph")
+                finally:
+                    cuda.cuGraphDestroy(graph)
+            return cls(stream, _Executable(cuda, handle, stream.take_kept()))
+        finally:
+            stream.take_kept()
+            stream.keep(before)
+
+    def launch(self, stream: Stream) -> None:
+        """Put the whole recording into a stream of the same device.
+
+        Raises:
+            DeviceError: it is closed, or the driver refuses it.
+        """
+        executable: _Executable = self.held()
+        with self.device.active():
+            stream.raw  # noqa: B018 a closed stream is an error of ours, and not a crash of the driver
+            executable.last = stream
+            done = executable.cuda.cuGraphLaunch(executable.handle, stream.handle)
+            bindings.check(done, self.device, "launching a graph")
+
+    def close(self) -> None:
+        """Let go of it, once its last launch has run. Once more does nothing."""
+        if not self.is_free and not driver.is_forked():
+            executable: _Executable = self.held()
+            executable.wait()
+        self.free()
+
+    def __str__(self) -> str:
+        return f"{self.device}: graph"
+
+    def __enter__(self) -> Graph:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Executable:
+    """The driver's executable graph; goes when this goes, which `Owned` does within the context."""
+
+    def __init__(self, cuda: Any, handle: Any, kept: dict[int, object]) -> None:
+        self.cuda = cuda
+        self.handle = handle
+        self.kept = kept
+        self.last: Stream | None = None
+        """Where it was launched last."""
+
+    def wait(self) -> None:
+        """The arrays must outlive the launch that uses them."""
+        last, self.last = self.last, None
+        if last is not None and not last.is_free:
+            last.synchronize()
+
+    def __del__(self) -> None:
+        try:
+            self.wait()
+        finally:
+            self.cuda.cuGraphExecDestroy(self.handle)
+
+
+def _recorded(cuda: Any, stream: Stream, enqueue: Callable[[], None]) -> Any:
+    """The graph of what `enqueue` puts into the stream; the stream has left its recording, come what may."""
+    device = stream.device
+    # Of this thread alone: what others allocate meanwhile is no business of this recording.
+    mode = cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+    handle = cuda.CUstream(stream.raw.handle)
+
+    def record() -> None:
+        bindings.check(cuda.cuStreamBeginCapture(handle, mode), device, "recording a graph")
+        try:
+            enqueue()
+        except BaseException:
+            _, unfinished = cuda.cuStreamEndCapture(handle)
+            if unfinished is not None and int(unfinished):  # 12.8 answers a null handle, later ones None
+                cuda.cuGraphDestroy(unfinished)
+            raise
+        graphs.append(bindings.check(cuda.cuStreamEndCapture(handle), device, "recording a graph"))
+
+    graphs: list[Any] = []
+    driver.without_frees(record)
+    return graphs[0]
+
+
+class GraphCache:
+    """The graphs that were used last, by key; the others are closed.
+
+    The cache itself is thread-safe, but a graph that is pushed out is closed, also under the hands of a thread that is
+    about to launch it: give each thread that launches a cache of its own, or hold a lock from `get` to `launch`.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        """
+        Args:
+            capacity: how many graphs to keep, at least 1.
+        """
+        if capacity < 1:
+            raise ParameterError(f"a cache of {capacity} graphs, expected 1 or more")
+        self._capacity = capacity
+        self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def __len__(self) -> int:
+        return len(self._graphs)
+
+    def get(self, key: Hashable, capture: Callable[[], Graph]) -> Graph:
+        """The graph of this key; made by `capture` where it is not there. The one that was not used longest goes.
+
+        What `capture` raises is passed on, and nothing is kept then.
+        """
+        with self._lock:
+            found = self._graphs.get(key)
+            if found is None:
+                found = self._graphs[key] = capture()
+            self._graphs.move_to_end(key)
+            while len(self._graphs) > self._capacity:
+                self._graphs.popitem(last=False)[1].close()
+            return found
+
+    def close(self) -> None:
+        """Close all graphs. The cache can be used on."""
+        with self._lock:
+            while self._graphs:
+                self._graphs.popitem()[1].close()

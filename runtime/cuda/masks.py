@@ -1,0 +1,140 @@
+"""Masks that lie on the device: prompts look at them there, and only what was chosen is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..masks.packed import PackedMasks
+from ..masks.store import Masks, Rows, row_numbers
+from . import launchers
+from .driver.stream import Stream
+from .launchers import Kernels
+from .records import DETECTION_DTYPE
+from .workspace import Workspace
+
+
+@dataclass(frozen=True)
+class DeviceAnswer:
+    """Where the detections of one image lie after a run, until the next one.
+
+    Attributes:
+        kernels, stream: of the pipeline.
+        workspace: for questions and replies; another than the one that launches of the pipeline rely on.
+        detections: address of the image's (max_det,) DETECTION_DTYPE.
+        words: address of the answer's words.
+        download: (first word, count) → (count,) uint32, the words themselves, an array of the caller's own.
+    """
+
+    kernels: Kernels
+    stream: Stream
+    workspace: Workspace
+    detections: int
+    words: int
+    download: Callable[[int, int], NDArray[np.uint32]]
+
+
+class DeviceMasks(Masks):
+    """`Masks` of one image on the device; good until the pipeline runs again. `downloaded` gives masks for good."""
+
+    _answer: DeviceAnswer
+    _rows: NDArray[Any]
+    _numbers: NDArray[np.int64]
+
+    def __init__(
+        self, image_hw: tuple[int, int], answer: DeviceAnswer, rows: NDArray[Any], numbers: NDArray[np.int64]
+    ) -> None:
+        """
+        Args:
+            rows: (n,) DETECTION_DTYPE.
+            numbers: (n,) int64, their places in the image's detections.
+        """
+        corners = np.stack([rows["left"], rows["top"]], axis=1).astype(np.int64)
+        areas = rows["area"].astype(np.int64)
+        sizes = np.stack([rows["width"], rows["height"]], axis=1).astype(np.int64)
+        own = {"image_hw": image_hw, "corners_xy": corners, "areas": areas, "sizes_wh": sizes}
+        self.__dict__.update(own, _answer=answer, _rows=rows, _numbers=numbers)
+
+    @cached_property
+    def crops(self) -> Sequence[NDArray[np.bool_]]:  # a field of Masks, made here late
+        """See Masks."""
+        return self.downloaded().crops
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: Rows) -> Masks:
+        """A sub-set, on the device too."""
+        chosen = row_numbers(rows, len(self))
+        return DeviceMasks(self.image_hw, self._answer, self._rows[chosen], self._numbers[chosen])
+
+    def contain(self, points_xy: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """See `Masks.contain`."""
+        held = self._ask(launchers.contain, points_xy.astype(np.int32), np.uint8)
+        return held.astype(np.bool_)
+
+    def box_overlap(self, boxes_xyxy: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See `Masks.box_overlap`."""
+        height, width = self.image_hw
+        boxes = boxes_xyxy.clip(0, (width, height, width, height)).astype(np.int32)
+        return self._ask(launchers.box_overlap, boxes, np.int32).astype(np.int64)
+
+    def downloaded(self) -> PackedMasks:
+        """The same masks in the host's memory."""
+        rows = self._rows
+        counts = rows["pitch"].astype(np.int64) * rows["height"]
+        # Each crop once, however many rows show it; neighbours in one copy.
+        firsts, where = np.unique(rows["first_word"], return_inverse=True)
+        lengths = np.zeros(len(firsts), np.int64)
+        lengths[where] = counts
+        starts = np.cumsum(lengths) - lengths
+        parts = [self._answer.download(first, count) for first, count in _runs(firsts, lengths)]
+        words = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
+        return PackedMasks(self.image_hw, self.corners_xy, self.sizes_wh, self.areas, words, starts[where])
+
+    def _ask(self, launch: Callable[..., None], questions: NDArray[np.int32], dtype: type) -> NDArray[Any]:
+        """(n, m) answers of a kernel that compares each mask with each of m questions."""
+        if not len(self):
+            return np.zeros((0, len(questions)), dtype)
+        answer = self._answer
+        asked = int(self._numbers.max()) + 1  # the kernel takes the image's rows as they lie
+        shape = (asked, len(questions))
+        nbytes = asked * len(questions) * np.dtype(dtype).itemsize
+        space, stream = answer.workspace, answer.stream
+        space.reserve({"questions": questions.nbytes, "replies": nbytes})
+        host = space.host("questions", questions.nbytes).view(np.int32)
+        host[:] = questions.ravel()
+        stream.copy_in(space["questions"], host)
+        places = answer.detections, answer.words, space["questions"], space["replies"]
+        launch(answer.kernels, *places, *shape, stream)
+        replies = space.host("replies", nbytes)
+        stream.copy_out(replies, space["replies"])
+        stream.synchronize()
+        own: NDArray[Any] = replies.view(dtype).reshape(shape)[self._numbers]  # a copy: the memory is used again
+        return own
+
+
+def rows_of(answer: NDArray[Any], kept: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The kept detections of one image that have a pixel, and their numbers.
+
+    Args:
+        answer: (max_det,) DETECTION_DTYPE.
+    """
+    assert answer.dtype == DETECTION_DTYPE
+    numbers = np.flatnonzero(answer["area"][:kept])
+    return answer[numbers], numbers
+
+
+def _runs(firsts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """(first, count) of ranges, ascending, that touch each other joined to one."""
+    if not len(firsts):
+        return []
+    begins = np.flatnonzero(np.concatenate(([True], firsts[1:] != firsts[:-1] + lengths[:-1])))
+    ends = np.concatenate((begins[1:], [len(firsts)])) - 1
+    counts = firsts[ends] + lengths[ends] - firsts[begins]
+    return list(zip(firsts[begins].tolist(), counts.tolist(), strict=True))

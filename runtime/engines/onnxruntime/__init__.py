@@ -1,0 +1,1 @@
+"""ONNX Runtime: networks on host arrays, and on device pointers."""

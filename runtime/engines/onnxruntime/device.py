@@ -1,0 +1,224 @@
+"""ONNX Runtime's CUDA provider on device pointers: the network of the device pipeline where there is no plan."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from ...cuda.driver.device import Device, device_number
+from ...errors import DeviceError, ModelError, ParameterError
+from ...spec import TensorInfo
+
+Shape = tuple[int, ...]
+
+_PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+_DTYPES = {"float": "float32", "double": "float64"}  # ONNX Runtime's names; the others are NumPy's own
+
+
+class OnnxRuntimeCudaNetwork:
+    """An ONNX file on a CUDA device: a `DeviceNetwork`, and a `Network` for arrays. Calls wait for each other.
+
+    A session of ONNX Runtime works on one stream, which it is told when it is made. So the first `enqueue` decides it,
+    and another stream needs a `clone`, with weights of its own.
+    """
+
+    capturable = False
+    """It may allocate while it runs, which a capture does not allow."""
+
+    def __init__(self, path: Path, device: Device, *, memory: str = "cuda") -> None:
+        """
+        Args:
+            device: that it runs on.
+            memory: what ONNX Runtime calls the memory that pointers point to. "cpu" is for tests with an emulated
+                driver, whose device memory is the host's.
+
+        Raises:
+            ModelError: ONNX Runtime cannot open the file. DeviceError: it does not run it on the device.
+        """
+        self._path = path
+        self._memory = memory
+        self._lock = threading.Lock()
+        self._stream: int | None = None
+        self._made: dict[tuple[tuple[str, Shape], ...], dict[str, Shape]] = {}
+        self.cuda_device = device
+        self.name = path.name
+        self.device = f"cuda:{device.number}"
+        self._session: ort.InferenceSession | None = self._new_session()
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.inputs = _infos(self._session.get_inputs())
+        self.outputs = _infos(self._session.get_outputs())
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """See `Network.description`."""
+        return {
+            "file": self.name,
+            "engine": "onnxruntime",
+            "version": ort.__version__,
+            "provider": _PROVIDERS[self._memory],
+            "device": self.cuda_device.name,
+        }
+
+    def run(self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """See `Network.run`."""
+        with self._lock, self.cuda_device.active():
+            found: list[NDArray[Any]] = self._opened().run(list(outputs), dict(feed))
+            return found
+
+    def largest_batch(self, input_hw: tuple[int, int]) -> int | None:
+        """See `DeviceNetwork.largest_batch`."""
+        return self.inputs[0].shape[0]
+
+    def output_shapes(self, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
+        """Shapes of the outputs for these shapes of the inputs, which the network is run for once to learn them.
+
+        Raises:
+            ParameterError: the network does not take them.
+        """
+        with self._lock, self.cuda_device.active():
+            key = tuple(sorted((name, tuple(shape)) for name, shape in inputs.items()))
+            if key not in self._made:
+                self._made[key] = self._shapes_of_a_run(inputs)
+            return dict(self._made[key])
+
+    def enqueue(self, pointers: Mapping[str, int], inputs: Mapping[str, Shape], stream: int) -> None:
+        """Put one run on a stream; see `TensorRTNetwork.enqueue`. The stream stays the same in all calls.
+
+        Raises:
+            ParameterError: another stream, an address is missing, or the network does not take the shapes.
+        """
+        shapes = {**inputs, **self.output_shapes(inputs)}
+        with self._lock, self.cuda_device.active():
+            session = self._session_on(stream)
+            missing = [info.name for info in (*self.inputs, *self.outputs) if not pointers.get(info.name, 0)]
+            if missing:
+                raise ParameterError(f"{self.name}: {', '.join(missing)} has no address; expected one on the device")
+            options = ort.RunOptions()
+            # It is the caller's stream: who waits for that, waits for this.
+            options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+            with self._errors():
+                binding = session.io_binding()
+                for info in (*self.inputs, *self.outputs):
+                    bind = binding.bind_input if info in self.inputs else binding.bind_output
+                    kind, shape = np.dtype(info.dtype), list(shapes[info.name])
+                    bind(info.name, self._memory, self._memory_number, kind, shape, pointers[info.name])
+                session.run_with_iobinding(binding, options)
+
+    def clone(self) -> OnnxRuntimeCudaNetwork:
+        """Another session of the same file, on no stream yet."""
+        return OnnxRuntimeCudaNetwork(self._path, self.cuda_device, memory=self._memory)
+
+    def close(self) -> None:
+        """Free the session; its work must be done."""
+        with self._lock, self.cuda_device.active():
+            self._session = None
+
+    def __enter__(self) -> OnnxRuntimeCudaNetwork:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _opened(self) -> ort.InferenceSession:
+        if self._session is None:
+            raise ModelError(f"{self.name}: the network is closed; open the model again")
+        return self._session
+
+    def _session_on(self, stream: int) -> ort.InferenceSession:
+        session = self._opened()
+        if self._stream is None:
+            self._session = session = None  # before the next one takes as much memory
+            self._stream = stream
+            self._session = session = self._new_session()
+        elif stream != self._stream:
+            raise ParameterError(f"{self.name}: stream {stream:#x}, it runs on {self._stream:#x}; use a clone for each")
+        return session
+
+    def _new_session(self) -> ort.InferenceSession:
+        provider = _PROVIDERS[self._memory]
+        if provider not in ort.get_available_providers():
+            raise DeviceError(
+                f"{self.name}: this ONNX Runtime {ort.__version__} has {', '.join(ort.get_available_providers())}, "
+                f"expected {provider}; run: pip uninstall onnxruntime && pip install 'fastsam-deploy[gpu]'"
+            )
+        settings: dict[str, Any] = {}
+        if self._memory == "cuda":
+            settings["device_id"] = self.cuda_device.number
+            if self._stream is not None:
+                settings["user_compute_stream"] = str(self._stream)
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.disable_fallback", "1")
+        try:
+            with self.cuda_device.active():
+                session = ort.InferenceSession(str(self._path), options, providers=[(provider, settings)])
+                session.disable_fallback()
+        except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+            reason = str(error).splitlines()[0][:300]
+            raise ModelError(
+                f"{self._path}: ONNX Runtime {ort.__version__} cannot open it on {self.device} ({reason}); expected an "
+                "ONNX model; export it again"
+            ) from error
+        active = session.get_providers()[0]
+        if active != provider:
+            raise DeviceError(
+                f"{self.name}: asked for {provider}, ONNX Runtime {ort.__version__} chose {active}; it must be "
+                "onnxruntime-gpu with CUDA and cuDNN libraries that fit: see `fastsam doctor`"
+            )
+        return session
+
+    def _shapes_of_a_run(self, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
+        names = {info.name for info in self.inputs}
+        if set(inputs) != names:
+            raise ParameterError(f"{self.name}: inputs {sorted(inputs)}, expected {sorted(names)}")
+        session = self._opened()
+        binding = session.io_binding()
+        for info in self.inputs:
+            binding.bind_cpu_input(info.name, np.zeros(inputs[info.name], info.dtype))
+        for info in self.outputs:
+            binding.bind_output(info.name, self._memory, self._memory_number)
+        with self._errors():
+            session.run_with_iobinding(binding)
+        return {
+            info.name: tuple(value.shape()) for info, value in zip(self.outputs, binding.get_outputs(), strict=True)
+        }
+
+    @property
+    def _memory_number(self) -> int:
+        return self.cuda_device.number if self._memory == "cuda" else 0
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # see _new_session
+            reason = " ".join(str(error).split())[:300]
+            raise ParameterError(f"{self.name}: {reason}; choose imgsz or the batch to fit the model") from error
+
+
+def device_network_from_file(path: Path, device: str) -> OnnxRuntimeCudaNetwork:
+    """An ONNX file on "cuda" or "cuda:N".
+
+    Raises:
+        DeviceError: no such device, or this ONNX Runtime has no CUDA provider.
+    """
+    return OnnxRuntimeCudaNetwork(path, Device.open(device_number(device)))
+
+
+def _infos(tensors: Sequence[Any]) -> tuple[TensorInfo, ...]:
+    kinds = [tensor.type.removeprefix("tensor(").removesuffix(")") for tensor in tensors]
+    return tuple(
+        TensorInfo(
+            tensor.name,
+            _DTYPES.get(kind, kind),
+            tuple(side if isinstance(side, int) and side > 0 else None for side in tensor.shape),
+        )
+        for tensor, kind in zip(tensors, kinds, strict=True)
+    )

@@ -1,0 +1,182 @@
+"""ONNX Runtime: `.onnx` on the CPU or on CUDA."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from ...errors import DeviceError, ModelError, ParameterError
+from ...spec import METADATA_KEY, TensorInfo
+from ...system.cpu import usable_cpus
+from ..model_cache import ModelCache, Prepared
+
+
+class OnnxRuntimeNetwork:
+    """An ONNX Runtime session: a `Network`. `run` may be called from many threads at once."""
+
+    def __init__(self, path: Path, device: str, threads: int | None, cache: bool | str | Path = False) -> None:
+        """
+        Args:
+            device, threads, cache: as of `open_network`.
+        """
+        provider = _provider(device)
+        self._session: ort.InferenceSession | None
+        self._session, kept = _session(path, provider, threads, cache)
+        active = self._session.get_providers()[0]
+        if active != provider[0]:
+            raise DeviceError(
+                f"{path.name}: asked for device {device!r} ({provider[0]}), ONNX Runtime chose {active}; "
+                "check the CUDA and cuDNN libraries with `fastsam doctor`, or pass device='cpu'"
+            )
+        self.name = path.name
+        self.device = device
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.description: dict[str, Any] = {
+            "file": path.name,
+            "engine": "onnxruntime",
+            "version": ort.__version__,
+            "provider": active,
+            "threads": threads or usable_cpus(),
+            **({} if kept is None else {"cache": kept}),
+        }
+        self.inputs = _infos(self._session.get_inputs())
+        self.outputs = _infos(self._session.get_outputs())
+
+    def run(self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """See `Network.run`."""
+        if self._session is None:
+            raise ModelError(f"{self.name}: the engine is closed; open the model again")
+        # No I/O binding: arrays go in and out of `run` without a copy already (docs/adr/0009).
+        found: list[NDArray[Any]] = self._session.run(list(outputs), dict(feed))
+        return found
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+    def __enter__(self) -> OnnxRuntimeNetwork:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def network_from_file(
+    path: Path,
+    device: str,
+    threads: int | None,
+    *,
+    precision: str | None = None,
+    hint: str | None = None,
+    cache: bool | str | Path = False,
+) -> OnnxRuntimeNetwork:
+    """What `open_network` calls."""
+    if hint == "throughput":
+        raise ParameterError(
+            f"{path.name}: hint 'throughput' is for OpenVINO, ONNX Runtime has no such setting; "
+            "pass engine='openvino', or leave hint out"
+        )
+    if precision == "bf16":
+        raise DeviceError(
+            f"{path.name}: precision 'bf16' on ONNX Runtime, which computes in what the file holds; "
+            "pass engine='openvino' on a CPU with AMX or AVX-512 BF16, or leave precision out"
+        )
+    network = OnnxRuntimeNetwork(path, device, threads, cache)
+    found = _precision_of(network)
+    if precision is not None and precision != found:
+        network.close()
+        raise DeviceError(
+            f"{path.name}: asked for precision {precision!r}, the file is {found} and ONNX Runtime computes in what it "
+            f"holds; export a file in {precision}, or leave precision out"
+        )
+    return network
+
+
+def _precision_of(network: OnnxRuntimeNetwork) -> str:
+    """What the file says of itself: ours in its spec, a foreign one in its input or in what ultralytics writes."""
+    try:
+        return str(json.loads(network.metadata[METADATA_KEY])["precision"])
+    except (KeyError, ValueError, TypeError):
+        arguments = network.metadata.get("args", "")
+        half = any(word in arguments for word in ("'half': True", "'quantize': 16"))
+        return "fp16" if half or any(tensor.dtype == "float16" for tensor in network.inputs) else "fp32"
+
+
+def _provider(device: str) -> tuple[str, dict[str, Any]]:
+    kind, _, number = device.partition(":")
+    if kind == "cpu" and not number:
+        return "CPUExecutionProvider", {}
+    if kind == "cuda" and (number.isdecimal() or device == "cuda"):
+        available = ort.get_available_providers()
+        if "CUDAExecutionProvider" not in available:
+            raise DeviceError(
+                f"device {device!r}: this ONNX Runtime {ort.__version__} has {', '.join(available)}; "
+                "run: pip uninstall onnxruntime && pip install 'fastsam-deploy[gpu]', or pass device='cpu'"
+            )
+        return "CUDAExecutionProvider", {"device_id": int(number or 0)}
+    raise DeviceError(f"device is {device!r}, expected 'cpu', 'cuda' or 'cuda:N'")
+
+
+def _session(
+    path: Path, provider: tuple[str, dict[str, Any]], threads: int | None, cache: bool | str | Path
+) -> tuple[ort.InferenceSession, str | None]:
+    """The session, and what became of the cache (None: not asked for)."""
+    if not cache:
+        return _open(str(path), path, provider, _options(threads)), None
+    if provider[0] != "CPUExecutionProvider":
+        raise ParameterError(f"{path.name}: cache is for device 'cpu', the device is CUDA; leave cache out")
+    file = ModelCache(path, cache, f"onnxruntime {ort.__version__}", {})
+    kept = file.read()
+    if kept is not None:
+        options = _options(threads)
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return _open(kept.content, path, provider, options), f"read: {file.path}"
+    with tempfile.TemporaryDirectory() as folder:
+        options = _options(threads)
+        options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+        session = _open(str(path), path, provider, options)
+        return session, file.write(Prepared(Path(options.optimized_model_filepath).read_bytes()))
+
+
+def _options(threads: int | None) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or usable_cpus()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads that go on spinning after a run take a processor from the masks' matrix product: on two cores it took
+    # 5 to 17 ms with spinning and 3.5 without, and the network itself was no slower (198 against 183 ms).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Without this a missing provider is replaced by the CPU with a warning.
+    options.add_session_config_entry("session.disable_fallback", "1")
+    return options
+
+
+def _open(
+    model: str | bytes, path: Path, provider: tuple[str, dict[str, Any]], options: ort.SessionOptions
+) -> ort.InferenceSession:
+    try:
+        session = ort.InferenceSession(model, options, providers=[provider])
+        session.disable_fallback()
+    except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+        reason = str(error).splitlines()[0][:300]
+        raise ModelError(
+            f"{path}: ONNX Runtime {ort.__version__} cannot open it ({reason}); expected an ONNX model; export it again"
+        ) from error
+    return session
+
+
+def _infos(tensors: list[Any]) -> tuple[TensorInfo, ...]:
+    return tuple(
+        TensorInfo(
+            t.name,
+            t.type.removeprefix("tensor(").removesuffix(")"),
+            tuple(side if isinstance(side, int) and side > 0 else None for side in t.shape),
+        )
+        for t in tensors
+    )

@@ -1,0 +1,1 @@
+"""TensorRT: plans, their execution contexts and buffers."""

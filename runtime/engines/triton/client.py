@@ -1,0 +1,179 @@
+"""Requests to one model on a Triton server: time limits, retries, shared memory, many at once."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from ...connection import Address, Connection
+from ...errors import ModelError, ServerError
+from .memory import SharedRegion, SharedRegions
+from .transport import Transport, open_transport
+
+Tensors = Mapping[str, NDArray[Any]]
+Result = TypeVar("Result")
+_AWAY = ("StatusCode.UNAVAILABLE", "503")
+_LATE = ("StatusCode.DEADLINE_EXCEEDED", "499")
+_SHARED_FROM_BYTES = 200_000
+"""Below this the message itself is as fast as shared memory."""
+
+
+class TritonClient:
+    """One model on one server. `infer` may be called from many threads at once."""
+
+    def __init__(self, address: Address, connection: Connection) -> None:
+        """
+        Raises:
+            ServerError: the server cannot be reached. ModelError: it does not have the model.
+        """
+        self.address = address
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._executor: ThreadPoolExecutor | None = None
+        self._closed = False
+        self._regions: SharedRegions | None = None
+        self._transport: Transport = open_transport(address, connection)
+        try:
+            self.config = self._read_config()
+            self._regions = self._shared_regions()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way at once."""
+        return self._connection.in_flight
+
+    def infer(self, inputs: Tensors, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Outputs of one request.
+
+        Raises:
+            InferenceServerException: the server refuses the request or fails.
+            ServerError: it is away or busy, and stays so, or takes too long.
+        """
+        return self._retried(lambda: self._infer_once(inputs, outputs))
+
+    def infer_many(
+        self, requests: Sequence[Tensors], outputs: Sequence[str]
+    ) -> list[dict[str, NDArray[Any]] | Exception]:
+        """Outputs of each request, or its error, in their order; several are under way at once."""
+
+        def one(inputs: Tensors) -> dict[str, NDArray[Any]] | Exception:
+            try:
+                return self.infer(inputs, outputs)
+            except (InferenceServerException, ServerError, ModelError) as error:
+                return error
+
+        if len(requests) == 1:
+            return [one(requests[0])]
+        with self._lock:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(self._connection.in_flight, "triton")
+            executor = self._executor
+        return list(executor.map(one, requests))
+
+    def close(self) -> None:
+        """Close the connections; twice is as good as once."""
+        with self._lock:
+            closed, self._closed = self._closed, True
+            executor, self._executor = self._executor, None
+        if closed:
+            return
+        if executor is not None:
+            executor.shutdown()
+        if self._regions is not None:
+            self._regions.close()
+        self._transport.close()
+
+    def _infer_once(self, inputs: Tensors, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+        lent: list[SharedRegion] = []
+        try:
+            found = [self._input(name, values, lent) for name, values in inputs.items()]
+            wanted = [self._transport.library.InferRequestedOutput(name) for name in outputs]
+            answer = self._transport.infer(found, wanted)
+            return {name: answer.as_numpy(name) for name in outputs}
+        finally:
+            for region in lent:
+                region.give_back()
+
+    def _input(self, name: str, values: NDArray[Any], lent: list[SharedRegion]) -> Any:
+        found = self._transport.library.InferInput(name, list(values.shape), np_to_triton_dtype(values.dtype))
+        region = None
+        if self._regions is not None and values.dtype != np.object_ and values.nbytes >= _SHARED_FROM_BYTES:
+            region = self._regions.lend(values)  # None: the server has no access to this host's memory after all
+        if region is None:
+            found.set_data_from_numpy(values)
+        else:
+            lent.append(region)
+            found.set_shared_memory(region.name, values.nbytes)
+        return found
+
+    def _shared_regions(self) -> SharedRegions | None:
+        wanted = self._connection.shared_memory
+        if wanted is False or not (wanted or self.address.on_this_host):
+            return None
+        if "system_shared_memory" not in self._retried(self._transport.extensions):
+            if wanted:
+                raise ServerError(f"{self.address.text}: the server has no shared memory; leave shared_memory out")
+            return None
+        return SharedRegions(self._transport.register, self._transport.unregister, required=wanted is True)
+
+    def _read_config(self) -> dict[str, Any]:
+        try:
+            return self._retried(self._transport.config)
+        except InferenceServerException as error:
+            if "is not found" in str(error) or "unknown model" in str(error):
+                raise ModelError(
+                    f"{self.address.text}: the server has no such model ready ({error.message()}); "
+                    "check its name and version, and the server's log"
+                ) from error
+            raise ServerError(f"{self.address.text}: {error}; is it a Triton server?") from error
+
+    def _retried(self, call: Callable[[], Result]) -> Result:
+        connection = self._connection
+        reminded = False
+        for attempt in count():
+            if self._closed:
+                raise ModelError(f"{self.address.text}: the connection is closed; open the model again")
+            try:
+                return call()
+            except (InferenceServerException, OSError) as error:
+                status = error.status() if isinstance(error, InferenceServerException) else None
+                if status in _LATE or isinstance(error, TimeoutError):
+                    raise ServerError(
+                        f"{self.address.text}: no answer within {connection.timeout_s:g} s; is the server too busy? "
+                        "give a longer timeout_s"
+                    ) from error
+                if isinstance(error, InferenceServerException) and status not in _AWAY:
+                    if reminded or self._regions is None or not _forgotten(error):
+                        raise
+                    # A server that was started again knows none of our shared memory: it is told anew.
+                    reminded = True
+                    self._regions.forget()
+                    continue
+                if attempt >= connection.retries:
+                    raise ServerError(
+                        f"{self.address.text}: away or too busy, asked {attempt + 1} times ({_reason(error)}); "
+                        "check that the server runs and that its queue is not full"
+                    ) from error
+            # Half of the wait is chance: clients that were refused together do not come back together.
+            time.sleep(connection.backoff_s * 2**attempt * random.uniform(0.5, 1.0))
+        raise AssertionError("the loop ends by itself")
+
+
+def _forgotten(error: InferenceServerException) -> bool:
+    return "Unable to find shared memory region" in str(error)
+
+
+def _reason(error: Exception) -> str:
+    return str(error.message()) if isinstance(error, InferenceServerException) else str(error) or type(error).__name__

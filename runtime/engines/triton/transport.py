@@ -1,0 +1,224 @@
+"""The two ways to a Triton server, gRPC and HTTP, with the same methods. Both serve many threads at once.
+
+Failures are `InferenceServerException`, whose `status()` is gRPC's code or HTTP's number, or `OSError`.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Sequence
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from tritonclient.utils import InferenceServerException
+
+from ...connection import Address, Connection
+
+_GREETING_S = 5.0
+"""Longest wait for an answer about the server itself."""
+
+
+class Transport(Protocol):
+    """What `TritonClient` needs of a way to a server."""
+
+    library: Any
+    """Has `InferInput`, and `InferRequestedOutput`."""
+
+    def config(self) -> dict[str, Any]:
+        """The model's configuration."""
+        ...
+
+    def extensions(self) -> list[str]:
+        """Names of what the server can do."""
+        ...
+
+    def register(self, name: str, key: str, size: int) -> None:
+        """Tell it of a piece of this host's shared memory."""
+        ...
+
+    def unregister(self, name: str) -> None:
+        """The contrary."""
+        ...
+
+    def infer(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+        """Run the model; the answer has `as_numpy(name)`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def open_transport(address: Address, connection: Connection) -> Transport:
+    """The one that the address names; nothing is sent yet."""
+    return _Grpc(address, connection) if address.transport == "grpc" else _Http(address, connection)
+
+
+class _Grpc:
+    def __init__(self, address: Address, connection: Connection) -> None:
+        from tritonclient import grpc
+
+        self.library = grpc
+        self._address, self._connection = address, connection
+        files = (connection.root_certificates, connection.private_key, connection.certificate_chain)
+        authority, key, chain = (None if file is None else str(file) for file in files)
+        self._client = grpc.InferenceServerClient(
+            address.host, ssl=address.tls, root_certificates=authority, private_key=key, certificate_chain=chain
+        )
+
+    def config(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._client.get_model_config(
+            self._address.model, self._address.version, as_json=True, **self._options()
+        )
+        config: dict[str, Any] = found["config"]
+        return config
+
+    def extensions(self) -> list[str]:
+        return list(self._client.get_server_metadata(**self._options()).extensions)
+
+    def register(self, name: str, key: str, size: int) -> None:
+        self._client.register_system_shared_memory(name, key, size, **self._options())
+
+    def unregister(self, name: str) -> None:
+        self._client.unregister_system_shared_memory(name, **self._options())
+
+    def infer(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+        timeout_s = self._connection.timeout_s
+        return self._client.infer(
+            self._address.model,
+            list(inputs),
+            model_version=self._address.version,
+            outputs=list(outputs),
+            timeout=int(timeout_s * 1e6),
+            **self._options(timeout_s),
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _options(self, timeout_s: float = _GREETING_S) -> dict[str, Any]:
+        return {"headers": dict(self._connection.headers), "client_timeout": timeout_s}
+
+
+class _Http:
+    """tritonclient makes and reads the messages; its own HTTP client is for one thread only, so they travel by
+    http.client, over one connection for each thread.
+    """
+
+    def __init__(self, address: Address, connection: Connection) -> None:
+        from tritonclient import http
+
+        self.library = http
+        self._address, self._connection = address, connection
+        self._context = _tls_context(connection) if address.tls else None
+        version = f"/versions/{address.version}" if address.version else ""
+        self._model = f"/v2/models/{quote(address.model)}{version}"
+        self._threads = threading.local()
+        self._open: list[HTTPConnection] = []
+        self._lock = threading.Lock()
+
+    def config(self) -> dict[str, Any]:
+        return self._json("GET", f"{self._model}/config")
+
+    def extensions(self) -> list[str]:
+        found: list[str] = self._json("GET", "/v2")["extensions"]
+        return found
+
+    def register(self, name: str, key: str, size: int) -> None:
+        self._json(
+            "POST", f"/v2/systemsharedmemory/region/{name}/register", {"key": key, "offset": 0, "byte_size": size}
+        )
+
+    def unregister(self, name: str) -> None:
+        self._json("POST", f"/v2/systemsharedmemory/region/{name}/unregister", {})
+
+    def infer(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+        client = self.library.InferenceServerClient
+        timeout_s = self._connection.timeout_s
+        body, json_size = client.generate_request_body(
+            list(inputs), outputs=list(outputs), timeout=int(timeout_s * 1e6)
+        )
+        headers = {} if json_size is None else {"Inference-Header-Content-Length": str(json_size)}
+        content, found = self._exchange("POST", f"{self._model}/infer", body, headers, timeout_s)
+        size = found.get("inference-header-content-length")
+        return client.parse_response_body(content, header_length=None if size is None else int(size))
+
+    def close(self) -> None:
+        with self._lock:
+            connections, self._open = self._open, []
+        for connection in connections:
+            connection.close()
+
+    def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        text = None if body is None else json.dumps(body).encode()
+        content, _ = self._exchange(method, path, text, {}, _GREETING_S)
+        found: dict[str, Any] = json.loads(content or b"{}")
+        return found
+
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout_s: float
+    ) -> tuple[bytes, dict[str, str]]:
+        """Content and headers (lower case) of the answer.
+
+        Raises:
+            InferenceServerException: the status is not 200. OSError: the server is away.
+        """
+        connection = self._own_connection()
+        used = connection.sock is not None
+        try:
+            return self._send(connection, method, path, body, headers, timeout_s)
+        except (ConnectionError, HTTPException) as error:
+            connection.close()
+            # A connection that was kept open may have been closed by the other side: that is no failure yet.
+            if used:
+                return self._send(connection, method, path, body, headers, timeout_s)
+            raise ConnectionError(f"{type(error).__name__}: {error}") from error
+        except OSError:
+            connection.close()
+            raise
+
+    def _send(
+        self,
+        connection: HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        timeout_s: float,
+    ) -> tuple[bytes, dict[str, str]]:
+        connection.timeout = timeout_s
+        if connection.sock is not None:
+            connection.sock.settimeout(timeout_s)
+        connection.request(method, path, body, {**self._connection.headers, **headers})
+        answer = connection.getresponse()
+        content = answer.read()
+        if answer.status != 200:
+            raise InferenceServerException(msg=_message(content), status=str(answer.status))
+        return content, {name.lower(): value for name, value in answer.getheaders()}
+
+    def _own_connection(self) -> HTTPConnection:
+        connection: HTTPConnection | None = getattr(self._threads, "connection", None)
+        if connection is None:
+            host = self._address.host
+            connection = HTTPConnection(host) if self._context is None else HTTPSConnection(host, context=self._context)
+            self._threads.connection = connection
+            with self._lock:
+                self._open.append(connection)
+        return connection
+
+
+def _tls_context(connection: Connection) -> ssl.SSLContext:
+    authority = connection.root_certificates
+    context = ssl.create_default_context(cafile=None if authority is None else str(authority))
+    if connection.certificate_chain is not None:
+        context.load_cert_chain(connection.certificate_chain, connection.private_key)
+    return context
+
+
+def _message(content: bytes) -> str:
+    """Triton says what is wrong as {"error": …}; what stands before it (a proxy) may say it in another way."""
+    try:
+        return str(json.loads(content)["error"])
+    except (ValueError, KeyError, TypeError):
+        return content[:300].decode("utf-8", "replace") or "an empty answer"

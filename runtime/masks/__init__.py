@@ -1,0 +1,1 @@
+"""Binary masks of one image: how they are stored, counted and written."""

@@ -1,0 +1,119 @@
+"""How alike two masks are, counted on their crops: IoU of their pixels, F-measure of their outlines."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ParameterError
+from .store import Masks
+
+
+def mask_ious(masks: Masks, others: Masks, at_least: float = 0.0) -> NDArray[np.float64]:
+    """IoU of each mask with each other mask, counted on their crops.
+
+    Args:
+        masks: n masks.
+        others: m masks over the same image.
+        at_least: what is below becomes 0; the higher it is, the fewer pairs have to be looked at.
+
+    Returns:
+        (n, m) float64. Two masks without a pixel have an IoU of 1.
+
+    Raises:
+        ParameterError: the two are over images of different sizes.
+    """
+    if masks.image_hw != others.image_hw:
+        raise ParameterError(
+            f"masks over images of (h, w) = {masks.image_hw} and {others.image_hw}; expected answers to the same image"
+        )
+    areas = masks.areas[:, None] + others.areas
+    (start, end), (other_start, other_end) = _extents(masks), _extents(others)
+    overlap = (np.minimum(end[:, None], other_end) - np.maximum(start[:, None], other_start)).clip(0).prod(2)
+    # No more pixels can be shared than the crops share, nor than the smaller mask has.
+    at_most = np.minimum(overlap, np.minimum(masks.areas[:, None], others.areas))
+    ious = np.zeros(areas.shape)
+    likely = (at_most > 0) & (at_most >= at_least * (areas - at_most))
+    for i in np.flatnonzero(likely.any(1)).tolist():
+        crop = masks.crops[i]  # once: packed masks make it each time
+        for j in np.flatnonzero(likely[i]).tolist():
+            shared = shared_pixels(crop, start[i], others.crops[j], other_start[j])
+            ious[i, j] = shared / (areas[i, j] - shared)
+    ious[ious < at_least] = 0
+    ious[areas == 0] = 1
+    return ious
+
+
+def boundary_f(
+    mask: NDArray[np.bool_],
+    corner_xy: NDArray[np.int64],
+    other: NDArray[np.bool_],
+    other_corner_xy: NDArray[np.int64],
+    tolerance_px: float,
+) -> float:
+    """F-measure of two outlines: pixels of one count where the other's outline is within the tolerance.
+
+    The outline is the pixels of the mask that have a neighbour (of four) outside it; the edge of the image is an
+    outline, too. F is the harmonic mean of the two shares; 1 if neither mask has a pixel.
+
+    Args:
+        mask, other: crops, bool (ch, cw), not cut where the mask goes on.
+        corner_xy, other_corner_xy: left and top edge of each crop in the image, pixels.
+        tolerance_px: Euclidean, pixels.
+    """
+    start = np.minimum(corner_xy, other_corner_xy)
+    end = np.maximum(corner_xy + mask.shape[::-1], other_corner_xy + other.shape[::-1])
+    outlines = np.zeros((2, *(end - start)[::-1]), np.uint8)
+    for outline, crop, corner in zip(outlines, (mask, other), (corner_xy, other_corner_xy), strict=True):
+        x, y = corner - start
+        outline[y : y + crop.shape[0], x : x + crop.shape[1]] = _outline(crop)
+    lengths = [np.count_nonzero(outline) for outline in outlines]
+    if not all(lengths):
+        return float(not any(lengths))
+    one, two = outlines
+    near = _near(one, two, tolerance_px) / lengths[0], _near(two, one, tolerance_px) / lengths[1]
+    return 2 * near[0] * near[1] / sum(near) if any(near) else 0.0
+
+
+def _extents(masks: Masks) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(n, 2) first and (n, 2) behind the last (x, y) of each crop."""
+    return masks.corners_xy, masks.corners_xy + masks.sizes_wh
+
+
+def shared_pixels(
+    mask: NDArray[np.bool_], corner: NDArray[np.int64], other: NDArray[np.bool_], other_corner: NDArray[np.int64]
+) -> int:
+    """Pixels that are in both masks, whose crops (corners x, y) overlap."""
+    (x, y), (dx, dy) = (np.maximum(corner, other_corner) - one for one in (corner, other_corner))
+    height = min(mask.shape[0] - y, other.shape[0] - dy)
+    width = min(mask.shape[1] - x, other.shape[1] - dx)
+    return int(np.count_nonzero(mask[y : y + height, x : x + width] & other[dy : dy + height, dx : dx + width]))
+
+
+def _outline(crop: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """(ch, cw) uint8, 1 at pixels of the mask that have a neighbour outside."""
+    if not crop.size:
+        return np.zeros(crop.shape, np.uint8)
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    pixels = crop.view(np.uint8)
+    inner = cv2.erode(pixels, cross, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    outline: NDArray[np.uint8] = cv2.subtract(pixels, inner)
+    return outline
+
+
+def _near(outline: NDArray[np.uint8], other: NDArray[np.uint8], tolerance_px: float) -> int:
+    """How many pixels of the outline lie within the tolerance of the other one."""
+    apart = cv2.bitwise_and(outline, 1 - other)
+    if not apart.any():
+        return int(np.count_nonzero(outline))
+    x, y, width, height = cv2.boundingRect(apart)
+    # Distances are needed only where the outlines part, and only as far as the tolerance.
+    reach = int(tolerance_px) + 1
+    top, left = max(0, y - reach), max(0, x - reach)
+    window = np.s_[top : y + height + reach, left : x + width + reach]
+    if not other[window].any():
+        return int(np.count_nonzero(outline) - np.count_nonzero(apart))
+    distance = cv2.distanceTransform(1 - other[window], cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    far = np.count_nonzero((distance > tolerance_px) & apart[window].view(np.bool_))
+    return int(np.count_nonzero(outline) - far)

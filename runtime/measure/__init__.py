@@ -1,0 +1,1 @@
+"""Speed and fidelity of models, and what works on this machine."""

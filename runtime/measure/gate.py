@@ -1,0 +1,221 @@
+"""Run a reference and its candidates over images, and hold what is measured against limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FastSamError, ParameterError
+from ..segments import Segments
+from ..stages.image import load_image
+from .fidelity import IOUS, Fidelity, ImageFidelity, compare
+
+
+class Segmenter(Protocol):
+    """What answers; a `FastSAM` is one."""
+
+    def segment(self, image: NDArray[np.uint8]) -> Segments:
+        """Everything in an image, (h, w, 3) uint8 RGB."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Contender:
+    """The reference, or one of the candidates.
+
+    Attributes:
+        name: what reports call it.
+        source: file or address.
+        segmenter: open.
+        description: what makes its answers, plain JSON values. The notes of a report are made of `imgsz`,
+            `input`, `checkpoint_sha256` and `class_names`, where it has them.
+    """
+
+    name: str
+    source: str
+    segmenter: Segmenter
+    description: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure and its limit. NaN never passes."""
+
+    what: str
+    found: float
+    limit: float
+    more_is_better: bool
+
+    @property
+    def passed(self) -> bool:
+        """Is the limit kept?"""
+        return self.found >= self.limit if self.more_is_better else self.found <= self.limit
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} is {self.found:.4g}, expected at {'least' if self.more_is_better else 'most'} {self.limit:g}"
+        )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a candidate has to keep; None is not looked at.
+
+    Attributes:
+        recall, precision: at least, at a mask IoU of `at_iou`.
+        mean_iou: of the matched masks, at least.
+        min_iou: the worst matched mask of at least `from_px` pixels, at least.
+        boundary_f: mean of the matched masks, at least.
+        box_px: an edge of a matched box, pixels of the image, at most.
+        score: of a matched detection, absolute difference, at most.
+        at_iou: 0.5 … 1.
+        from_px: counted in the reference.
+    """
+
+    recall: float | None = None
+    precision: float | None = None
+    mean_iou: float | None = None
+    min_iou: float | None = None
+    boundary_f: float | None = None
+    box_px: float | None = None
+    score: float | None = None
+    at_iou: float = 0.75
+    from_px: int = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            top = np.inf if field.name in ("box_px", "from_px") else 1.0
+            if value is not None and not 0 <= value <= top:
+                raise ParameterError(f"limit of {field.name} is {value}, expected 0 … {top:g}")
+        if self.at_iou < IOUS[0]:
+            raise ParameterError(f"limit of at_iou is {self.at_iou}, expected {IOUS[0]} … 1, as pairs begin there")
+
+    def checks(self, measured: Fidelity) -> tuple[Check, ...]:
+        """One for each limit that is set."""
+        at = f"at IoU {self.at_iou:g}"
+        least = f"least mask IoU from {self.from_px} pixels on" if self.from_px else "least mask IoU"
+        figures = [
+            (f"recall {at}", measured.recall(self.at_iou), self.recall, True),
+            (f"precision {at}", measured.precision(self.at_iou), self.precision, True),
+            ("mean mask IoU", measured.mean_iou, self.mean_iou, True),
+            (least, measured.min_iou_from(self.from_px), self.min_iou, True),
+            ("mean boundary F", measured.mean_boundary_f, self.boundary_f, True),
+            ("largest box deviation (px)", measured.max_box_px, self.box_px, False),
+            ("largest score deviation", measured.max_score, self.score, False),
+        ]
+        return tuple(Check(what, found, limit, more) for what, found, limit, more in figures if limit is not None)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The answers to one image, kept to be drawn."""
+
+    path: Path
+    reference: Segments
+    candidate: Segments
+    compared: ImageFidelity
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured of one candidate.
+
+    Attributes:
+        candidate: whose.
+        fidelity: one row for each image, in their order.
+        checks: one for each limit.
+        worst: the images with the lowest quality, lowest first; none that is perfect.
+        notes: what makes the comparison doubtful, a sentence each.
+    """
+
+    candidate: Contender
+    fidelity: Fidelity
+    checks: tuple[Check, ...]
+    worst: tuple[Sample, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Are all limits kept?"""
+        return all(check.passed for check in self.checks)
+
+
+def measure(
+    reference: Contender,
+    candidates: Sequence[Contender],
+    paths: Sequence[Path],
+    limits: Limits | None = None,
+    *,
+    worst: int = 0,
+    progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
+) -> list[Result]:
+    """Ask all of them for every image and compare each candidate with the reference.
+
+    One image at a time; of the answers only figures are kept, and the `worst` of each candidate.
+
+    Args:
+        paths: image files, at least one.
+        progress: wraps the loop over the images.
+
+    Raises:
+        ParameterError: no candidate or no image.
+        FastSamError: an image cannot be read or segmented: a gate that leaves images out is none.
+    """
+    if not candidates or not paths:
+        raise ParameterError(f"{len(candidates)} candidates and {len(paths)} images; expected at least one of each")
+    limits = limits or Limits()
+    rows: list[list[ImageFidelity]] = [[] for _ in candidates]
+    kept: list[list[Sample]] = [[] for _ in candidates]
+    for path in progress(paths):
+        image = load_image(path)
+        expected = _answer(reference, image, path)
+        for i, candidate in enumerate(candidates):
+            found = _answer(candidate, image, path)
+            rows[i].append(compare(expected, found))
+            kept[i] = _worst([*kept[i], Sample(path, expected, found, rows[i][-1])], worst)
+    results = []
+    for candidate, images, samples in zip(candidates, rows, kept, strict=True):
+        measured = Fidelity(tuple(images))
+        notes = _notes(reference, candidate, measured)
+        results.append(Result(candidate, measured, limits.checks(measured), tuple(samples), notes))
+    return results
+
+
+def _answer(contender: Contender, image: NDArray[np.uint8], path: Path) -> Segments:
+    try:
+        return contender.segmenter.segment(image)
+    except FastSamError as error:
+        raise FastSamError(f"{contender.name}, {path}: {error}") from error
+
+
+def _worst(samples: list[Sample], count: int) -> list[Sample]:
+    """At most `count`, the lowest quality first; a tie keeps its order."""
+    imperfect = [sample for sample in samples if sample.compared.quality < 1]
+    return sorted(imperfect, key=lambda sample: sample.compared.quality)[:count]
+
+
+def _notes(reference: Contender, candidate: Contender, measured: Fidelity) -> tuple[str, ...]:
+    ours, theirs = reference.description, candidate.description
+    notes = []
+    if not measured.reference_count:
+        notes.append("the reference found nothing in any image, so this proves little; lower --conf or take others")
+    for what in ("imgsz", "input"):
+        both = [description[what] for description in (theirs, ours) if what in description]
+        if len(both) == 2 and both[0] != both[1]:
+            notes.append(f"its {what} is {both[0]}, that of the reference {both[1]}: part of the difference")
+            break  # one follows from the other
+    shas = {ours.get("checkpoint_sha256"), theirs.get("checkpoint_sha256")}
+    if len(shas - {None}) > 1:
+        notes.append("it was made from another checkpoint than the reference")
+    names = [description["class_names"] for description in (ours, theirs) if "class_names" in description]
+    if len(names) == 2 and names[0] != names[1]:
+        notes.append(f"its {len(names[1])} classes are not the {len(names[0])} of the reference")
+    return tuple(notes)

@@ -1,0 +1,153 @@
+"""A fidelity run from the command line's words: which models, on which images; open, measure, close."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..batch.images import describe_model
+from ..connection import is_address
+from ..errors import ParameterError
+from ..pipeline import FastSAM
+from ..sources.paths import find_images
+from .gate import Contender, Limits, measure
+from .report import Report, folder_name
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_SETTINGS: dict[str, Callable[[str], Any]] = {
+    "device": str, "engine": str, "precision": str, "threads": int, "imgsz": int
+}  # fmt: skip
+"""What may follow the @ of a model."""
+
+
+@dataclass(frozen=True)
+class ModelArgument:
+    """A model of the command line, `[NAME=]PATH|ADDRESS[@SETTING=VALUE,…]`.
+
+    Attributes:
+        name: what reports call it.
+        source: path or address.
+        settings: arguments of FastSAM that this model has of its own.
+    """
+
+    name: str
+    source: str
+    settings: dict[str, Any]
+
+
+Opener = Callable[[ModelArgument, dict[str, Any]], Contender | None]
+"""Opens a model that the runtime cannot, None where it is not of its kind. See `run_fidelity`."""
+
+
+def parse_model(text: str) -> ModelArgument:
+    """Take a model of the command line apart. A name is what stands before a "=", before any separator of folders.
+
+    A file whose name looks like that is taken as it is.
+
+    Raises:
+        ParameterError: an unknown setting, or a value that is not of its kind.
+    """
+    name, source, given = "", text, ""
+    if not Path(source).is_file() and (match := re.fullmatch(r"([^=/\\:@]+)=(.+)", source)):
+        name, source = match.groups()
+    if not Path(source).is_file() and (match := re.fullmatch(r"(.+)@([^@/\\]*)", source)):
+        source, given = match.groups()
+    settings: dict[str, Any] = dict(_setting(one, text) for one in given.split(",") if given)
+    last = re.split(r"[/\\]", source)[-1]
+    return ModelArgument(name or last + (f"@{given}" if given else ""), source, settings)
+
+
+def _setting(text: str, whole: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    try:
+        if not equals or not value:
+            raise ValueError("no value")
+        return key, _SETTINGS[key](value)
+    except (KeyError, ValueError) as error:
+        known = ", ".join(f"{name}=…" for name in _SETTINGS)
+        raise ParameterError(f"{whole}: setting {text!r}; expected some of {known} after the @, with commas") from error
+
+
+def open_contender(argument: ModelArgument, settings: dict[str, Any]) -> Contender:
+    """Open a model as `FastSAM` does; the caller closes its `segmenter`.
+
+    Args:
+        settings: arguments of FastSAM for all models; device and threads are not for those on a server.
+
+    Raises:
+        FastSamError: see `FastSAM`.
+    """
+    if argument.source.lower().endswith(".pt"):
+        raise ParameterError(
+            f"{argument.source}: a PyTorch checkpoint, and the runtime has no PyTorch; expected an exported model; "
+            "python -m benchmarks.fidelity compare takes a checkpoint as the reference, fastsam-export onnx exports it"
+        )
+    if is_address(argument.source):
+        settings = {key: value for key, value in settings.items() if key not in ("device", "threads")}
+    model = FastSAM(argument.source, **settings | argument.settings)
+    described = {**describe_model(model), "class_names": list(model.spec.class_names)}
+    if not is_address(argument.source):  # what shapes a server makes is its own affair
+        sides = model.spec.size_hw
+        described["input"] = (
+            input_shape(model.imgsz, settings.get("rect")) if None in sides else f"{sides[1]}×{sides[0]}"
+        )
+    return Contender(argument.name, argument.source, model, described)
+
+
+def input_shape(imgsz: int, rect: bool | None) -> str:
+    """What `Contender.description` says of the `input` of a model that takes any size."""
+    return f"{imgsz}×{imgsz}" if rect is False else f"rectangle within {imgsz}"
+
+
+def run_fidelity(
+    models: Sequence[ModelArgument],
+    images: Sequence[str],
+    settings: dict[str, Any],
+    limits: Limits,
+    *,
+    worst: int,
+    console: Console,
+    opener: Opener | None = None,
+) -> Report:
+    """Open all models, the first being the reference, measure, and close them.
+
+    Args:
+        images: files, folders and patterns.
+        settings: arguments of FastSAM for all models.
+        worst: so many samples of each candidate are kept for pictures.
+        console: where a terminal sees how far it is.
+        opener: is asked first for each model; see `Opener`.
+
+    Raises:
+        FastSamError: a model cannot be opened, two have one name, or an image cannot be segmented.
+    """
+    names = Counter(folder_name(one.name).casefold() for one in models)
+    for one in models:
+        if names[folder_name(one.name).casefold()] > 1:
+            raise ParameterError(f"two models are called {one.name}; expected a name for each; write NAME={one.source}")
+    paths = find_images(images)
+    with ExitStack() as stack:
+        opened = []
+        for argument in models:
+            contender = (opener and opener(argument, settings)) or open_contender(argument, settings)
+            stack.callback(contender.segmenter.close)
+            opened.append(contender)
+        results = measure(opened[0], opened[1:], paths, limits, worst=worst, progress=_progress(console))
+    return Report(opened[0], results, paths, settings, limits)
+
+
+def _progress(console: Console) -> Callable[[Sequence[Path]], Iterable[Path]]:
+    """A bar over the images where a terminal sees it."""
+    from rich.progress import track
+
+    def over(paths: Sequence[Path]) -> Iterable[Path]:
+        return track(paths, "comparing", console=console, transient=True, disable=not console.is_terminal)
+
+    return over

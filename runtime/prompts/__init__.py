@@ -1,0 +1,1 @@
+"""Prompts: what picks among the segments of one image."""

@@ -1,0 +1,208 @@
+"""Images → segments on a CUDA device: one upload, every stage there, one download of what was found or asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..clip.encoders import Clip
+from ..clip.features import MaskFeatures
+from ..cuda.masks import DeviceAnswer, DeviceMasks, rows_of
+from ..cuda.records import Tables, boxes_of, refuse_nonfinite
+from ..cuda.shapes import Shapes
+from ..cuda.stages import Answer, Stages
+from ..cuda.workspace import Workspace
+from ..engines.device_network import DeviceNetwork
+from ..errors import ModelError
+from ..segments import Prompt, Segments
+from ..spec import ModelSpec, imgsz_for, spec_from_tensors
+from ..stages.assemble import snap_to_border
+from ..stages.image import ImageSource, load_images
+from ..stages.letterbox import PADDING_VALUE, Letterbox, fit_model, groups
+from ..stages.postprocess import Thresholds
+
+MAX_DET = 300
+"""Room for detections of an image, unless more are asked for."""
+
+_LARGEST_BATCH = 16
+"""Images that a network of any batch gets at once."""
+_THREADS_OF_A_STREAM = 3
+_KEPT_TABLES = 64
+"""Geometries whose tables are kept: a camera has one, a folder of photographs a few."""
+
+
+class DeviceSegmenter:
+    """The stages of one network on its device. Calls wait for each other; `clone` gives one that runs beside it."""
+
+    def __init__(
+        self,
+        network: DeviceNetwork,
+        imgsz: int | None = None,
+        rect: bool = True,
+        *,
+        graphs: int = 8,
+        owns_network: bool = False,
+        clip: Clip | None = None,
+    ) -> None:
+        """
+        Args:
+            imgsz: longest side of the network's input; None: the model's own.
+            rect: input is the smallest rectangle round the image; False: a square.
+            graphs: shapes of input for which a CUDA graph is kept; 0: none.
+            owns_network: close the network with this.
+            clip: what text prompts ask; stays the caller's to close.
+
+        Raises:
+            ModelError: it is not a YOLO segmentation network. ParameterError: imgsz does not fit it.
+            DeviceError: the device has no room.
+        """
+        self._network = network
+        self._owns_network = owns_network
+        self._clip = clip
+        self._lock = threading.Lock()
+        self._tables: OrderedDict[Letterbox, Tables] = OrderedDict()
+        self._settings = {"imgsz": imgsz, "rect": rect, "graphs": graphs}
+        self._stages: Stages | None = None
+        self.rect = rect
+        try:
+            self.spec: ModelSpec = spec_from_tensors(network.inputs, network.outputs, network.metadata, network.name)
+            self.imgsz = imgsz_for(self.spec, imgsz)
+            with network.cuda_device.active():
+                self._stages = Stages(network, self.spec, network.outputs, network.cuda_device, graphs)
+                self._questions = Workspace(network.cuda_device)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def device(self) -> str:
+        """See `FastSAM.device`."""
+        return self._network.device
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the network says of itself, and whether CUDA graphs are used."""
+        stages = self._running_stages()
+        return {**self._network.description, "cuda_graphs": stages.uses_graphs, "buffers_mb": stages.nbytes / 1e6}
+
+    def segment_batch(
+        self,
+        images: Sequence[ImageSource],
+        prompt: Prompt | Sequence[Prompt] | None,
+        thresholds: Sequence[Thresholds],
+        color: str,
+    ) -> list[Segments]:
+        """See `FastSAM.segment_batch`; thresholds are one for each image."""
+        loaded = load_images(images, color)
+        pixels = [image for image, _ in loaded]
+        places = [fit_model((len(p), p.shape[1]), self.spec, self.imgsz, self.rect) for p in pixels]
+        results: dict[int, Segments] = {}
+        with self._lock, self._network.cuda_device.active():
+            for group in groups(places, self._largest_batch):
+                found = self._run(
+                    [pixels[i] for i in group], [places[i] for i in group], [thresholds[i] for i in group], prompt
+                )
+                for i, segments in zip(group, found, strict=True):
+                    timing = {"load": loaded[i][1], **segments.timing_ms}
+                    results[i] = replace(segments, timing_ms=timing)
+        return [results[i] for i in range(len(images))]
+
+    def for_stream(self) -> tuple[DeviceSegmenter, int]:
+        """See `LocalSegmenter.for_stream`: images are read while others are on the device."""
+        return self, _THREADS_OF_A_STREAM
+
+    def warmup(self, shapes: Sequence[tuple[int, int, int]], thresholds: Thresholds) -> None:
+        """Run so often for (batch, h, w) of images that whatever is made once is made: memory, kernels, graphs."""
+        for batch, height, width in shapes:
+            image = np.full((height, width, 3), PADDING_VALUE, np.uint8)
+            for _ in range(3):  # kernel by kernel, captured, replayed
+                self.segment_batch([image] * batch, None, [thresholds] * batch, "RGB")
+
+    def clone(self) -> DeviceSegmenter:
+        """Another one of the same network, for another thread: own stream and buffers; see `DeviceNetwork.clone`."""
+        settings: dict[str, Any] = {**self._settings, "clip": self._clip}
+        return DeviceSegmenter(self._network.clone(), **settings, owns_network=True)
+
+    def close(self) -> None:
+        """Free memory and graphs, and the network, if it is this one's own."""
+        with self._lock:
+            stages, self._stages = self._stages, None
+            if stages is not None:
+                stages.close()
+                self._questions.close()
+            if self._owns_network:
+                self._network.close()
+
+    def _running_stages(self) -> Stages:
+        if self._stages is None:
+            raise ModelError(f"{self._network.name}: the model is closed; open it again")
+        return self._stages
+
+    def _run(
+        self,
+        images: list[NDArray[np.uint8]],
+        places: list[Letterbox],
+        thresholds: list[Thresholds],
+        prompt: Prompt | Sequence[Prompt] | None,
+    ) -> list[Segments]:
+        """One network call for images that share an input shape."""
+        stages = self._running_stages()
+        if self.spec.suppression is not None:
+            for asked in thresholds:
+                self.spec.suppression.check(asked.conf, asked.iou, int(asked.max_det))
+        start = perf_counter()
+        max_det = max(MAX_DET, *(int(asked.max_det) for asked in thresholds))
+        shapes = stages.shapes(self._batch(len(images)), places[0].input_hw, max_det)
+        tables = [self._tables_of(place, shapes) for place in places]
+        answer = stages.run(shapes, images, tables, thresholds, with_words=prompt is None)
+        device_ms = (perf_counter() - start) * 1000 / len(images)
+        results = []
+        for row, place in enumerate(places):
+            start = perf_counter()
+            found = self._segments(stages, answer, row, place)
+            if self._clip is not None:
+                found = replace(found, features=MaskFeatures(images[row], self._clip))
+            chosen = found if prompt is None else found.select(prompt)
+            if isinstance(chosen.masks, DeviceMasks):
+                chosen = replace(chosen, masks=chosen.masks.downloaded())
+            timing = {"device": device_ms, "prompt": (perf_counter() - start) * 1000}
+            results.append(replace(chosen, timing_ms=timing))
+        return results
+
+    def _segments(self, stages: Stages, answer: Answer, row: int, place: Letterbox) -> Segments:
+        """What was found in one image; the masks are on the device."""
+        refuse_nonfinite(int(answer.found["flags"][row]))
+        rows, numbers = rows_of(answer.detections[row], int(answer.found["kept"][row]))
+        own = DeviceAnswer(
+            stages.kernels,
+            stages.stream,
+            self._questions,
+            answer.detections_at + row * answer.detections[row].nbytes,
+            answer.words_at,
+            lambda first, count: stages.words(answer, first, count),
+        )
+        masks = DeviceMasks(place.image_hw, own, rows, numbers)
+        boxes = snap_to_border(boxes_of(rows), place.image_hw)
+        scores, classes = rows["score"].astype(np.float32), rows["class_id"].astype(np.int64)
+        return Segments.unprompted(boxes, scores, classes, masks, self.spec.class_names)
+
+    def _largest_batch(self, input_hw: tuple[int, int]) -> int:
+        return self.spec.batch or self._network.largest_batch(input_hw) or _LARGEST_BATCH
+
+    def _batch(self, count: int) -> int:
+        """Rows of the network's input: a model of fixed batch runs full."""
+        return self.spec.batch or count
+
+    def _tables_of(self, place: Letterbox, shapes: Shapes) -> Tables:
+        tables = self._tables.pop(place, None) or Tables.of(place, shapes.prototypes_hw)
+        self._tables[place] = tables  # at the end: used last
+        if len(self._tables) > _KEPT_TABLES:
+            self._tables.popitem(last=False)
+        return tables

@@ -1,0 +1,78 @@
+"""Videos as a source of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ImageError
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file says of itself.
+
+    Attributes:
+        hw: (h, w) of a frame, pixels.
+        fps: frames in a second.
+        frames: how many there are, as the container counts them: an estimate.
+    """
+
+    hw: tuple[int, int]
+    fps: float
+    frames: int
+
+
+class Video:
+    """A video file that is open for reading: iterate over its frames, once. A context manager that closes it."""
+
+    def __init__(self, path: Path) -> None:
+        """
+        Raises:
+            ImageError: it is missing, or no video that this OpenCV reads.
+        """
+        if not path.is_file():
+            raise ImageError(f"{path}: no such file; check the path")
+        self._path = path
+        self._capture = cv2.VideoCapture(str(path))
+        width, height = (int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if not self._capture.isOpened() or width < 1 or height < 1:
+            self._capture.release()
+            raise ImageError(
+                f"{path}: OpenCV {cv2.__version__} reads no video from it; expected a file such as MP4 or AVI in a "
+                "format that its FFmpeg knows; convert it: ffmpeg -i IN -c:v libx264 OUT.mp4"
+            )
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        frames = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+        self.info = VideoInfo((height, width), fps if 0 < fps < 1000 else 25.0, frames)
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        """(h, w, 3) uint8 BGR frames, each an array of its own.
+
+        Raises:
+            ImageError: not even one frame can be decoded.
+        """
+        count = 0
+        while True:
+            there, frame = self._capture.read()
+            if not there:
+                break
+            count += 1
+            yield frame
+        if count == 0:
+            raise ImageError(f"{self._path}: no frame can be decoded; the file is damaged or cut off")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._capture.release()
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

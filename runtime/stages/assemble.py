@@ -1,0 +1,125 @@
+"""Coefficients × prototypes → binary masks, each assembled on its own box and nowhere else.
+
+The reference (ultralytics 8.4, `retina_masks=True`) multiplies, resamples every mask to the full image in two
+bilinear steps, takes > 0 and clears what is outside the box. A pixel depends on at most 3 x 3 prototypes, so the
+box's part of them gives the same pixels. Both bilinear steps along an axis are one matrix (`Resampling`), with three
+values in a row: multiplied in blocks along the diagonal, it costs less than gathering and mixing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ModelError
+from ..masks.packed import empty_masks
+from ..masks.store import Masks
+from .letterbox import TAPS, Letterbox, Resampling, mask_resampling
+
+_CHUNK_VALUES = 1 << 20
+"""Logits of several masks are multiplied at once, up to this many (4 MB)."""
+
+_BLOCK_COLUMNS, _BLOCK_ROWS = 64, 32
+"""Image columns and rows of a block: few, so that blocks are mostly diagonal; enough for the call to be worth it."""
+
+_STRIP_PIXELS = 1 << 20
+"""Pixels of a mask that are unpacked at a time (1 MB, in whole blocks of rows)."""
+
+_BORDER_PX = 20
+_FULL_IMAGE_IOU = 0.9
+
+
+def assemble(
+    coefficients: NDArray[np.float32],
+    prototypes: NDArray[np.floating],
+    boxes_xyxy: NDArray[np.float32],
+    place: Letterbox,
+) -> Masks:
+    """Masks of n detections, at the size of the image, stored cropped to their boxes and one bit a pixel.
+
+    Args:
+        coefficients: (n, mask_dim) float32.
+        prototypes: (mask_dim, H/4, W/4), one image of the prototypes output.
+        boxes_xyxy: (n, 4) float32, pixels of the image, inside it. A mask covers the pixels x1 ≤ x < x2,
+            y1 ≤ y < y2 whose logit is above 0.
+        place: the letterbox of the image.
+
+    Raises:
+        ModelError: the prototypes hold NaN or infinity.
+    """
+    if not np.isfinite(prototypes.sum(dtype=np.float64)):  # one pass, no array of its own
+        raise ModelError(
+            "the network's prototypes hold NaN or infinity; expected finite numbers; an FP16 file can overflow on an "
+            "image: use the FP32 one"
+        )
+    vertical, horizontal = mask_resampling(place, (prototypes.shape[1], prototypes.shape[2]))
+    corners = np.ceil(boxes_xyxy).astype(np.int64)
+    sizes = np.maximum(corners[:, 2:] - corners[:, :2], 0)
+    found = empty_masks(place.image_hw, corners[:, :2], sizes)
+    for i, (logits, (x1, y1, x2, y2)) in enumerate(
+        zip(_logits(coefficients, prototypes), corners.tolist(), strict=True)
+    ):
+        if x1 < x2 and y1 < y2:
+            part = logits[vertical.first[y1] : vertical.first[y2 - 1] + TAPS]
+            strips = _above_zero(_stretched(part, horizontal, x1, x2), vertical, y1, y2)
+            found.fill(i, strips)
+    return found
+
+
+def snap_to_border(boxes_xyxy: NDArray[np.float32], image_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """FastSAM's last step on (n, 4) boxes of the image: an edge within 20 px of the border goes onto it, and every
+    box that then has IoU > 0.9 with the image becomes the image. The masks stay as they are.
+    """
+    height, width = image_hw
+    boxes: NDArray[np.float32] = boxes_xyxy.copy()
+    boxes[:, :2][boxes[:, :2] < _BORDER_PX] = 0
+    boxes[boxes[:, 2] > width - _BORDER_PX, 2] = width
+    boxes[boxes[:, 3] > height - _BORDER_PX, 3] = height
+    # Clipped boxes lie inside the image, so their IoU with it is their share of its area.
+    share = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / np.float32(width * height)
+    boxes[share > _FULL_IMAGE_IOU] = (0, 0, width, height)
+    return boxes
+
+
+def _logits(coefficients: NDArray[np.float32], prototypes: NDArray[np.floating]) -> Iterator[NDArray[np.float32]]:
+    """(H/4, W/4) of each mask in turn. Whole ones: one large product costs less than many small parts."""
+    flat = prototypes.astype(np.float32, copy=False).reshape(len(prototypes), -1)
+    chunk = max(1, _CHUNK_VALUES // flat.shape[1])
+    for start in range(0, len(coefficients), chunk):
+        yield from (coefficients[start : start + chunk] @ flat).reshape(-1, *prototypes.shape[1:])
+
+
+def _stretched(logits: NDArray[np.float32], axis: Resampling, left: int, right: int) -> NDArray[np.float32]:
+    """Columns [left, right) of the image for rows of prototypes: (rows, W/4) → (rows, right - left)."""
+    columns = np.empty((len(logits), right - left), np.float32)
+    for start in range(left, right, _BLOCK_COLUMNS):
+        end = min(start + _BLOCK_COLUMNS, right)
+        band = slice(axis.first[start], axis.first[end - 1] + TAPS)
+        np.matmul(logits[:, band], axis.matrix[start:end, band].T, out=columns[:, start - left : end - left])
+    return columns
+
+
+def _above_zero(
+    rows: NDArray[np.float32], axis: Resampling, top: int, bottom: int
+) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """Is the logit above 0? Rows [top, bottom) of the image from rows of prototypes, as strips from the top down.
+
+    A strip is its first row, counted from `top`, and (rows, columns) bool, good until the next one: all are made in the
+    same memory, which stays in the cache and costs no new pages.
+
+    `rows` (rows, columns) begins with the prototype row that image row `top` depends on first.
+    """
+    above = axis.first[top]
+    width = rows.shape[1]
+    height = min(max(_STRIP_PIXELS // width // _BLOCK_ROWS, 1) * _BLOCK_ROWS, bottom - top)
+    strip = np.empty((height, width), np.bool_)
+    for first_row in range(top, bottom, height):
+        end_row = min(first_row + height, bottom)
+        for start in range(first_row, end_row, _BLOCK_ROWS):
+            end = min(start + _BLOCK_ROWS, end_row)
+            first, last = axis.first[start], axis.first[end - 1] + TAPS
+            logits = axis.matrix[start:end, first:last] @ rows[first - above : last - above]
+            np.greater(logits, 0, out=strip[start - first_row : end - first_row])
+        yield first_row - top, strip[: end_row - first_row]

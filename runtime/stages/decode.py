@@ -1,0 +1,130 @@
+"""Network output → detections: confidence cut, class, NMS. One image at a time.
+
+Equal to ultralytics' `non_max_suppression` (8.4): score strictly above `conf`, best class only, at most
+30 000 candidates, boxes of lower score dropped where IoU > `iou` within a class, at most `max_det` kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ModelError
+from ..spec import ModelSpec
+
+MAX_CANDIDATES = 30_000
+# Boxes of different classes are moved this far apart, so that one NMS serves all classes. It is also what
+# the reference does, float32 rounding included.
+CLASS_OFFSET_PX = np.float32(7680)
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """n detections of one image in pixels of the network input, best score first.
+
+    Attributes:
+        boxes_xyxy: (n, 4) float32.
+        scores: (n,) float32.
+        classes: (n,) int64.
+        coefficients: (n, mask_dim) float32, for the prototypes.
+    """
+
+    boxes_xyxy: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    coefficients: NDArray[np.float32]
+
+
+def decode(output: NDArray[np.floating], spec: ModelSpec, conf: float, iou: float, max_det: int) -> Detections:
+    """Detections of one image.
+
+    Args:
+        output: one image of the detections output: (4 + nc + mask_dim, anchors) in the layout "raw",
+            (max_det, 6 + mask_dim) in "nms" and "split", which are suppressed in the graph: `iou` has no say there.
+        spec: the model's.
+        conf: scores must be above it.
+        iou: boxes that overlap a better one more than this are dropped.
+        max_det: at most this many are kept.
+
+    Raises:
+        ModelError: scores, or what is kept, hold NaN or infinity.
+        ParameterError: the graph suppresses with thresholds that do not serve these.
+    """
+    if spec.suppression is not None:
+        spec.suppression.check(conf, iou, max_det)
+    if spec.layout != "raw":
+        _refuse_nonfinite(output[:, 4])
+        kept = output[output[:, 4] > np.float32(conf)][:max_det].astype(np.float32)
+        _refuse_nonfinite(kept)
+        return Detections(kept[:, :4], kept[:, 4], kept[:, 5].astype(np.int64), kept[:, 6:])
+    scores, classes, columns = _candidates(output[4 : 4 + spec.class_count], conf)
+    boxes = _xyxy_from_cxcywh(output[:4, columns].T.astype(np.float32))
+    _refuse_nonfinite(boxes)
+    kept_rows = nms(boxes + (classes.astype(np.float32) * CLASS_OFFSET_PX)[:, None], scores, iou, max_det)
+    coefficients = output[4 + spec.class_count :, columns[kept_rows]].T.astype(np.float32)
+    _refuse_nonfinite(coefficients)
+    return Detections(boxes[kept_rows], scores[kept_rows], classes[kept_rows], coefficients)
+
+
+def nms(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], iou: float, max_det: int) -> NDArray[np.int64]:
+    """Rows to keep, best score first; equal scores in their order. As torchvision.ops.nms, cut at `max_det`.
+
+    Args:
+        boxes_xyxy: (n, 4) float32.
+        scores: (n,) float32.
+        iou: a box goes when its IoU with a kept box is above it.
+    """
+    order = np.argsort(-scores, kind="stable")
+    threshold = largest_float32_below(iou)
+    x1, y1, x2, y2 = boxes_xyxy[order].T
+    areas = (x2 - x1) * (y2 - y1)
+    alive = np.ones(len(order), np.bool_)
+    kept: list[int] = []
+    for i in range(len(order)):
+        if not alive[i]:
+            continue
+        kept.append(i)
+        if len(kept) == max_det:
+            break
+        rest = slice(i + 1, None)
+        width = np.minimum(x2[rest], x2[i]) - np.maximum(x1[rest], x1[i])
+        height = np.minimum(y2[rest], y2[i]) - np.maximum(y1[rest], y1[i])
+        inter = np.maximum(width, 0) * np.maximum(height, 0)
+        with np.errstate(invalid="ignore", divide="ignore"):  # two boxes without area: 0 / 0, which is not above
+            alive[rest] &= ~(inter / (areas[i] + areas[rest] - inter) > threshold)
+    return order[np.array(kept, np.int64)]
+
+
+def _candidates(
+    scores: NDArray[np.floating], conf: float
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Best score, its class and the column of each anchor above `conf`, from (nc, anchors) scores."""
+    best = scores[0] if len(scores) == 1 else scores.max(0)
+    _refuse_nonfinite(best)
+    columns = np.flatnonzero(best > np.float32(conf))
+    if len(columns) > MAX_CANDIDATES:
+        columns = columns[np.argsort(-best[columns], kind="stable")[:MAX_CANDIDATES]]
+    return best[columns].astype(np.float32), scores[:, columns].argmax(0), columns
+
+
+def _refuse_nonfinite(values: NDArray[np.floating]) -> None:
+    """NaN is above no threshold: it would look like an image with nothing in it."""
+    if not np.isfinite(values).all():
+        raise ModelError(
+            f"the network's output holds {np.count_nonzero(~np.isfinite(values))} values that are NaN or infinite; "
+            "expected finite numbers; an FP16 file can overflow on an image: use the FP32 one"
+        )
+
+
+def _xyxy_from_cxcywh(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    centre, half = boxes[:, :2], boxes[:, 2:] / np.float32(2)
+    return np.concatenate((centre - half, centre + half), axis=1)
+
+
+def largest_float32_below(value: float) -> np.float32:
+    """For a float32 x, x > value (as real numbers) is the same as x > this one."""
+    rounded = np.float32(value)
+    below: np.float32 = np.nextafter(rounded, np.float32(-np.inf))
+    return rounded if float(rounded) <= value else below

@@ -1,0 +1,211 @@
+"""Image ↔ network input: the only place that knows scale and padding.
+
+The rules are those of ultralytics' LetterBox and of its way back (`scale_boxes`, `process_mask_native`,
+8.4), so that the same checkpoint gives the same answer:
+ratio min(H/h, W/w); sides round(side x ratio), at least 1; border 114, split round(d - 0.1), round(d + 0.1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..spec import PROTOTYPE_STRIDE, ModelSpec
+
+PADDING_VALUE = 114
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """Where an image of (h, w) lies in a network input of (H, W), all in pixels.
+
+    Attributes:
+        image_hw: the original image.
+        input_hw: the network input; multiples of the stride.
+        content_hw: the image inside the input, for coordinates.
+        pad_xy: left and top border of the input, for coordinates.
+        ratio: input pixels for one image pixel, before rounding.
+        drawn_hw, drawn_xy: size and left top corner of the resized image that `letterbox` draws. The same as
+            content_hw and pad_xy, but for a pixel in some rectangles (see `fit_rectangle`).
+    """
+
+    image_hw: tuple[int, int]
+    input_hw: tuple[int, int]
+    content_hw: tuple[int, int]
+    pad_xy: tuple[int, int]
+    ratio: float
+    drawn_hw: tuple[int, int]
+    drawn_xy: tuple[int, int]
+
+    @property
+    def scale_xy(self) -> tuple[float, float]:
+        """Input pixels for one image pixel after rounding, x and y."""
+        return self.content_hw[1] / self.image_hw[1], self.content_hw[0] / self.image_hw[0]
+
+    def to_input(self, xy: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(…, 2) points of the image as points of the network input."""
+        return np.asarray(xy, np.float64) * self.scale_xy + self.pad_xy
+
+    def to_image(self, xy: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(…, 2) points of the network input as points of the image; not clipped."""
+        return (np.asarray(xy, np.float64) - self.pad_xy) / self.scale_xy
+
+    def boxes_to_image(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, 4) float32 boxes of the input as boxes of the image, clipped to it."""
+        # float32 throughout, as the reference: the last bit decides which pixel column a box ends in.
+        pad = np.array(self.pad_xy * 2, np.float32)
+        scale = np.array(self.scale_xy * 2, np.float32)
+        height, width = self.image_hw
+        boxes: NDArray[np.float32] = (boxes_xyxy - pad) / scale
+        return boxes.clip(np.float32(0), np.array((width, height) * 2, np.float32))
+
+
+TAPS = 3
+"""Prototypes along an axis that a pixel of the image depends on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """One axis of the way from the prototypes to the image: two bilinear steps, half-pixel centres, in one.
+
+    The prototypes are first magnified 1, 2 or 4 times (the least at which the letterbox border ends on whole
+    pixels), the border is cut off, and what remains is stretched over the image. A pixel of the image is a mean of
+    two magnified pixels, each a mean of two prototypes, so of three neighbours at most.
+
+    Attributes:
+        first: (side,) int64, the first of the three prototypes of each image pixel; ascending.
+        matrix: (side, prototypes) float32, the share of each prototype: in every row three neighbours from `first`
+            on, none negative, sum 1; all else is 0.
+    """
+
+    first: NDArray[np.int64]
+    matrix: NDArray[np.float32]
+
+
+def fit(image_hw: tuple[int, int], input_hw: tuple[int, int]) -> Letterbox:
+    """The letterbox of an image in an input of exactly (H, W)."""
+    (h, w), (height, width) = image_hw, input_hw
+    ratio = min(height / h, width / w)
+    content_hw = (max(round(h * ratio), 1), max(round(w * ratio), 1))
+    pad_xy = _pad_xy(content_hw, input_hw)
+    return Letterbox(image_hw, input_hw, content_hw, pad_xy, ratio, content_hw, pad_xy)
+
+
+def fit_rectangle(image_hw: tuple[int, int], imgsz: int, stride: int = 32) -> Letterbox:
+    """The letterbox in the smallest input whose sides are multiples of `stride`, the longest being `imgsz`.
+
+    Where the shorter side happens to round down to a multiple of the stride, the reference's way back takes its ratio
+    from that side and is off: by less than a pixel of the input in photographs, by many in narrow strips. Up to
+    a pixel ours is equal to the reference; beyond that it is right (docs/adr/0005).
+    """
+    square = fit(image_hw, (imgsz, imgsz))
+    content_h, content_w = square.content_hw
+    input_hw = (content_h + (imgsz - content_h) % stride, content_w + (imgsz - content_w) % stride)
+    drawn_xy = _pad_xy(square.content_hw, input_hw)
+    reference = fit(image_hw, input_hw)
+    off = max(abs(side - other) for side, other in zip(reference.content_hw, square.content_hw, strict=True))
+    if off <= 1:
+        return replace(reference, drawn_hw=square.content_hw, drawn_xy=drawn_xy)
+    return replace(square, input_hw=input_hw, pad_xy=drawn_xy, drawn_xy=drawn_xy)
+
+
+def fit_model(image_hw: tuple[int, int], spec: ModelSpec, imgsz: int, rect: bool = True) -> Letterbox:
+    """The letterbox of an image in the input of a model.
+
+    Args:
+        imgsz: longest side of the input; a model of fixed size has its own.
+        rect: the smallest rectangle round the image; False: a square. A model of fixed size has no choice.
+    """
+    if spec.fixed_hw is not None:
+        return fit(image_hw, spec.fixed_hw)
+    return fit_rectangle(image_hw, imgsz, spec.stride) if rect else fit(image_hw, (imgsz, imgsz))
+
+
+def groups(places: Sequence[Letterbox], largest: Callable[[tuple[int, int]], int | None]) -> Iterator[list[int]]:
+    """Places that share an input shape, by their numbers: what one call of the network can take.
+
+    Args:
+        largest: (H, W) of an input → how many it takes at once; None: all.
+    """
+    by_shape: dict[tuple[int, int], list[int]] = {}
+    for i, place in enumerate(places):
+        by_shape.setdefault(place.input_hw, []).append(i)
+    for input_hw, indices in by_shape.items():
+        step = largest(input_hw) or len(indices)
+        yield from (indices[start : start + step] for start in range(0, len(indices), step))
+
+
+def _pad_xy(content_hw: tuple[int, int], input_hw: tuple[int, int]) -> tuple[int, int]:
+    """Left and top border of content in the middle of an input; an odd pixel goes to the right and the bottom."""
+    return round((input_hw[1] - content_hw[1]) / 2 - 0.1), round((input_hw[0] - content_hw[0]) / 2 - 0.1)
+
+
+def letterbox(
+    image: NDArray[np.uint8], place: Letterbox, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Resize (bilinear) and pad an RGB image into a network input.
+
+    Args:
+        image: (h, w, 3) uint8 RGB, of place.image_hw.
+        place: from `fit` or `fit_rectangle`.
+        out: (3, H, W) float32 to write to.
+
+    Returns:
+        (3, H, W) float32 RGB in [0, 1], C-contiguous.
+    """
+    content_h, content_w = place.drawn_hw
+    left, top = place.drawn_xy
+    if out is None:
+        out = np.empty((3, *place.input_hw), np.float32)
+    border = np.float32(PADDING_VALUE / 255)
+    out[:, :top] = out[:, top + content_h :] = border
+    out[:, :, :left] = out[:, :, left + content_w :] = border
+    if place.drawn_hw != place.image_hw:
+        image = cv2.resize(image, (content_w, content_h), interpolation=cv2.INTER_LINEAR)
+    for plane, channel in zip(out, cv2.split(image), strict=True):
+        np.divide(channel, np.float32(255), out=plane[top : top + content_h, left : left + content_w])
+    return out
+
+
+def mask_resampling(place: Letterbox, prototypes_hw: tuple[int, int]) -> tuple[Resampling, Resampling]:
+    """Vertical and horizontal way from prototypes of (H/4, W/4) to the image (process_mask_native of ultralytics)."""
+    border = (place.input_hw[0] - place.content_hw[0]) | (place.input_hw[1] - place.content_hw[1])
+    zoom = PROTOTYPE_STRIDE // math.gcd(PROTOTYPE_STRIDE, border | border // 2)
+    ratio = place.ratio * zoom / PROTOTYPE_STRIDE
+    axes = []
+    for source_size, side in zip(prototypes_hw, place.image_hw, strict=True):
+        content = max(round(side * ratio), 1)
+        start = round((source_size * zoom - content) / 2 - 0.1)
+        axes.append(_two_steps(source_size, zoom, slice(start, start + content), side))
+    return axes[0], axes[1]
+
+
+def _two_steps(source_size: int, zoom: int, content: slice, side: int) -> Resampling:
+    """Magnify `source_size` values `zoom` times, keep `content` of them, stretch that to `side`."""
+    prototype, share = bilinear(source_size, source_size * zoom)
+    prototype, share = prototype[content], share[content]
+    near, after = bilinear(len(prototype), side)
+    far = np.minimum(near + 1, len(prototype) - 1)
+    matrix = np.zeros((side, source_size), np.float32)
+    pixels = np.arange(side)
+    for magnified, part in ((near, 1 - after), (far, after)):
+        matrix[pixels, prototype[magnified]] += part * (1 - share[magnified])
+        # The last prototype has none after it: bilinear gives that the share 0, wherever it goes.
+        matrix[pixels, np.minimum(prototype[magnified] + 1, source_size - 1)] += part * share[magnified]
+    return Resampling(np.minimum(prototype[near], source_size - TAPS), matrix)
+
+
+def bilinear(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Half-pixel bilinear resampling of `source` pixels to `target`: index before, and share of the one after.
+
+    Points before the first centre take the first pixel (share 0); the one after the last pixel is the last.
+    """
+    step = np.float32(source) / np.float32(target)
+    at = np.maximum((np.arange(target, dtype=np.float32) + np.float32(0.5)) * step - np.float32(0.5), 0)
+    index = np.minimum(at.astype(np.int64), source - 1)
+    return index, (at - index.astype(np.float32)).astype(np.float32)

@@ -1,0 +1,166 @@
+"""What travels between a client and the Triton models `fastsam` and `fastsam_device`. Both ends import this.
+
+Inputs, b images in a request:
+
+| name   | dtype | shape        |                                                                            |
+|--------|-------|--------------|----------------------------------------------------------------------------|
+| IMAGE  | BYTES | (b, 1)       | an image file: JPEG, PNG, WebP, …; or instead                              |
+| PIXELS | UINT8 | (b, h, w, 3) | RGB                                                                        |
+| PROMPT | BYTES | (b, 1)       | optional: JSON text, what is asked of the image (`question.py`)            |
+
+`{"prompts": [{"points": [[320, 180]], "labels": [1], "mode": "each"}, {"boxes": [[10, 20, 110, 120]]}],
+"conf": 0.4, "iou": 0.9, "max_det": 300, "masks": "rle"}` — every key may be left out; pixels of the image, xyxy.
+Requests share a batch only with those that carry the same inputs: who sends PROMPT at times sends `{}` at others.
+
+Outputs, n the largest count of segments among the b images; rows of an image past its count are zero:
+
+| name       | dtype | shape     |                                                                             |
+|------------|-------|-----------|-----------------------------------------------------------------------------|
+| COUNT      | INT32 | (b, 1)    | segments of the image                                                       |
+| IMAGE_SIZE | INT32 | (b, 2)    | h, w of the image, turned upright                                           |
+| BOXES      | FP32  | (b, n, 4) | x1, y1, x2, y2                                                              |
+| SCORES     | FP32  | (b, n)    |                                                                             |
+| CLASSES    | INT32 | (b, n)    |                                                                             |
+| AREAS      | INT32 | (b, n)    | pixels of the mask                                                          |
+| PROMPTS    | INT32 | (b, n)    | number of the prompt that the segment answers, -1 where none was asked      |
+| FITS       | FP32  | (b, n)    | how well it fits the prompt, -1 where none was asked (JSON has no NaN)      |
+| PROBABI-   | FP32  | (b, n)    | what a text prompt makes of its fit, -1 where none was asked                |
+| LITIES     |       |           |                                                                             |
+| CROPS      | INT32 | (b, n, 4) | x, y, w, h of the mask's crop                                               |
+| MASKS      | BYTES | (b, n)    | "rle": `counts` of COCO's compressed RLE, its size being IMAGE_SIZE;        |
+|            |       |           | "bits": the crop's pixels row by row, 8 to a byte, highest bit first;       |
+|            |       |           | "none": nothing                                                             |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FastSamError, ImageError, ModelError, ParameterError, PromptError, ServerError
+from ..masks.store import Masks
+from ..segments import NO_PROMPT, Segments
+
+_DTYPES: dict[str, type[np.generic]] = {
+    "BOXES": np.float32,
+    "SCORES": np.float32,
+    "CLASSES": np.int32,
+    "AREAS": np.int32,
+    "PROMPTS": np.int32,
+    "FITS": np.float32,
+    "PROBABILITIES": np.float32,
+    "CROPS": np.int32,
+}
+_NO_FIT = -1.0
+OUTPUTS = ("COUNT", "IMAGE_SIZE", *_DTYPES, "MASKS")
+
+Tensors = dict[str, NDArray[Any]]
+
+
+def error_text(error: FastSamError) -> str:
+    """The message of an error, and its kind in front."""
+    return f"{type(error).__name__}: {error}"
+
+
+def error_from_text(text: str) -> FastSamError | None:
+    """The error whose `error_text` is in a server's message; None where there is none."""
+    found = re.search(rf"\b({'|'.join(_ERRORS)}): (.*)", text, re.DOTALL)
+    return _ERRORS[found[1]](found[2]) if found else None
+
+
+_ERRORS = {kind.__name__: kind for kind in (ImageError, ModelError, ParameterError, PromptError, ServerError)}
+
+
+def answer_tensors(answers: Sequence[Segments], masks: Sequence[str]) -> Tensors:
+    """The outputs for the images of one request.
+
+    Args:
+        masks: format for each answer, of MASK_FORMATS.
+    """
+    tensors: Tensors = {
+        "COUNT": np.array([[len(answer)] for answer in answers], np.int32),
+        "IMAGE_SIZE": np.array([answer.image_hw for answer in answers], np.int32),
+    }
+    columns = [_columns(answer, kind) for answer, kind in zip(answers, masks, strict=True)]
+    most = max(map(len, answers))
+    for name in (*_DTYPES, "MASKS"):
+        first = columns[0][name]
+        filling = b"" if name == "MASKS" else 0
+        tensors[name] = np.full((len(answers), most, *first.shape[1:]), filling, first.dtype)
+        for row, column in zip(tensors[name], columns, strict=True):
+            row[: len(column[name])] = column[name]
+    return tensors
+
+
+def _columns(answer: Segments, masks: str) -> Tensors:
+    sizes = answer.masks.sizes_wh.astype(np.int32)
+    found: Tensors = {
+        "BOXES": answer.boxes_xyxy,
+        "SCORES": answer.scores,
+        "CLASSES": answer.classes,
+        "AREAS": answer.areas,
+        "PROMPTS": answer.prompts,
+        "FITS": np.where(answer.prompts == NO_PROMPT, _NO_FIT, answer.fits),
+        "PROBABILITIES": np.where(np.isnan(answer.probabilities), _NO_FIT, answer.probabilities),
+        "CROPS": np.concatenate([answer.masks.corners_xy.astype(np.int32), sizes], 1),
+    }
+    texts = np.empty(len(answer), np.object_)
+    if masks == "rle":
+        texts[:] = [rle["counts"].encode("ascii") for rle in answer.masks.rle()]
+    elif masks == "bits":
+        texts[:] = [np.packbits(crop).tobytes() for crop in answer.masks.crops]
+    else:
+        texts[:] = b""
+    return {**{name: found[name].astype(dtype) for name, dtype in _DTYPES.items()}, "MASKS": texts}
+
+
+def answers_from_tensors(
+    tensors: Mapping[str, NDArray[Any]], class_names: tuple[str, ...], timing_ms: Mapping[str, float] | None = None
+) -> list[Segments]:
+    """The answers of a server that was asked for masks as "bits".
+
+    Args:
+        timing_ms: becomes that of each answer.
+
+    Raises:
+        ModelError: an output is missing, or they do not fit one another.
+    """
+    missing = [name for name in OUTPUTS if name not in tensors]
+    if missing:
+        raise ModelError(f"the server's answer has no {missing[0]}; expected {', '.join(OUTPUTS)}; is it this model?")
+    try:
+        rows = [{name: tensors[name][i] for name in OUTPUTS} for i in range(len(tensors["COUNT"]))]
+        return [_answer(row, class_names, timing_ms or {}) for row in rows]
+    except (ValueError, IndexError, FastSamError) as error:
+        raise ModelError(f"the server's answer does not fit together: {error}; is it of the same version?") from error
+
+
+def _answer(row: Mapping[str, NDArray[Any]], class_names: tuple[str, ...], timing_ms: Mapping[str, float]) -> Segments:
+    count = int(row["COUNT"][0])
+    if not 0 <= count <= len(row["CROPS"]):
+        raise ValueError(f"COUNT is {count}, there are {len(row['CROPS'])} rows")
+    height, width = (int(side) for side in row["IMAGE_SIZE"])
+    places = row["CROPS"][:count].astype(np.int64)
+    crops = tuple(_bitmap(bits, int(w), int(h)) for bits, (_, _, w, h) in zip(row["MASKS"], places, strict=False))
+    return Segments(
+        row["BOXES"][:count].astype(np.float32),
+        row["SCORES"][:count].astype(np.float32),
+        row["CLASSES"][:count].astype(np.int64),
+        Masks((height, width), crops, places[:, :2].copy()),
+        row["PROMPTS"][:count].astype(np.int64),
+        np.where(row["PROMPTS"] == NO_PROMPT, np.nan, row["FITS"])[:count].astype(np.float32),
+        class_names,
+        timing_ms,
+        np.where(row["PROBABILITIES"] < 0, np.nan, row["PROBABILITIES"])[:count].astype(np.float32),
+    )
+
+
+def _bitmap(bits: bytes, width: int, height: int) -> NDArray[np.bool_]:
+    if len(bits) != (width * height + 7) // 8:
+        raise ValueError(f"{len(bits)} bytes for a crop of {width}×{height}")
+    pixels = np.unpackbits(np.frombuffer(bits, np.uint8), count=width * height)
+    return pixels.view(np.bool_).reshape(height, width)

@@ -1,0 +1,66 @@
+"""Stretch a checkpoint's scores so that FastSAM's usual confidence of 0.4 is a sensible cut.
+
+    python -m scripts.demo_model.calibrate IN.pt OUT.pt --score 0.65
+
+Training weighs the few positives up, so that scores come out too high. Logits are mapped linearly: a score of
+`--score` becomes 0.4, and 0.1 stays 0.1, so the order of the detections, and what is above 0.1, stay as they are. It is
+done in the last layer of the class branches; nothing else changes, boxes and masks least of all.
+Needs the extra [export].
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+import torch  # noqa: TID251 - training needs it
+
+FIXED, USUAL = 0.1, 0.4
+
+
+def calibrate(source: Path, target: Path, score: float) -> tuple[float, float]:
+    """Write `target`, the checkpoint at `source` with logits x scale + shift; returns (scale, shift).
+
+    Raises:
+        ValueError: the score is not above 0.1 and below 1.
+    """
+    if not FIXED < score < 1:
+        raise ValueError(f"score is {score}, expected more than {FIXED} and less than 1: it will become {USUAL}")
+    scale = (_logit(USUAL) - _logit(FIXED)) / (_logit(score) - _logit(FIXED))
+    shift = _logit(FIXED) * (1 - scale)
+    # Our own file from our own training: nothing foreign is unpickled.
+    checkpoint = torch.load(source, map_location="cpu", weights_only=False)
+    for branch in checkpoint["model"].model[-1].cv3:
+        last = branch[-1]
+        last.weight.data = (last.weight.data.float() * scale).to(last.weight.dtype)
+        last.bias.data = (last.bias.data.float() * scale + shift).to(last.bias.dtype)
+    temporary = target.with_name(f".{target.name}.part")
+    torch.save(checkpoint, temporary)
+    temporary.replace(target)
+    return scale, shift
+
+
+def _logit(score: float) -> float:
+    return math.log(score / (1 - score))
+
+
+def main() -> int:
+    """The command; 2 when the arguments make no sense."""
+    parser = argparse.ArgumentParser(description="Stretch a checkpoint's scores.")
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--score", type=float, required=True, help="becomes 0.4")
+    arguments = parser.parse_args()
+    try:
+        scale, shift = calibrate(arguments.source, arguments.target, arguments.score)
+    except (ValueError, OSError) as error:
+        print(f"calibrate_demo_model: {error}", file=sys.stderr)
+        return 2
+    print(f"{arguments.target}: logits x {scale:.4f} {shift:+.4f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Synthetic scenes with their masks, on which the demo model was trained."""

@@ -1,0 +1,303 @@
+"""Train the demo model: YOLOv8n-seg, one class `object`, on synthetic scenes only.
+
+    python -m scripts.demo_model.train --out demo.pt --pool pool --scenes 8000 --minutes 60 --init scratch
+
+The learning rate follows the clock, not the step count: on a slow or shared machine the run takes fewer steps but
+still anneals by its end.
+"""
+
+# ruff: noqa: TID251 - training and scoring need torch and ultralytics; the runtime imports neither
+from __future__ import annotations
+
+import argparse
+import copy
+import datetime
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# On a shared machine a spinning thread starves the one it waits for (measured: a quarter of the speed).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+import ultralytics
+from ultralytics.cfg import get_cfg
+from ultralytics.nn.tasks import SegmentationModel
+from ultralytics.utils.loss import v8SegmentationLoss
+
+from .scenes.pool import BatchMaker, Size, fill_pool
+
+LICENSE = "AGPL-3.0 (https://ultralytics.com/license)"
+NAMES = {0: "object"}
+HELD_OUT_SEED = 900_000_000  # scenes from here on are for evaluation and are never trained on
+MASK_SAMPLES = 64
+WARM_UP = 0.03
+
+
+class RegionLoss(v8SegmentationLoss):
+    """ultralytics' segmentation loss with two changes.
+
+    The mask term takes a random subset of the positives of each image: every object is assigned up to ten anchors,
+    whose full-size masks cost a sixth of a CPU training step, and a sample has the same expected gradient. Positives
+    weigh more in the class term: a model that segments everything is used at thresholds of 0.1 to 0.4, and synthetic
+    training leaves it under-confident on photographs.
+    """
+
+    def __init__(self, model: SegmentationModel, positive_weight: float) -> None:
+        """Set the class term's weight of positive targets."""
+        super().__init__(model)
+        self.bce = torch.nn.BCEWithLogitsLoss(
+            reduction="none", pos_weight=torch.tensor(positive_weight, device=self.device)
+        )
+
+    def calculate_segmentation_loss(self, fg_mask: torch.Tensor, *args: torch.Tensor) -> torch.Tensor:
+        """Drop all but MASK_SAMPLES positives per image from `fg_mask` bool (B, anchors), then defer."""
+        draw = torch.rand(fg_mask.shape, device=fg_mask.device).masked_fill(~fg_mask, -1)
+        count = min(MASK_SAMPLES, fg_mask.shape[1])
+        limit = draw.topk(count, dim=1).values[:, -1:]
+        return super().calculate_segmentation_loss(fg_mask & (draw >= limit), *args)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """View size in use until a share of the run is over."""
+
+    size: Size
+    until: float
+
+
+def parse_stages(text: str) -> list[Stage]:
+    """Read "320x448:0.5,448x640:1": height x width, and the share of the run at which each stage ends."""
+    stages = []
+    for item in text.split(","):
+        try:
+            size, until = item.split(":")
+            height, width = (int(v) for v in size.split("x"))
+            stages.append(Stage((height, width), float(until)))
+        except ValueError as error:
+            raise SystemExit(f"--stages: found {item!r}, expected HEIGHTxWIDTH:SHARE as in 448x640:1") from error
+        if height % 32 or width % 32:
+            raise SystemExit(f"--stages: found {height}x{width}, expected multiples of 32 (the largest stride)")
+    if not stages or stages[-1].until < 1:
+        raise SystemExit("--stages: the last stage must end at share 1")
+    return stages
+
+
+def build_model(init: str, device: torch.device) -> SegmentationModel:
+    """Build the network with random weights ("scratch") or those of a checkpoint of this architecture (a path)."""
+    model = SegmentationModel("yolov8n-seg.yaml", nc=len(NAMES), verbose=False)
+    if init != "scratch":
+        path = Path(init)
+        if not path.is_file():
+            raise SystemExit(f"--init: found no file {path}; expected `scratch` or an ultralytics .pt checkpoint")
+        # The file holds a pickled network, as every ultralytics checkpoint does: load only files that you trust.
+        stored = torch.load(path, map_location="cpu", weights_only=False)
+        weights = (stored.get("ema") or stored["model"]).float().state_dict()
+        missing = set(model.state_dict()) ^ set(weights)
+        if missing:
+            raise SystemExit(f"--init: {path} differs in {len(missing)} tensors from YOLOv8n-seg with one class; "
+                             "pass a checkpoint of that architecture")  # fmt: skip
+        model.load_state_dict(weights)
+    model.names = dict(NAMES)
+    model.args = get_cfg(overrides={"task": "segment", "overlap_mask": False, "mask_ratio": 4})
+    return model.to(device, memory_format=torch.channels_last)
+
+
+def build_optimizer(model: SegmentationModel, decay: float) -> torch.optim.AdamW:
+    """AdamW that spares norms and biases from weight decay."""
+    matrices = [p for p in model.parameters() if p.ndim > 1 and p.requires_grad]
+    vectors = [p for p in model.parameters() if p.ndim <= 1 and p.requires_grad]
+    groups = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99))
+
+
+def learning_rate(progress: float, peak: float) -> float:
+    """Linear warm-up, then half a cosine down to a hundredth of `peak`; `progress` runs from 0 to 1."""
+    if progress < WARM_UP:
+        return peak * (0.05 + 0.95 * progress / WARM_UP)
+    share = min((progress - WARM_UP) / (1 - WARM_UP), 1.0)
+    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+@torch.no_grad()
+def update_average(average: SegmentationModel, model: SegmentationModel, step: int) -> None:
+    """Move the running average of all weights and statistics towards `model`; slower once many steps are in."""
+    keep = min(0.998, (1 + step) / (20 + step))
+    targets, sources = average.state_dict(), model.state_dict()
+    floats = [name for name, value in targets.items() if value.is_floating_point()]
+    torch._foreach_lerp_([targets[n] for n in floats], [sources[n] for n in floats], 1 - keep)
+
+
+def save_checkpoint(average: SegmentationModel, path: Path, record: dict[str, object]) -> None:
+    """Write an ultralytics checkpoint (half precision, no optimizer) under a temporary name, then rename it."""
+    model = copy.deepcopy(average).half().to("cpu", memory_format=torch.contiguous_format)
+    model.criterion = None
+    arguments = {"task": "segment", "mode": "train", "model": "yolov8n-seg.yaml", "imgsz": 640, "single_cls": True,
+                 "overlap_mask": False, "mask_ratio": 4, "data": None}  # fmt: skip
+    model.args = arguments
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    stored = {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(),
+        "version": ultralytics.__version__,
+        "license": LICENSE,
+        "docs": "https://docs.ultralytics.com",
+        "epoch": -1,
+        "best_fitness": None,
+        "model": model,
+        "ema": None,
+        "updates": None,
+        "optimizer": None,
+        "train_args": arguments,
+        "train_metrics": {},
+        "recipe": record,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    torch.save(stored, partial)
+    partial.replace(path)
+
+
+@dataclass
+class ThreadTuner:
+    """Chooses between one thread and all by trying both now and then: which is faster depends on the neighbours.
+
+    Attributes:
+        most: the larger number of threads.
+        period: steps between trials.
+        trial: steps of each number of threads in a trial; the first step of each is not counted.
+    """
+
+    most: int
+    period: int = 60
+    trial: int = 4
+    best: int = 0
+    step: int = 0
+    seconds: dict[int, float] = field(default_factory=dict)
+
+    def choose(self) -> int:
+        """Return the number of threads for the next step."""
+        place = self.step % self.period
+        if self.most == 1 or place >= 2 * self.trial:
+            return self.best or self.most
+        return 1 if place < self.trial else self.most
+
+    def report(self, threads: int, seconds: float) -> None:
+        """Take note of how long a step took."""
+        place = self.step % self.period
+        self.step += 1
+        if place >= 2 * self.trial:
+            return
+        if place % self.trial == 0:
+            self.seconds[threads] = 0.0
+        else:
+            self.seconds[threads] = self.seconds.get(threads, 0.0) + seconds
+        if place == 2 * self.trial - 1 and len(self.seconds) == 2:
+            self.best = min(self.seconds, key=lambda number: self.seconds[number])
+
+
+def wait_while_paused(pause: Path | None) -> None:
+    """Sleep while the file `pause` exists, so that others can measure on this machine undisturbed."""
+    while pause is not None and pause.exists():
+        time.sleep(2)
+
+
+def step_once(model: SegmentationModel, loss: RegionLoss, optimizer: torch.optim.Optimizer,
+              batch: dict[str, torch.Tensor], device: torch.device) -> torch.Tensor:  # fmt: skip
+    """Run one training step; returns the loss terms (box, mask, class, dfl) per image, float (4,)."""
+    batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+    images = batch["img"].float().div_(255).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16):
+        found = model(images)
+    found = {name: value.float() if torch.is_tensor(value) else value for name, value in found.items()}
+    terms, _ = loss(found, batch)
+    optimizer.zero_grad(set_to_none=True)
+    terms.sum().backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+    optimizer.step()
+    return terms.detach()[:4] / len(images)
+
+
+def train(args: argparse.Namespace) -> dict[str, object]:
+    """Paint the pool, train until the time is up, and write the checkpoint; returns the run's record."""
+    device = torch.device(args.device)
+    stages = parse_stages(args.stages)
+    torch.manual_seed(args.seed)
+    model = build_model(args.init, device).train()
+    paths = fill_pool(args.pool, args.first_seed, args.scenes, args.workers)
+    maker = BatchMaker(paths, args.batch, args.seed, stages[0].size, threads=args.threads)
+    loss, optimizer = RegionLoss(model, args.positive_weight), build_optimizer(model, args.decay)
+    average = copy.deepcopy(model).eval()
+    record = {name: str(value) for name, value in vars(args).items() if name not in ("out", "pool", "pause")}
+    record["init"] = Path(args.init).name
+    start = saved = logged = time.monotonic()
+    step, smooth = 0, torch.zeros(4, device=device)
+    batches, tuner = iter(maker), ThreadTuner(torch.get_num_threads())
+    while (progress := (time.monotonic() - start) / (args.minutes * 60)) < 1:
+        wait_while_paused(args.pause)
+        maker.target = next(stage.size for stage in stages if progress < stage.until or stage is stages[-1])
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(progress, args.lr)
+        batch = next(batches)
+        threads, begun = tuner.choose(), time.monotonic()
+        torch.set_num_threads(threads)
+        terms = step_once(model, loss, optimizer, batch, device)
+        tuner.report(threads, time.monotonic() - begun)
+        step += 1
+        update_average(average, model, step)
+        smooth = terms if step == 1 else smooth.lerp(terms, 0.03)
+        now = time.monotonic()
+        if now - logged > 30:
+            logged = now
+            shown = " ".join(f"{v:.3f}" for v in smooth.tolist())
+            speed = step * args.batch / (now - start)
+            print(f"{progress:6.1%} step {step} {speed:.1f} img/s {threads} threads  loss {shown}", flush=True)
+        if now - saved > args.save_minutes * 60:
+            saved = now
+            save_checkpoint(average, args.out, {**record, "steps": step, "finished": False})
+    record |= {"steps": step, "images": step * args.batch, "finished": True}
+    save_checkpoint(average, args.out, record)
+    return record
+
+
+def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint to write (.pt)")
+    parser.add_argument("--pool", type=Path, required=True, help="folder of painted scenes, filled as needed")
+    parser.add_argument("--scenes", type=int, default=8000, help="number of scenes")
+    parser.add_argument("--first-seed", type=int, default=0, help="seed of the first scene")
+    parser.add_argument("--minutes", type=float, default=60, help="training time, painting not counted")
+    parser.add_argument("--init", default="scratch", help="`scratch` or a checkpoint to start from")
+    parser.add_argument("--stages", default="320x448:0.5,448x640:1", help="view sizes and when each ends")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--lr", type=float, default=1.2e-3, help="peak learning rate")
+    parser.add_argument("--decay", type=float, default=0.01, help="weight decay")
+    parser.add_argument("--positive-weight", type=float, default=3.0, help="weight of positives in the class loss")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and views")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that paint")
+    parser.add_argument("--threads", type=int, default=1, help="threads that cut views")
+    parser.add_argument("--save-minutes", type=float, default=3)
+    parser.add_argument("--pause", type=Path, default=None, help="training sleeps while this file exists")
+    args = parser.parse_args(words)
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise SystemExit("--device cuda: found no CUDA device; install a CUDA build of torch or pass --device cpu")
+    if args.scenes < 1 or args.batch < 1 or args.minutes <= 0:
+        raise SystemExit(f"found --scenes {args.scenes} --batch {args.batch} --minutes {args.minutes}; "
+                         "expected positive numbers")  # fmt: skip
+    if args.first_seed + args.scenes > HELD_OUT_SEED:
+        raise SystemExit(f"--first-seed: scenes from {HELD_OUT_SEED} on are held out for evaluation; pass a lower seed")
+    return args
+
+
+def main() -> None:
+    """Train from the command line."""
+    record = train(parse_arguments())
+    print(f"done: {record['steps']} steps, {record['images']} views")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Writes the configurations under triton_models/, from the same code as `fastsam-export triton`.
+
+    python scripts/dev/make_triton_configs.py
+
+They are for the demo model, or any other dynamic model with one class: put its `model.plan` (or `model.onnx`) into
+`fastsam_engine/1` and `fastsam_device/1` (there with its `model.json`), and the folder is a model repository. For
+another model make a repository with `fastsam-export triton`: everything in these files follows from the network.
+
+- `config.pbtxt`: TensorRT on a GPU; the input is a square of 1024 px.
+- `configs/onnxruntime.pbtxt`: ONNX Runtime with CUDA; the same square.
+- `configs/cpu.pbtxt`: ONNX Runtime on the CPU; the smallest rectangle round the image, longest side 1024 px.
+
+`tritonserver --model-config-name=cpu` picks one. For a model without a file of that name Triton takes `config.pbtxt`,
+so only models that would be the same have none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastsam_deploy.export.triton.configs import MODELS, WARMUP_IMAGE, Serving, config_of
+from fastsam_deploy.export.triton.to_triton import WARMED_BY_A_PHOTOGRAPH, warmup_image
+from fastsam_deploy.runtime.engines import open_engine
+
+ROOT = Path(__file__).resolve().parents[2]
+REPOSITORY = ROOT / "triton_models"
+IMGSZ = 1024
+VARIANTS = {
+    "onnxruntime": Serving("onnxruntime", "gpu", IMGSZ, rect=False),
+    "cpu": Serving("onnxruntime", "cpu", IMGSZ, rect=True),
+}
+PRODUCTION = Serving("tensorrt", "gpu", IMGSZ, rect=False)
+
+
+def files() -> dict[str, bytes]:
+    """Path under triton_models/ → content."""
+    engine = open_engine(ROOT / "models/fastsam-demo.onnx")
+    spec = engine.spec
+    engine.close()
+    found: dict[str, bytes] = {}
+    for model in MODELS:
+        usual = config_of(model, spec, PRODUCTION)
+        found[f"{model}/config.pbtxt"] = usual.encode()
+        for name, serving in VARIANTS.items():
+            config = config_of(model, spec, serving)
+            if config != usual:
+                found[f"{model}/configs/{name}.pbtxt"] = config.encode()
+        if model in WARMED_BY_A_PHOTOGRAPH:
+            found[f"{model}/warmup/{WARMUP_IMAGE}"] = warmup_image()
+    # Git keeps no empty folder, and Triton needs one for the version.
+    for model in ("fastsam", "fastsam_engine"):
+        found[f"{model}/1/.gitkeep"] = b""
+    return found
+
+
+def main() -> None:
+    """Write what differs, each file under a temporary name first."""
+    for name, content in files().items():
+        path = REPOSITORY / name
+        if path.is_file() and path.read_bytes() == content:
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.new")
+        draft.write_bytes(content)
+        draft.replace(path)
+        print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    main()

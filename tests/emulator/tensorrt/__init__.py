@@ -1,0 +1,1 @@
+"""A stand-in for TensorRT with the real bindings' signatures, on a device in memory."""

@@ -1,0 +1,77 @@
+"""The stand-in for TensorRT on a device in memory, in both versions; and the real bindings where they are."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.emulator.tensorrt.memory_device import MemoryDevice
+from tests.emulator.tensorrt.world import APIS, OURS, World
+
+
+@pytest.fixture(params=sorted(APIS))
+def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """TensorRT of one version, on a device in memory; `world.ours` has our modules on top of it."""
+    yield from _world(request.param, monkeypatch)
+
+
+@pytest.fixture
+def newest(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """The same, of the newest version only."""
+    yield from _world(sorted(APIS, key=float)[-1], monkeypatch)
+
+
+def _world(version: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    world = World(json.loads(APIS[version].read_text()), MemoryDevice())
+    with pytest.MonkeyPatch.context() as patch:
+        for name in OURS:
+            patch.delitem(sys.modules, name, raising=False)
+        patch.setitem(sys.modules, "tensorrt", world.module)
+        modules = {name.rsplit(".", 1)[1]: importlib.import_module(name) for name in OURS}
+        world.ours = SimpleNamespace(**modules)
+        patch.setattr(world.ours.network.Device, "open", lambda number=0: _only(world.device, number))
+        yield world
+        for name in OURS:
+            sys.modules.pop(name, None)
+        for name in OURS:  # the packages remember their modules by attribute too
+            package, _, attribute = name.rpartition(".")
+            vars(sys.modules[package]).pop(attribute, None)
+
+
+def _only(device: MemoryDevice, number: int) -> MemoryDevice:
+    from fastsam_deploy.runtime.errors import DeviceError
+
+    if number:
+        raise DeviceError(f"device cuda:{number}: there is 1 device here")
+    return device
+
+
+@pytest.fixture(scope="session")
+def bindings() -> Callable[[str], Path]:
+    """Folder of the real bindings of a version, as in "11.4"; skips where they are not."""
+    folder = os.environ.get("FASTSAM_TRT_BINDINGS")
+    if not folder:
+        pytest.skip(
+            "FASTSAM_TRT_BINDINGS names no folder of TensorRT's bindings; scripts/dev/trt_bindings.py makes one"
+        )
+
+    def find(version: str) -> Path:
+        found = [path for path in Path(folder).iterdir() if path.name.startswith(f"{version}.")]
+        assert len(found) == 1, f"{folder}: expected one folder {version}.*, found {found}"
+        return found[0]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def apis() -> dict[str, dict[str, Any]]:
+    """Version → description of TensorRT's API."""
+    return {version: json.loads(path.read_text()) for version, path in APIS.items()}

@@ -1,0 +1,5 @@
+"""The stand-in for TensorRT and the real bindings' descriptions."""
+
+from tests.emulator.tensorrt.fixtures import apis, bindings, newest, world
+
+__all__ = ["apis", "bindings", "newest", "world"]

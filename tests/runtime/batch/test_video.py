@@ -1,0 +1,109 @@
+"""Videos: written, read, segmented; the answers are those of the frames."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from fastsam_deploy.runtime import FastSAM, FastSamError, ImageError, Points, PromptError, Segments, load_image
+from fastsam_deploy.runtime.batch.video import VideoWriter, segment_video
+from fastsam_deploy.runtime.cli.main import app
+from fastsam_deploy.runtime.sources.paths import JsonLines
+from fastsam_deploy.runtime.sources.video import Video, VideoInfo
+
+FRAMES, SIZE_HW, IMGSZ = 6, (150, 240), 160
+
+
+@pytest.fixture(scope="module")
+def clip(coffee: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A camera that moves over a photograph."""
+    photo = load_image(coffee)
+    path = tmp_path_factory.mktemp("video") / "pan.avi"
+    height, width = SIZE_HW
+    with VideoWriter(path, VideoInfo(SIZE_HW, 12.5, FRAMES)) as writer:
+        for i in range(FRAMES):
+            writer.write(photo[100 : 100 + height, 40 * i : 40 * i + width])
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(demo_onnx: Path) -> FastSAM:
+    with FastSAM(demo_onnx, imgsz=IMGSZ) as opened:
+        yield opened
+
+
+def _frames(path: Path) -> list[np.ndarray]:
+    capture = cv2.VideoCapture(str(path))
+    found = []
+    while True:
+        there, frame = capture.read()
+        if not there:
+            return found
+        found.append(frame)
+
+
+def test_a_video_is_read_as_it_was_written(clip: Path):
+    with Video(clip) as video:
+        assert video.info == VideoInfo(SIZE_HW, 12.5, FRAMES)
+        frames = list(video)
+    assert [frame.shape for frame in frames] == [(*SIZE_HW, 3)] * FRAMES
+    assert len({frame.tobytes() for frame in frames}) == FRAMES, "each frame is an array of its own"
+
+
+@pytest.mark.parametrize("prompt", [None, Points([[120, 75]])], ids=["everything", "point"])
+def test_each_frame_has_its_own_answer(clip: Path, model: FastSAM, tmp_path: Path, prompt):
+    lines, picture = tmp_path / "found.jsonl", tmp_path / "overlay.avi"
+    with Video(clip) as video, JsonLines(str(lines)) as sink, VideoWriter(picture, video.info) as writer:
+        counts = list(segment_video(model, video, clip, prompt, writer, sink))
+    rows = [json.loads(line) for line in lines.read_text().splitlines()]
+    wanted = [model.segment(frame, prompt, color="BGR") for frame in _frames(clip)]
+    assert counts == [len(found) for found in wanted]
+    assert sum(counts) > FRAMES / 2
+    assert [row["frame"] for row in rows] == list(range(FRAMES))
+    assert [row["time_s"] for row in rows] == [i / 12.5 for i in range(FRAMES)]
+    for row, found in zip(rows, wanted, strict=True):
+        read = Segments.from_json(row)
+        np.testing.assert_array_equal(read.masks.dense(), found.masks.dense())
+    overlays = _frames(picture)
+    assert [frame.shape for frame in overlays] == [(*SIZE_HW, 3)] * FRAMES
+    changed = [np.abs(a.astype(int) - b).mean() for a, b in zip(overlays, _frames(clip), strict=True)]
+    assert [change > 3 for change in changed] == [count > 0 for count in counts]
+
+
+def test_the_command(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(
+        app, ["video", str(clip), "--imgsz", str(IMGSZ), "--json", "found.jsonl", "-o", "out.mp4"]
+    )
+    assert done.exit_code == 0, done.output
+    assert f"{FRAMES} frames" in done.stderr
+    assert len(_frames(tmp_path / "out.mp4")) == FRAMES
+    assert len((tmp_path / "found.jsonl").read_text().splitlines()) == FRAMES
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["found.jsonl", "out.mp4"]
+
+
+def test_a_prompt_outside_leaves_no_file_and_the_old_one(clip: Path, model: FastSAM, tmp_path: Path):
+    picture = tmp_path / "overlay.avi"
+    picture.write_bytes(b"an earlier one")
+    with Video(clip) as video, pytest.raises(PromptError, match="point 0 is at"):  # noqa: SIM117
+        with VideoWriter(picture, video.info) as writer:
+            list(segment_video(model, video, clip, Points([[500, 10]]), writer, None))
+    assert picture.read_bytes() == b"an earlier one"
+    assert [path.name for path in tmp_path.iterdir()] == ["overlay.avi"]
+
+
+def test_what_is_no_video_is_said(tmp_path: Path, coffee: Path):
+    with pytest.raises(ImageError, match="no such file"):
+        Video(tmp_path / "absent.mp4")
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(ImageError, match="reads no video from it"):
+        Video(tmp_path / "text.mp4")
+    with pytest.raises(FastSamError, match=r"ending '\.gif', expected one of \.mp4"):
+        VideoWriter(tmp_path / "out.gif", VideoInfo(SIZE_HW, 10, 1))
+    with pytest.raises(FastSamError, match="cannot be written"):
+        VideoWriter(tmp_path / "absent" / "out.avi", VideoInfo(SIZE_HW, 10, 1))

@@ -1,0 +1,76 @@
+"""The kernels' CPU build, made once a session, and what runs on it.
+
+FASTSAM_SANITIZE=1 builds it with address and undefined-behaviour sanitizers (test_kernels_sanitized.py sets it).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.emulator import build
+from tests.emulator import host as host_kernels
+
+
+@pytest.fixture(scope="session")
+def kernels_build() -> ModuleType:
+    """How the kernels are compiled for the host."""
+    return build
+
+
+@pytest.fixture(scope="session")
+def host(kernels_build: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """emulator/host.py, with `host.library`, the HostKernels of the CPU build."""
+    sanitize = os.environ.get("FASTSAM_SANITIZE") == "1"
+    try:
+        path = kernels_build.build_cpu_kernels(tmp_path_factory.mktemp("kernels"), sanitize)
+    except kernels_build.NoCompilerError as error:
+        pytest.skip(str(error))
+    module: Any = host_kernels
+    if sanitize:
+        module.Memory.guard = 0
+    module.library = module.HostKernels(path)
+    return module
+
+
+@pytest.fixture(params=[0, 1, 2], ids=["ascending", "descending", "shuffled"])
+def order(request: pytest.FixtureRequest, host: Any) -> Any:
+    """Each order in which the threads of a block, and the blocks, can take turns."""
+    host.library.set_order(request.param)
+    yield request.param
+    host.library.set_order(0)
+
+
+@pytest.fixture(scope="session")
+def network(demo_onnx: Path) -> Any:
+    """The demo model on the CPU."""
+    from fastsam_deploy.runtime.engines import open_engine
+
+    with open_engine(demo_onnx, device="cpu") as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def answers(network: Any, coffee: Path, cat: Path) -> Callable[[str, int], Any]:
+    """(name of a photograph, imgsz) → its pixels, letterbox and the network's outputs."""
+    from fastsam_deploy.runtime import load_image
+    from fastsam_deploy.runtime.stages.letterbox import fit_rectangle, letterbox
+
+    known: dict[tuple[str, int], Any] = {}
+
+    def run(name: str, imgsz: int) -> tuple[NDArray[np.uint8], Any, NDArray[Any], NDArray[Any]]:
+        if (name, imgsz) not in known:
+            image = load_image({"coffee": coffee, "cat": cat}[name])
+            place = fit_rectangle((image.shape[0], image.shape[1]), imgsz)
+            raw = network.run(letterbox(image, place)[None])
+            known[name, imgsz] = image, place, raw["detections"], raw["prototypes"]
+        return known[name, imgsz]
+
+    return run

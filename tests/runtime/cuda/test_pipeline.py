@@ -1,0 +1,347 @@
+"""TRTFastSAM answers as FastSAM does: on photographs, with every prompt, in batches, with and without graphs."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastsam_deploy.runtime import (
+    Boxes,
+    DeviceError,
+    FastSAM,
+    ImageError,
+    ModelError,
+    ParameterError,
+    Points,
+    PromptError,
+    Segments,
+    Thresholds,
+)
+from fastsam_deploy.runtime.cuda import stages
+from fastsam_deploy.runtime.cuda.driver.device import Device
+from fastsam_deploy.runtime.engines.device_network import DeviceNetwork
+from fastsam_deploy.runtime.masks.overlap import mask_ious
+from fastsam_deploy.runtime.masks.packed import PackedMasks
+from fastsam_deploy.runtime.stages.image import load_image
+from fastsam_deploy.runtime.stages.letterbox import fit_model
+from fastsam_deploy.runtime.stages.postprocess import postprocess
+from fastsam_deploy.runtime.trt import TRTFastSAM
+from tests.emulator.driver import Emulated, driver
+from tests.emulator.networks import RecordedNetwork, raw_outputs
+
+pytestmark = pytest.mark.gpu
+
+IMGSZ = 256
+LOW = Thresholds(conf=0.15)
+MANY = Thresholds(conf=0.02)
+"""As many detections as there is room for, many of them small, of which some have no pixel."""
+
+
+@pytest.fixture(scope="module")
+def cuda_device(kernels_build, tmp_path_factory: pytest.TempPathFactory) -> Device:
+    """The GPU, or the emulated one with the kernels' own source compiled for the host."""
+    found = driver()
+    if isinstance(found, Emulated):
+        found.add_kernels(kernels_build.build_cpu_kernels(tmp_path_factory.mktemp("kernels")))
+    return Device.open(0)
+
+
+@pytest.fixture(scope="module")
+def open_network(cuda_device: Device) -> Callable[[Path], DeviceNetwork]:
+    """Opens an ONNX file on it: in ONNX Runtime's CUDA provider, or its CPU provider on the same addresses."""
+    pytest.importorskip("onnxruntime")
+    from fastsam_deploy.runtime.engines.onnxruntime.device import OnnxRuntimeCudaNetwork
+
+    memory = "cpu" if driver().emulated else "cuda"
+    return lambda path: OnnxRuntimeCudaNetwork(path, cuda_device, memory=memory)
+
+
+@pytest.fixture(scope="module")
+def device_memory(cuda_device: Device) -> Callable[[], int]:
+    """Bytes of the device that are taken."""
+    found = driver()
+    if isinstance(found, Emulated):
+        return lambda: found.counter("device_bytes") + found.counter("pinned_blocks")
+    return lambda: cuda_device.memory_total - cuda_device.memory_free()
+
+
+@pytest.fixture(scope="module")
+def cpu(demo_onnx: Path) -> Iterator[FastSAM]:
+    with FastSAM(demo_onnx, imgsz=IMGSZ, engine="onnxruntime") as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def gpu(open_network: Callable, demo_onnx: Path) -> Iterator[TRTFastSAM]:
+    network = open_network(demo_onnx)
+    with TRTFastSAM(network, imgsz=IMGSZ) as model:
+        yield model
+    network.close()
+
+
+@pytest.fixture(scope="module")
+def photos(coffee: Path, cat: Path) -> dict[str, np.ndarray]:
+    """RGB arrays: landscape, portrait, small, one pixel wide."""
+    # Every second pixel: kernels on a host are slow.
+    first, second = load_image(coffee)[::2, ::2].copy(), load_image(cat)[::2, ::2].copy()
+    tall = np.ascontiguousarray(np.rot90(second))
+    return {"coffee": first, "tall": tall, "small": first[50:113, 100:197], "thin": second[:100, 150:151]}
+
+
+def same(found: Segments, wanted: Segments) -> None:
+    """Same rows; masks equal but for pixels whose logit is as good as zero."""
+    assert len(found) == len(wanted)
+    assert found.image_hw == wanted.image_hw
+    np.testing.assert_allclose(found.boxes_xyxy, wanted.boxes_xyxy, atol=1e-3)
+    np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-6)
+    np.testing.assert_array_equal(found.classes, wanted.classes)
+    np.testing.assert_array_equal(found.prompts, wanted.prompts)
+    np.testing.assert_allclose(found.fits, wanted.fits, atol=1e-3)
+    if len(found):
+        ious = np.diag(mask_ious(found.masks, wanted.masks))
+        assert ious.mean() >= 0.9999
+        assert ious.min() >= 0.995
+        counted = [np.count_nonzero(crop) for crop in found.masks.crops]
+        np.testing.assert_array_equal(found.areas, counted)
+
+
+@pytest.mark.parametrize("name", ["coffee", "tall", "small", "thin"])
+@pytest.mark.parametrize("asked", [Thresholds(), MANY, Thresholds(conf=0.995)], ids=["usual", "many", "none"])
+def test_everything(gpu: TRTFastSAM, cpu: FastSAM, photos: dict, name: str, asked: Thresholds):
+    found = gpu.segment(photos[name], thresholds=asked)
+    same(found, cpu.segment(photos[name], thresholds=asked))
+    assert isinstance(found.masks, PackedMasks)
+    if name == "coffee":
+        assert (len(found) > 5) == (asked.conf < 0.9)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        Points([[142, 75]]),
+        Points([[142, 75], [50, 150], [25, 25]], [1, 0, 1], mode="merge"),
+        Points([[142, 75], [50, 150], [299, 199]], mode="each"),
+        Points([[50, 150]], [0], mode="all"),
+        Boxes([[100, 30, 210, 130], [0, 0, 300, 200], [160, 115, 210, 165]]),
+        [Boxes([100, 30, 210, 130]), Points([[142, 75]], mode="each")],
+    ],
+    ids=["point", "merge", "each", "all", "boxes", "joined"],
+)
+def test_prompts_are_answered_on_the_device(gpu: TRTFastSAM, cpu: FastSAM, photos: dict, prompt):
+    found = gpu.segment(photos["coffee"], prompt, thresholds=LOW)
+    wanted = cpu.segment(photos["coffee"], prompt, thresholds=LOW)
+    assert len(wanted) > 0
+    same(found, wanted)
+    # And later, on what came down.
+    same(gpu.segment(photos["coffee"], thresholds=LOW).select(prompt), wanted)
+
+
+def test_a_prompt_outside_is_an_error_and_the_next_call_works(gpu: TRTFastSAM, cpu: FastSAM, photos: dict):
+    with pytest.raises(PromptError, match="point 0 is at"):
+        gpu.segment(photos["coffee"], Points([[300, 1]]))
+    same(gpu.segment(photos["coffee"]), cpu.segment(photos["coffee"]))
+
+
+def test_a_batch_of_all_sizes(gpu: TRTFastSAM, cpu: FastSAM, photos: dict):
+    images = [photos[name] for name in ("coffee", "thin", "coffee", "tall", "small")]
+    asked = [Thresholds(), LOW, Thresholds(conf=0.1, iou=0.5, max_det=7), LOW, Thresholds(conf=0.995)]
+    found = gpu.segment_batch(images, thresholds=asked)
+    for one, wanted in zip(found, cpu.segment_batch(images, thresholds=asked), strict=True):
+        same(one, wanted)
+    assert [len(one) > 0 for one in found] == [True, True, True, True, False]
+    assert set(found[0].timing_ms) == {"load", "device", "prompt"}
+
+
+def test_a_prompt_for_each_image_of_a_batch(gpu: TRTFastSAM, cpu: FastSAM, photos: dict):
+    images = [photos["coffee"], photos["tall"], photos["coffee"]]
+    prompt = Points([[142, 75]], mode="each")
+    for one, wanted in zip(gpu.segment_batch(images, prompt), cpu.segment_batch(images, prompt), strict=True):
+        same(one, wanted)
+
+
+def test_a_bad_image_is_named(gpu: TRTFastSAM, photos: dict):
+    with pytest.raises(ImageError, match="image 1 of 2"):
+        gpu.segment_batch([photos["coffee"], b"no image"])
+
+
+def test_answers_stay_when_the_next_image_comes(gpu: TRTFastSAM, cpu: FastSAM, photos: dict):
+    kept = gpu.segment(photos["coffee"], thresholds=LOW)
+    for name in ("tall", "thin", "coffee"):
+        gpu.segment(photos[name], Points([[0, 0]]), thresholds=Thresholds(conf=0.3))
+    same(kept, cpu.segment(photos["coffee"], thresholds=LOW))
+
+
+@pytest.fixture
+def recorded(cuda_device, demo_onnx: Path, photos: dict) -> Iterator[tuple[RecordedNetwork, Callable]]:
+    """A network that can be captured, and what the CPU makes of its outputs for any image of its input shape."""
+    spec, input_hw, outputs = raw_outputs(demo_onnx, photos["coffee"], IMGSZ)
+    network = RecordedNetwork(cuda_device, spec, input_hw, outputs)
+    fixed = replace(spec, size_hw=input_hw)
+
+    def wanted(image: np.ndarray, asked: Thresholds) -> Segments:
+        place = fit_model(image.shape[:2], fixed, max(input_hw))
+        return postprocess(outputs[spec.detections][0], outputs[spec.prototypes][0], place, fixed, asked)
+
+    yield network, wanted
+    network.close()
+
+
+def _opened(network: RecordedNetwork, graphs: int) -> TRTFastSAM:
+    model = TRTFastSAM(network, graphs=graphs)
+    network.on(model._segmenter._running_stages().stream)
+    return model
+
+
+def test_a_graph_serves_images_of_every_size(recorded, photos: dict):
+    network, wanted = recorded
+    images = [photos["coffee"], photos["coffee"][:175, :250], photos["small"], photos["coffee"]]
+    with _opened(network, graphs=4) as model, _opened(network, graphs=0) as plain:
+        for image in images:
+            for asked in (Thresholds(), LOW, Thresholds(conf=0.3, max_det=3)):
+                found = model.segment(image, thresholds=asked)
+                same(found, wanted(image, asked))
+                same(found, plain.segment(image, thresholds=asked))
+        assert model.description["cuda_graphs"]
+        assert not plain.description["cuda_graphs"]
+        runs = network.enqueued
+        model.segment(images[0])
+        assert network.enqueued == runs, "a replayed graph does not call the network"
+
+
+def test_work_that_runs_late_gives_the_same(recorded, photos: dict):
+    """The driver runs nothing before somebody waits for it: memory that was used again too early would show."""
+    network, wanted = recorded
+    found = driver()
+    if not isinstance(found, Emulated):
+        pytest.skip("a real device runs its work when it likes")
+    found.set("defer", 1)
+    try:
+        with _opened(network, graphs=2) as model:
+            for image in [photos["coffee"], photos["small"], photos["coffee"], photos["small"]]:
+                same(model.segment(image, thresholds=LOW), wanted(image, LOW))
+                point = Points([[50, 40]], mode="each")
+                same(model.segment(image, point, thresholds=LOW), wanted(image, LOW).select(point))
+    finally:
+        found.set("defer", 0)
+
+
+def test_a_file_with_nms_inside(open_network: Callable, demo_onnx: Path, photos: dict, tmp_path: Path):
+    """Its outputs are separate, and its thresholds its own."""
+    onnx = pytest.importorskip("onnx", reason="the file is made here")
+    from fastsam_deploy.export.graph.suppression import with_suppression
+    from fastsam_deploy.runtime.spec import Suppression
+
+    with FastSAM(demo_onnx) as usual:
+        spec = usual.spec
+    model = with_suppression(onnx.load(demo_onnx), spec, Suppression(conf=0.1, iou=0.9, max_det=100))
+    path = tmp_path / "nms.onnx"
+    onnx.save(model, path)
+    network = open_network(path)
+    asked = Thresholds(conf=0.2, max_det=100)
+    with TRTFastSAM(network, imgsz=IMGSZ) as model, FastSAM(path, imgsz=IMGSZ) as wanted:
+        assert model.spec.layout == "split"
+        for images in ([photos["coffee"]], [photos["coffee"], photos["small"], photos["coffee"]]):
+            found = model.segment_batch(images, thresholds=asked)
+            for one, other in zip(found, wanted.segment_batch(images, thresholds=asked), strict=True):
+                same(one, other)
+        assert len(found[0]) > 10
+        with pytest.raises(ParameterError, match=r"conf is 0\.05"):
+            model.segment(photos["coffee"], thresholds=Thresholds(conf=0.05, max_det=100))
+    network.close()
+
+
+def test_the_benchmark_compares_and_times(open_network: Callable, demo_onnx: Path, tmp_path: Path):
+    from benchmarks import gpu_pipeline
+
+    network = open_network(demo_onnx)
+    quick = ["--imgsz", "160", "--megapixels", "0.05", "--runs", "2", "--output", str(tmp_path)]
+    table = gpu_pipeline.measure(network, gpu_pipeline.parsed(quick), network.cuda_device.memory_free())
+    report = json.loads((tmp_path / "gpu_pipeline.json").read_text())
+    assert len(report["images"]) == 2
+    assert all(row["worst_iou"] >= 0.99 and set(row["ms"]) == {"network", "ours"} for row in report["images"])
+    assert "ours / network" in table
+    network.close()
+
+
+def test_the_model_of_the_triton_server_takes_no_other_device(demo_onnx: Path, cuda_device: Device):
+    """Where ONNX Runtime has no CUDA it says so; the CPU is not taken instead."""
+    import onnxruntime
+
+    from fastsam_deploy.runtime.serving.models import Parameters, WholePipeline
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    config = {"parameters": {"model": {"string_value": demo_onnx.name}}}
+    with pytest.raises(DeviceError, match="expected CUDAExecutionProvider"):
+        WholePipeline(Parameters(config), demo_onnx.parent, "cuda:0")
+
+
+def test_a_mask_buffer_that_is_too_small_grows(recorded, photos: dict, monkeypatch):
+    network, wanted = recorded
+    monkeypatch.setattr(stages, "_WORDS", 64)
+    with _opened(network, graphs=2) as model:
+        for image in (photos["small"], photos["coffee"], photos["coffee"], photos["coffee"], photos["small"]):
+            same(model.segment(image, thresholds=LOW), wanted(image, LOW))
+
+
+@pytest.mark.parametrize("broken", ["scores", "prototypes"])
+def test_numbers_that_are_not_finite_are_an_error(recorded, photos: dict, cuda_device, demo_onnx: Path, broken: str):
+    spec, input_hw, outputs = raw_outputs(demo_onnx, photos["coffee"], IMGSZ)
+    if broken == "scores":
+        outputs[spec.detections][0, 4, 7] = np.nan
+    else:
+        outputs[spec.prototypes][0, 3, 2, 1] = np.inf
+    network = RecordedNetwork(cuda_device, spec, input_hw, outputs)
+    with _opened(network, graphs=0) as model, pytest.raises(ModelError, match=f"network's {broken} hold NaN"):
+        model.segment(photos["coffee"])
+    network.close()
+
+
+def test_clones_run_in_threads_of_their_own(gpu: TRTFastSAM, cpu: FastSAM, photos: dict):
+    wanted = {name: cpu.segment(photos[name], thresholds=LOW) for name in ("coffee", "tall")}
+    failed: list[BaseException] = []
+
+    def work(model: TRTFastSAM, name: str) -> None:
+        try:
+            for _ in range(2):
+                same(model.segment(photos[name], thresholds=LOW), wanted[name])
+        except BaseException as error:  # noqa: BLE001 a thread's failure is the test's
+            failed.append(error)
+
+    with gpu.clone() as first, gpu.clone() as second:
+        models = [(first, "coffee"), (second, "tall"), (gpu, "coffee"), (gpu, "tall")]
+        threads = [threading.Thread(target=work, args=one) for one in models]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not failed
+
+
+def test_closed_in_any_order(open_network: Callable, demo_onnx: Path, photos: dict):
+    model = TRTFastSAM(open_network(demo_onnx), imgsz=IMGSZ)
+    other = model.clone()
+    model.close()
+    model.close()
+    assert len(other.segment(photos["coffee"])) > 5
+    other.close()
+    with pytest.raises(ModelError, match="closed"):
+        other.segment(photos["coffee"])
+
+
+def test_many_runs_do_not_grow(recorded, photos: dict, device_memory: Callable[[], int]):
+    network, _ = recorded
+    with _opened(network, graphs=2) as model:
+        model.warmup([(1, *photos["coffee"].shape[:2]), (2, *photos["coffee"].shape[:2])])
+        model.segment(photos["coffee"], Points([[142, 75]]))
+        before = device_memory()
+        for _ in range(25):
+            model.segment_batch([photos["coffee"], photos["small"]])
+            model.segment(photos["coffee"], Points([[142, 75]]))
+        assert device_memory() == before

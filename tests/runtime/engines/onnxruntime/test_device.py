@@ -1,0 +1,153 @@
+"""ONNX Runtime on device pointers. Without a GPU its CPU provider takes the pointers of a device in memory."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from fastsam_deploy.runtime.engines import open_engine
+from fastsam_deploy.runtime.engines.segmentation import SegmentationEngine
+from fastsam_deploy.runtime.errors import DeviceError, FastSamError, ModelError, ParameterError
+from tests.emulator.tensorrt.memory_device import MemoryDevice
+
+ours = importlib.import_module("fastsam_deploy.runtime.engines.onnxruntime.device")
+
+
+@pytest.fixture
+def device() -> MemoryDevice:
+    return MemoryDevice()
+
+
+@pytest.fixture
+def network(demo_onnx: Path, device: MemoryDevice) -> Iterator[Any]:
+    with ours.OnnxRuntimeCudaNetwork(demo_onnx, device, memory="cpu") as found:
+        yield found
+
+
+def photo(shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(0).random(shape, np.float32)
+
+
+def test_pointers_give_what_arrays_give(network: Any, device: MemoryDevice, demo_onnx: Path) -> None:
+    assert not network.capturable
+    assert network.largest_batch((64, 64)) is None
+    with open_engine(demo_onnx) as reference:
+        for shape in [(1, 3, 96, 128), (2, 3, 64, 64), (1, 3, 96, 128)]:
+            images = photo(shape)
+            made = network.output_shapes({"images": shape})
+            memory = {name: device.memory(int(np.prod(s)) * 4) for name, s in {"images": shape, **made}.items()}
+            np.copyto(memory["images"].content, images.view(np.uint8).ravel())
+            network.enqueue({name: block.pointer for name, block in memory.items()}, {"images": shape}, 0x77)
+            expected = reference.run(images)
+            for name, key in (("output0", "detections"), ("output1", "prototypes")):
+                found = memory[name].content.view(np.float32).reshape(made[name])
+                np.testing.assert_allclose(found, expected[key], rtol=1e-5, atol=1e-4)
+
+
+def test_it_is_a_network_for_arrays_too(network: Any, demo_onnx: Path) -> None:
+    engine = SegmentationEngine(network)
+    with open_engine(demo_onnx) as reference:
+        assert engine.spec == reference.spec
+        images = photo((1, 3, 64, 96))
+        np.testing.assert_allclose(
+            engine.run(images)["detections"], reference.run(images)["detections"], rtol=1e-5, atol=1e-4
+        )
+
+
+def test_one_stream_each(network: Any, device: MemoryDevice) -> None:
+    shape = {"images": (1, 3, 64, 64)}
+    made = network.output_shapes(shape)
+    pointers = {n: device.memory(int(np.prod(s)) * 4).pointer for n, s in {**shape, **made}.items()}
+    network.enqueue(pointers, shape, 1)
+    network.enqueue(pointers, shape, 1)
+    with pytest.raises(ParameterError, match="stream 0x2, it runs on 0x1; use a clone"):
+        network.enqueue(pointers, shape, 2)
+    with network.clone() as other:
+        other.enqueue(pointers, shape, 2)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"images": (1, 3, 65, 64)}, "choose imgsz or the batch to fit"),
+        ({"pictures": (1, 3, 64, 64)}, r"inputs \['pictures'\], expected \['images'\]"),
+    ],
+)
+def test_shapes_that_do_not_fit(network: Any, inputs: dict[str, tuple[int, ...]], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        network.output_shapes(inputs)
+
+
+def test_a_missing_address(network: Any) -> None:
+    with pytest.raises(ParameterError, match="output0, output1 has no address"):
+        network.enqueue({"images": 64}, {"images": (1, 3, 64, 64)}, 1)
+
+
+def test_closed_is_closed(network: Any) -> None:
+    network.close()
+    network.close()
+    for call in (
+        lambda: network.run({"images": photo((1, 3, 64, 64))}, ["output0"]),
+        lambda: network.output_shapes({"images": (1, 3, 64, 64)}),
+    ):
+        with pytest.raises(ModelError, match="is closed"):
+            call()
+
+
+def test_what_is_no_model(device: MemoryDevice, tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelError, match="cannot open it on cuda:0"):
+        ours.OnnxRuntimeCudaNetwork(tmp_path / "x.onnx", device, memory="cpu")
+
+
+def test_the_stream_and_the_device_reach_onnx_runtime(demo_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU: the provider's options. What they do there is for a machine that has one."""
+    asked: list[Any] = []
+    device = MemoryDevice(number=1)
+
+    class Session:
+        def __init__(self, path: str, options: Any, providers: list[Any]) -> None:
+            asked.append(providers)
+            self._real = real(path, options, providers=["CPUExecutionProvider"])
+
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider"]
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._real, name)
+
+    real = ort.InferenceSession
+    monkeypatch.setattr(ours.ort, "InferenceSession", Session)
+    monkeypatch.setattr(ours.ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    network = ours.OnnxRuntimeCudaNetwork(demo_onnx, device)
+    with pytest.raises(FastSamError):  # the CPU provider takes no CUDA memory
+        network.enqueue(dict.fromkeys(("images", "output0", "output1"), 64), {"images": (1, 3, 64, 64)}, 0x5A5A)
+    network._session_on(0x5A5A)
+    assert asked == [
+        [("CUDAExecutionProvider", {"device_id": 1})],
+        [("CUDAExecutionProvider", {"device_id": 1, "user_compute_stream": str(0x5A5A)})],
+    ]
+
+
+def test_a_cpu_where_cuda_was_asked_for_is_an_error(
+    demo_onnx: Path, device: MemoryDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    with pytest.raises(DeviceError, match=r"expected CUDAExecutionProvider; run: pip .*fastsam-deploy"):
+        ours.OnnxRuntimeCudaNetwork(demo_onnx, device)
+    with pytest.raises(DeviceError, match="expected 'cuda' or 'cuda:N'"):
+        ours.device_network_from_file(demo_onnx, "cpu")
+    # Some builds list the provider, and then choose another one.
+    monkeypatch.setattr(ours.ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with (
+        pytest.raises(FastSamError, match="CUDAExecutionProvider"),
+        pytest.warns(UserWarning, match="not in available"),
+    ):
+        ours.OnnxRuntimeCudaNetwork(demo_onnx, device)

@@ -1,0 +1,151 @@
+"""What travels back from a server: nothing is lost on the way, and what does not fit together is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastsam_deploy.runtime import (
+    FastSamError,
+    ImageError,
+    Masks,
+    ModelError,
+    ParameterError,
+    PromptError,
+    Segments,
+)
+from fastsam_deploy.runtime.wire.answer import (
+    OUTPUTS,
+    answer_tensors,
+    answers_from_tensors,
+    error_from_text,
+    error_text,
+)
+
+HEIGHT, WIDTH = 40, 60
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> Segments:
+    """Segments with crops of every kind: empty, one pixel, the whole image."""
+    count = draw(st.integers(0, 4))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    crops, corners = [], []
+    for _ in range(count):
+        y, x = draw(st.integers(0, HEIGHT)), draw(st.integers(0, WIDTH))
+        crops.append(random.random((draw(st.integers(0, HEIGHT - y)), draw(st.integers(0, WIDTH - x)))) > 0.5)
+        corners.append((x, y))
+    found = Segments.unprompted(
+        random.random((count, 4), np.float32) * HEIGHT,
+        random.random(count, np.float32),
+        random.integers(0, 80, count),
+        Masks((HEIGHT, WIDTH), tuple(crops), np.array(corners, np.int64).reshape(-1, 2)),
+        tuple(map(str, range(80))),
+    )
+    return found.answering(np.arange(count), random.random(count)) if draw(st.booleans()) else found
+
+
+def _assert_equal(found: Segments, wanted: Segments) -> None:
+    assert found.image_hw == wanted.image_hw
+    assert found.class_names == wanted.class_names
+    for name in ("boxes_xyxy", "scores", "classes", "prompts", "fits"):
+        one, other = getattr(found, name), getattr(wanted, name)
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(found.masks.corners_xy, wanted.masks.corners_xy)
+    for one, other in zip(found.masks.crops, wanted.masks.crops, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@given(answers())
+def test_an_answer_comes_back_from_its_bits(answer: Segments):
+    (found,) = answers_from_tensors(answer_tensors([answer], ["bits"]), answer.class_names)
+    _assert_equal(found, answer)
+
+
+@settings(max_examples=30)
+@given(st.lists(answers(), min_size=1, max_size=3))
+def test_answers_of_several_images_share_their_tensors(several: list[Segments]):
+    tensors = answer_tensors(several, ["bits"] * len(several))
+    assert tuple(tensors) == OUTPUTS
+    most = max(map(len, several))
+    assert all(values.shape[:2] == (len(several), most) for name, values in tensors.items() if name in OUTPUTS[2:])
+    for found, wanted in zip(answers_from_tensors(tensors, several[0].class_names), several, strict=True):
+        _assert_equal(found, wanted)
+
+
+@given(answers())
+def test_masks_as_rle(answer: Segments):
+    tensors = answer_tensors([answer], ["rle"])
+    rles = [{"size": [HEIGHT, WIDTH], "counts": counts.decode("ascii")} for counts in tensors["MASKS"][0]]
+    found = Masks.from_rle(rles, (HEIGHT, WIDTH))
+    np.testing.assert_array_equal(found.dense(), answer.masks.dense())
+    np.testing.assert_array_equal(tensors["AREAS"][0], answer.areas)
+
+
+def test_no_masks_and_rows_past_the_count():
+    one = Segments.unprompted(
+        np.ones((1, 4), np.float32), np.ones(1, np.float32), np.ones(1, np.int64), Masks.from_dense(np.ones((1, 4, 5)))
+    )
+    tensors = answer_tensors([Segments.empty((4, 5)), one], ["rle", "none"])
+    assert tensors["COUNT"].tolist() == [[0], [1]]
+    assert tensors["IMAGE_SIZE"].tolist() == [[4, 5], [4, 5]]
+    assert tensors["MASKS"].tolist() == [[b""], [b""]]
+    assert tensors["AREAS"].tolist() == [[0], [20]]
+    for name in ("BOXES", "SCORES", "CLASSES", "PROMPTS", "FITS", "CROPS"):
+        assert not tensors[name][0].any(), name
+
+
+def test_fits_are_numbers_that_json_has():
+    answer = Segments.unprompted(
+        np.ones((2, 4), np.float32), np.ones(2, np.float32), np.ones(2, np.int64), Masks.from_dense(np.ones((2, 4, 5)))
+    )
+    assert np.isnan(answer.fits).all()
+    assert answer_tensors([answer], ["none"])["FITS"].tolist() == [[-1, -1]]
+    half = answer.answering([-1, 0], [np.nan, 0.5])
+    assert answer_tensors([half], ["none"])["FITS"].tolist() == [[-1, 0.5]]
+
+
+def test_dtypes_are_those_of_the_table():
+    kinds = {name: values.dtype for name, values in answer_tensors([Segments.empty((4, 5))], ["rle"]).items()}
+    assert kinds.pop("MASKS") == np.object_
+    real = {name for name, kind in kinds.items() if kind == np.float32}
+    assert real == {"BOXES", "SCORES", "FITS", "PROBABILITIES"}
+    assert {kind for name, kind in kinds.items() if name not in real} == {np.dtype(np.int32)}
+
+
+@pytest.mark.parametrize("kind", [ImageError, ModelError, ParameterError, PromptError])
+def test_errors_keep_their_kind(kind: type[FastSamError]):
+    error = error_from_text(f"in ensemble 'fastsam', {error_text(kind('box 0: is thin'))}")
+    assert type(error) is kind
+    assert str(error) == "box 0: is thin"
+    assert error_from_text("Request timeout expired") is None
+
+
+def test_answers_that_do_not_fit_together():
+    answer = Segments.unprompted(
+        np.ones((2, 4), np.float32),
+        np.ones(2, np.float32),
+        np.ones(2, np.int64),
+        Masks.from_dense(np.ones((2, 40, 50))),
+    )
+    good = answer_tensors([answer], ["bits"])
+    _assert_equal(answers_from_tensors(good, ("a", "b"))[0], replace(answer, class_names=("a", "b")))
+    for name, changed in (
+        ("MASKS", answer_tensors([answer], ["rle"])["MASKS"]),
+        ("MASKS", good["MASKS"][:, :1]),
+        ("COUNT", np.array([[3]], np.int32)),
+        ("COUNT", np.array([[-1]], np.int32)),
+        ("IMAGE_SIZE", np.array([[30, 50]], np.int32)),
+        ("CROPS", good["CROPS"] - 1),
+        ("SCORES", good["SCORES"][:, :1]),
+    ):
+        with pytest.raises(ModelError, match="does not fit together"):
+            answers_from_tensors({**good, name: changed}, ("a", "b"))
+    for name in OUTPUTS:
+        with pytest.raises(ModelError, match=f"has no {name}"):
+            answers_from_tensors({key: value for key, value in good.items() if key != name}, ("a", "b"))
