@@ -3,7 +3,7 @@
     python scripts/dev/emulated_cuda.py --environment ENVIRONMENT
     FASTSAM_EMULATED_CUDA=ENVIRONMENT/emulated-cuda ENVIRONMENT/bin/python -m pytest tests/runtime/cuda
 
-The driver (`tests/emulator`) is a libcuda.so.1 of our own: device memory is host memory, and kernels are their own
+The driver (`tests/emulator/driver`) is a libcuda.so.1 of our own: device memory is host memory, kernels are their own
 source compiled for the host. PyCUDA and cuda-bindings are the real ones; PyCUDA is compiled from its source against the
 headers of NVIDIA's wheels. What is shown with it is plumbing: calls, contexts, threads, memory, order, graphs, and the
 numbers of the kernels' source. Not speed, and not what NVIDIA's compiler makes of the source.
@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-DRIVER = ROOT / "tests/emulator"
+DRIVER = ROOT / "tests/emulator/driver"
 FOLDER = "emulated-cuda"
 PYCUDA = "2026.1"
 # Pinned together: the symbols that PyCUDA is linked with depend on the headers. cuda.h, and cudaProfiler.h.

@@ -26,7 +26,7 @@ from fastsam_deploy.runtime.cuda.driver.device import Device
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.engines.onnxruntime.device import OnnxRuntimeCudaNetwork
 from fastsam_deploy.runtime.engines.tensorrt.plan_file import read_plan
-from tests.emulator.driver import Emulated, driver
+from tests.emulator.driver.emulated import Emulated, driver
 from tests.emulator.tensorrt.world import World
 
 HERE = Path(__file__).resolve().parent

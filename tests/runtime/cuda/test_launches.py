@@ -11,7 +11,7 @@ import pytest
 from fastsam_deploy.runtime.cuda.driver.device import Device
 from fastsam_deploy.runtime.cuda.driver.stream import Stream
 from fastsam_deploy.runtime.errors import DeviceError
-from tests.emulator.driver import (  # noqa: F401
+from tests.emulator.driver.emulated import (  # noqa: F401
     OPEN,
     TINY_PTX,
     Emulated,
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.gpu
 
 
 def test_the_ptx_of_the_small_kernels_is_made_of_their_source():
-    from tests.emulator.make_tiny_ptx import outdated
+    from tests.emulator.driver.make_tiny_ptx import outdated
 
     assert outdated() == []
 

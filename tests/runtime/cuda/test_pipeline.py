@@ -32,7 +32,7 @@ from fastsam_deploy.runtime.stages.image import load_image
 from fastsam_deploy.runtime.stages.letterbox import fit_model
 from fastsam_deploy.runtime.stages.postprocess import postprocess
 from fastsam_deploy.runtime.trt import TRTFastSAM
-from tests.emulator.driver import Emulated, driver
+from tests.emulator.driver.emulated import Emulated, driver
 from tests.emulator.networks import RecordedNetwork, raw_outputs
 
 pytestmark = pytest.mark.gpu

@@ -14,7 +14,7 @@ import pytest
 
 from fastsam_deploy.runtime.cuda.driver.device import Device, device_number
 from fastsam_deploy.runtime.errors import DeviceError
-from tests.emulator.driver import (  # noqa: F401
+from tests.emulator.driver.emulated import (  # noqa: F401
     OPEN,
     TINY_PTX,
     Driver,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.emulator.driver import OPEN, TINY_PTX, Driver, Emulated, cuda_fixture, emulated_fixture, run_python  # noqa: F401
+from tests.emulator.driver.emulated import OPEN, TINY_PTX, Driver, Emulated, cuda_fixture, emulated_fixture, run_python  # noqa: F401
 
 pytestmark = pytest.mark.gpu
 
@@ -62,7 +62,7 @@ def test_a_process_ends_without_noise_and_leaves_nothing(emulated: Emulated, tmp
         + f"""
 import numpy as np, threading
 from pathlib import Path
-from fastsam_deploy.runtime.cuda.graphs import Graph
+from fastsam_deploy.runtime.cuda.driver.graphs import Graph
 made = []
 def make():
     device = Device.open(len(made) % 2)
@@ -156,7 +156,7 @@ def test_a_fork_in_the_midst_of_opening_in_another_thread(emulated: Emulated, tm
         FORK
         + """
 import threading
-from fastsam_deploy.runtime.cuda import driver
+from fastsam_deploy.runtime.cuda.driver import pycuda as driver
 lock = driver.lock()
 with lock:
     child_of(lambda: told(Device.open))

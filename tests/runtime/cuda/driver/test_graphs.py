@@ -14,7 +14,7 @@ import pytest
 from fastsam_deploy.runtime.cuda.driver.device import Device
 from fastsam_deploy.runtime.cuda.driver.graphs import Graph, GraphCache
 from fastsam_deploy.runtime.errors import DeviceError, MissingDependencyError, ParameterError
-from tests.emulator.driver import TINY_PTX, Driver, Emulated, cuda_fixture, emulated_fixture  # noqa: F401
+from tests.emulator.driver.emulated import TINY_PTX, Driver, Emulated, cuda_fixture, emulated_fixture  # noqa: F401
 
 pytestmark = pytest.mark.gpu
 N = 1000

@@ -13,7 +13,7 @@ import pytest
 from fastsam_deploy.runtime.cuda.driver.device import Device
 from fastsam_deploy.runtime.cuda.driver.stream import Stream
 from fastsam_deploy.runtime.errors import DeviceError, ParameterError
-from tests.emulator.driver import (  # noqa: F401
+from tests.emulator.driver.emulated import (  # noqa: F401
     TINY_PTX,
     Driver,
     Emulated,

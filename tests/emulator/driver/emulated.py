@@ -29,7 +29,7 @@ TINY_PTX = Path(__file__).with_name("tiny.ptx")
 OPEN = """
 import sys
 from fastsam_deploy.runtime import FastSamError
-from fastsam_deploy.runtime.cuda.device import Device
+from fastsam_deploy.runtime.cuda.driver.device import Device
 """
 """How code for `run_python` begins."""
 

@@ -1,4 +1,4 @@
-"""Make tiny.ptx from tiny.cu, as the kernels are made: `python -m tests.emulator.make_tiny_ptx NVRTC_FOLDER`.
+"""Make tiny.ptx from tiny.cu, as the kernels are made: `python -m tests.emulator.driver.make_tiny_ptx NVRTC_FOLDER`.
 
 See scripts/dev/make_ptx.py for the folder.
 """
