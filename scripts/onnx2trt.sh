@@ -25,43 +25,11 @@ Python: $PYTHON if set, else the python3 on the path. It needs this package with
 TEXT
 }
 
-onnx=${ONNX:-}
-output=${OUTPUT:-}
-precision=${PRECISION:-}
-rest=()
-need() { # a flag's value must be there
-  if [ "$2" -lt 2 ]; then
-    echo "onnx2trt.sh: $1 needs a value; see --help" >&2
-    exit 2
-  fi
-}
-while [ $# -gt 0 ]; do
-  case $1 in
+for argument in "$@"; do
+  case $argument in
     -h | --help) help && exit 0 ;;
-    --onnx | --output | -o | --precision)
-      need "$1" $#
-      case $1 in
-        --onnx) onnx=$2 ;;
-        --output | -o) output=$2 ;;
-        *) precision=$2 ;;
-      esac
-      shift 2
-      ;;
-    --onnx=*) onnx=${1#*=} && shift ;;
-    --output=*) output=${1#*=} && shift ;;
-    --precision=*) precision=${1#*=} && shift ;;
-    --shapes | --max-batch | --imgsz | --workspace | --timing-cache | --optimization-level | --calibration | --device | --images)
-      need "$1" $#
-      rest+=("$1" "$2")
-      shift 2
-      ;;
-    -*) rest+=("$1") && shift ;;
-    *) onnx=$1 && shift ;;
   esac
 done
-onnx=${onnx:-fast_sam_1024.onnx}
-output=${output:-${onnx%.onnx}.plan}
-precision=${precision:-fp16}
 
 python=${PYTHON:-python3}
 if ! "$python" -c 'import importlib.util as u, sys
@@ -69,5 +37,4 @@ sys.exit(not (u.find_spec("fastsam_deploy") and u.find_spec("fastsam_deploy.expo
   echo "onnx2trt.sh: $python has no fastsam-deploy; run: $python -m pip install '$root[trt,cpu]' onnx, or set PYTHON" >&2
   exit 2
 fi
-exec "$python" -c 'from fastsam_deploy.export.cli.main import main; main()' engine "$onnx" \
-  --output "$output" --precision "$precision" ${rest[@]+"${rest[@]}"}
+exec "$python" -m fastsam_deploy.export.cli.scripts onnx2trt "$@"

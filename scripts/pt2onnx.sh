@@ -25,43 +25,11 @@ and uses that; PYTHON is then what it is made with.
 TEXT
 }
 
-weights=${WEIGHTS:-}
-output=${OUTPUT:-}
-max_size=${MAX_SIZE:-}
-rest=()
-need() { # a flag's value must be there
-  if [ "$2" -lt 2 ]; then
-    echo "pt2onnx.sh: $1 needs a value; see --help" >&2
-    exit 2
-  fi
-}
-while [ $# -gt 0 ]; do
-  case $1 in
+for argument in "$@"; do
+  case $argument in
     -h | --help) help && exit 0 ;;
-    --weights | --output | -o | --max_size | --max-size | --imgsz)
-      need "$1" $#
-      case $1 in
-        --weights) weights=$2 ;;
-        --output | -o) output=$2 ;;
-        *) max_size=$2 ;;
-      esac
-      shift 2
-      ;;
-    --weights=*) weights=${1#*=} && shift ;;
-    --output=*) output=${1#*=} && shift ;;
-    --max_size=* | --max-size=* | --imgsz=*) max_size=${1#*=} && shift ;;
-    --batch | --opset | --exporter | --images)
-      need "$1" $#
-      rest+=("$1" "$2")
-      shift 2
-      ;;
-    -*) rest+=("$1") && shift ;;
-    *) weights=$1 && shift ;;
   esac
 done
-weights=${weights:-FastSAM-x.pt}
-max_size=${max_size:-1024}
-output=${output:-fast_sam_${max_size//,/x}.onnx}
 
 has_export() {
   "$1" -c 'import importlib.util as u, sys
@@ -83,5 +51,4 @@ if ! has_export "$python"; then
   fi
   python=$own/bin/python
 fi
-exec "$python" -c 'from fastsam_deploy.export.cli.main import main; main()' onnx "$weights" \
-  --output "$output" --imgsz "$max_size" ${rest[@]+"${rest[@]}"}
+exec "$python" -m fastsam_deploy.export.cli.scripts pt2onnx "$@"
