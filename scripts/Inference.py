@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any
 
 try:
+    from fastsam_deploy.runtime.batch.outputs import OutputFolder
     from fastsam_deploy.runtime.errors import FastSamError, MissingDependencyError, ModelError, PromptError
     from fastsam_deploy.runtime.pipeline import FastSAM
     from fastsam_deploy.runtime.prompts.points import Boxes, Points, clean_mask
     from fastsam_deploy.runtime.prompts.text import Text
     from fastsam_deploy.runtime.render import draw_prompts, draw_segments, save_image
     from fastsam_deploy.runtime.segments import Prompt, Segments
-    from fastsam_deploy.runtime.sources.paths import OutputFolder
     from fastsam_deploy.runtime.stages.image import load_image
 except ModuleNotFoundError as missing:
     sys.exit(f"fastsam: {missing}; run this first, in the folder of the repository: pip install '.[cpu]'")

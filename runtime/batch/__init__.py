@@ -1,1 +1,1 @@
-"""Many images, one after the other."""
+"""Many images, one after the other, and where their answers go."""

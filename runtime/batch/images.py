@@ -15,7 +15,8 @@ from ..errors import FastSamError
 from ..pipeline import FastSAM
 from ..render import cutout, draw_prompts, draw_segments, mask_image, save_image
 from ..segments import Prompt, Segments
-from ..sources.paths import CUTOUTS, MASKS, OVERLAY, JsonLines, OutputFolder, output_names
+from ..sources.paths import CUTOUTS, MASKS
+from .outputs import OVERLAY, JsonLines, OutputFolder, output_names
 
 if TYPE_CHECKING:
     from rich.console import Console

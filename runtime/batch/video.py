@@ -15,9 +15,9 @@ from ..errors import FastSamError
 from ..pipeline import FastSAM
 from ..render import draw_prompts, draw_segments
 from ..segments import Prompt
-from ..sources.paths import JsonLines
 from ..sources.video import Video, VideoInfo
 from .images import as_json
+from .outputs import JsonLines
 
 _CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
 

@@ -137,7 +137,8 @@ def _segment(
     from rich.console import Console
 
     from ..batch.images import Pictures, segment_files
-    from ..sources.paths import JsonLines, OutputFolder, find_images
+    from ..batch.outputs import JsonLines, OutputFolder
+    from ..sources.paths import find_images
 
     paths = find_images(images)
     with ExitStack() as stack:

@@ -77,8 +77,8 @@ def video(
     """
     from rich.console import Console
 
+    from ..batch.outputs import JsonLines
     from ..batch.video import VideoWriter, segment_video
-    from ..sources.paths import JsonLines
     from ..sources.video import Video
 
     prompt = parse_prompt(points, labels, points_mode.value, boxes, text)

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from .. import __version__
+from ..batch.outputs import OutputFolder
 from ..render import save_image
-from ..sources.paths import OutputFolder
 from ..stages.image import load_image
 from ..system.atomic import write_atomically
 from .fidelity import IOUS, Fidelity, ImageFidelity

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from fastsam_deploy.runtime import FastSAM, FastSamError, ImageError, Points, PromptError, Segments, load_image
+from fastsam_deploy.runtime.batch.outputs import JsonLines
 from fastsam_deploy.runtime.batch.video import VideoWriter, segment_video
 from fastsam_deploy.runtime.cli.main import app
-from fastsam_deploy.runtime.sources.paths import JsonLines
 from fastsam_deploy.runtime.sources.video import Video, VideoInfo
 
 FRAMES, SIZE_HW, IMGSZ = 6, (150, 240), 160

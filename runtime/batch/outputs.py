@@ -1,0 +1,148 @@
+"""What the outputs of image files are called, and JSON Lines written whole.
+
+An output of one image never replaces an input, nor the output of another image of the same run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from ..errors import FastSamError
+from ..sources.paths import OVERLAY_STEM
+from ..system.identity import real_path
+
+OVERLAY = f"{OVERLAY_STEM}.jpg"
+"""Ending of an overlay. The format may change: inputs are told from overlays of any format."""
+
+
+def output_names(paths: Sequence[Path]) -> list[Path]:
+    """For each image a name of its own, relative and without an ending: `x` for `a/x.jpg`.
+
+    Where several share a stem, the folder comes along (`a/x`, `b/x`), and where that is not enough the ending
+    (`a/x.png`). Names that differ only in case count as the same, as they do on some file systems.
+    """
+    whole = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - resolve() would follow links
+    try:
+        top = Path(os.path.commonpath([path.parent for path in whole]))
+        within = [path.relative_to(top) for path in whole]
+    except ValueError:  # drives of Windows have nothing in common
+        within = [path.relative_to(path.anchor) for path in whole]
+    levels: list[list[Path]] = [
+        [Path(path.stem) for path in within],
+        [path.with_name(path.stem) for path in within],
+        list(within),
+    ]
+    counts = [Counter(str(name).casefold() for name in level) for level in levels]
+    names, taken = [], set[str]()
+    for candidates in zip(*levels, strict=True):
+        alone = [name for name, count in zip(candidates, counts, strict=True) if count[str(name).casefold()] == 1]
+        name = base = (alone or [candidates[-1]])[0]
+        number = 1
+        while str(name).casefold() in taken:
+            number += 1
+            name = base.with_name(f"{base.name}-{number}")
+        taken.add(str(name).casefold())
+        names.append(name)
+    return names
+
+
+class OutputFolder:
+    """A folder for what a run writes; inputs that lie in it are safe."""
+
+    def __init__(self, folder: Path, inputs: Iterable[Path]) -> None:
+        """
+        Args:
+            folder: made where it is missing.
+            inputs: files that must not be replaced.
+
+        Raises:
+            FastSamError: the folder cannot be made.
+        """
+        self.folder = folder
+        self._inputs = frozenset(real_path(path) for path in inputs)
+        _make_folder(folder)
+
+    def file(self, name: Path, ending: str) -> Path:
+        """Where to write `name` + `ending`; its folder is made. Raises FastSamError if an input is there."""
+        path = self.folder / name.with_name(name.name + ending)
+        _make_folder(path.parent)
+        return self._checked(path)
+
+    def numbered(self, name: Path, ending: str, count: int) -> list[Path]:
+        """Where to write `count` PNG files of a set: `name` + `ending`/000.png …; numbers beyond are removed."""
+        folder = self.folder / name.with_name(name.name + ending)
+        _make_folder(folder)
+        paths = [self._checked(folder / f"{i:03d}.png") for i in range(count)]
+        # An earlier run may have found more; its rest would pass for this run's answer.
+        for old in folder.glob("*.png"):
+            if re.fullmatch(r"\d{3,}", old.stem) and old not in paths:
+                self._checked(old).unlink()
+        return paths
+
+    def _checked(self, path: Path) -> Path:
+        if real_path(path) in self._inputs:
+            raise FastSamError(f"{path}: is one of the inputs and would be overwritten; choose another --output")
+        return path
+
+
+class JsonLines:
+    """One line of JSON for each item, to standard output ("-") or to a file that appears whole at the end."""
+
+    def __init__(self, target: str, inputs: Iterable[Path] = ()) -> None:
+        """
+        Args:
+            target: "-" or the path of a file.
+            inputs: files that must not be replaced.
+
+        Raises:
+            FastSamError: the file cannot be written there.
+        """
+        self._path = None if target == "-" else Path(target)
+        self._stream: IO[str] = sys.stdout
+        self._temporary = ""
+        if self._path is None:
+            return
+        if real_path(self._path) in {real_path(path) for path in inputs}:
+            raise FastSamError(f"{target}: is one of the inputs and would be overwritten; choose another --json")
+        try:
+            handle, self._temporary = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
+        except OSError as error:
+            raise FastSamError(f"{target}: cannot be written ({error.strerror}); choose another folder") from error
+        self._stream = os.fdopen(handle, "w", encoding="utf-8")
+
+    def write(self, item: Mapping[str, Any]) -> None:
+        """Add a line."""
+        self._stream.write(json.dumps(item, allow_nan=False) + "\n")
+        if self._path is None:
+            self._stream.flush()
+
+    def __enter__(self) -> JsonLines:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        if self._path is None:
+            return
+        self._stream.close()
+        if kind is not None:
+            Path(self._temporary).unlink(missing_ok=True)
+            return
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(self._temporary).chmod(0o666 & ~umask)
+        Path(self._temporary).replace(self._path)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FastSamError(f"{folder}: cannot make this folder ({error.strerror}); choose another --output") from error

@@ -1,0 +1,91 @@
+"""What outputs are called, and that none replaces an input or another output."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fastsam_deploy.runtime.batch.outputs import JsonLines, OutputFolder, output_names
+from fastsam_deploy.runtime.errors import FastSamError
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/x.jpg", "a/z.overlay.jpg", "a/y.masks/000.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(b"not read here")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        pytest.param([], [], id="none"),
+        pytest.param(["a/x.jpg"], ["x"], id="one"),
+        pytest.param(["a/x.jpg", "b/y.jpg"], ["x", "y"], id="two stems"),
+        pytest.param(["a/x.jpg", "b/x.jpg", "b/y.jpg"], ["a/x", "b/x", "y"], id="one stem, two folders"),
+        pytest.param(["a/x.jpg", "a/x.png"], ["x.jpg", "x.png"], id="one stem, two endings"),
+        pytest.param(["a/X.jpg", "a/x.png"], ["X.jpg", "x.png"], id="a difference in case only"),
+        pytest.param(["x.jpg", "a/x.jpg", "a/x.png"], ["x", "a/x.jpg", "a/x.png"], id="both"),
+        pytest.param(["x.jpg", "x.png", "x.jpg.png"], ["x.jpg", "x.png", "x.jpg-2"], id="a name that is taken"),
+    ],
+)
+def test_each_image_has_a_name_of_its_own(paths: list[str], expected: list[str]) -> None:
+    names = output_names([Path(path) for path in paths])
+    assert [str(name) for name in names] == expected
+    assert len({str(name).casefold() for name in names}) == len(paths)
+
+
+def test_an_input_is_never_replaced(tree: Path) -> None:
+    output = OutputFolder(tree / "a", [Path("a/z.overlay.jpg"), Path("a/y.masks/000.png")])
+    assert output.file(Path("new"), ".overlay.jpg") == tree / "a/new.overlay.jpg"
+    with pytest.raises(FastSamError, match=r"z\.overlay\.jpg: is one of the inputs"):
+        output.file(Path("z"), ".overlay.jpg")
+    with pytest.raises(FastSamError, match=r"000\.png: is one of the inputs"):
+        output.numbered(Path("y"), ".masks", 1)
+    with pytest.raises(FastSamError, match=r"000\.png: is one of the inputs"):
+        output.numbered(Path("y"), ".masks", 0)
+    assert Path("a/y.masks/000.png").read_bytes() == b"not read here"
+
+
+def test_a_link_to_an_input_is_known_as_such(tree: Path) -> None:
+    Path("link").symlink_to(tree / "a")
+    with pytest.raises(FastSamError, match="is one of the inputs"):
+        OutputFolder(Path("link"), [Path("a/x.jpg")]).file(Path("x"), ".jpg")
+
+
+def test_a_set_of_an_earlier_run_does_not_mix_with_the_new_one(tree: Path) -> None:
+    output = OutputFolder(tree / "out", [])
+    for path in output.numbered(Path("x"), ".masks", 3):
+        path.write_bytes(b"old")
+    (tree / "out/x.masks/mine.png").write_bytes(b"not of ours")
+    assert [path.name for path in output.numbered(Path("x"), ".masks", 1)] == ["000.png"]
+    assert sorted(path.name for path in (tree / "out/x.masks").iterdir()) == ["000.png", "mine.png"]
+
+
+def test_an_output_folder_that_cannot_be_made(tree: Path) -> None:
+    with pytest.raises(FastSamError, match="cannot make this folder"):
+        OutputFolder(tree / "a/x.jpg/out", [])
+
+
+def test_json_lines_appear_whole_or_not_at_all(tree: Path) -> None:
+    with JsonLines("out.jsonl") as lines:
+        lines.write({"a": 1})
+        lines.write({"a": 2})
+        assert not Path("out.jsonl").exists()
+    assert [json.loads(line)["a"] for line in Path("out.jsonl").read_text().splitlines()] == [1, 2]
+    before = sorted(tree.iterdir())
+    with pytest.raises(TypeError), JsonLines("out.jsonl") as lines:
+        lines.write({"a": object()})
+    assert sorted(tree.iterdir()) == before
+    assert json.loads(Path("out.jsonl").read_text().splitlines()[0]) == {"a": 1}
+
+
+def test_json_lines_refuse_what_they_must(tree: Path) -> None:
+    with pytest.raises(FastSamError, match="is one of the inputs"):
+        JsonLines("a/x.jpg", [Path("a/x.jpg")])
+    with pytest.raises(FastSamError, match="cannot be written"):
+        JsonLines("none/out.json")
