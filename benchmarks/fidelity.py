@@ -30,7 +30,8 @@ from fastsam_deploy.runtime.cli.bench_fidelity import NOT_KEPT
 from fastsam_deploy.runtime.cli.bench_fidelity import fidelity as compare_models
 from fastsam_deploy.runtime.cli.main import FAILED
 from fastsam_deploy.runtime.measure.fidelity import Fidelity, compare
-from fastsam_deploy.runtime.measure.gate import Contender, Limits
+from fastsam_deploy.runtime.measure.findings import failures
+from fastsam_deploy.runtime.measure.gate import Contender, FidelityLimits, judge
 from fastsam_deploy.runtime.measure.run import ModelArgument, input_shape
 from fastsam_deploy.runtime.sources.paths import find_images
 from fastsam_deploy.runtime.system.atomic import write_atomically
@@ -40,7 +41,7 @@ from .photographs import processor
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
 
-LIMITS = Limits(recall=1, precision=1, mean_iou=0.999, min_iou=0.99, box_px=0.5, score=1e-3, at_iou=0.9)
+LIMITS = FidelityLimits(recall=1, precision=1, mean_iou=0.999, min_iou=0.99, box_px=0.5, score=1e-3, at_iou=0.9)
 """What the same detections means."""
 
 SHAPES_HW = [
@@ -147,7 +148,7 @@ def parity(
         theirs = Checkpoint(str(checkpoint), **settings, rect=rect)
         with FastSAM(model, **settings, rect=rect) as ours:  # type: ignore[arg-type]
             measured, least = _compare_all(theirs, ours, pictures)
-        failed += [f"{name}: {check}" for check in LIMITS.checks(measured) if not check.passed]
+        failed += [f"{name}: {failure}" for failure in failures(judge(measured, LIMITS))]
         report[name] = {**_figures(measured), "minimum_is": least}
         print(f"{name}: {json.dumps(report[name], ensure_ascii=False)}")
     if failed:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...runtime.engines import open_engine
 from ...runtime.errors import FastSamError
+from ...runtime.masks.overlap import mask_iou
 from ...runtime.masks.store import Masks
 from ...runtime.spec import ModelSpec
 from ...runtime.stages.assemble import assemble
@@ -216,7 +217,7 @@ def _compare_masks(
     )
     scale = max(place.scale_xy)  # pixels of the network input, so that one limit serves photographs of any size
     seen.add("boxes of detections (px)", float(np.abs(boxes - true_boxes).max(initial=0)) * scale, at)
-    seen.ious += [(_iou(masks, true_masks, i), int(true_masks.areas[i])) for i in range(len(anchors))]
+    seen.ious += [(mask_iou(masks, i, true_masks, i), int(true_masks.areas[i])) for i in range(len(anchors))]
 
 
 def _kept_anchors(detections: Array, spec: ModelSpec, conf: float, max_det: int) -> NDArray[np.int64]:
@@ -231,12 +232,6 @@ def _boxes_and_masks(
     centre, half = detections[:2, anchors].T, detections[2:4, anchors].T / 2
     boxes = place.boxes_to_image(np.concatenate((centre - half, centre + half), axis=1))
     return boxes, assemble(detections[4 + spec.class_count :, anchors].T, prototypes, boxes, place)
-
-
-def _iou(a: Masks, b: Masks, i: int) -> float:
-    one, other = a.full(i), b.full(i)
-    union = np.count_nonzero(one | other)
-    return np.count_nonzero(one & other) / union if union else 1.0
 
 
 def _findings(seen: _Comparison, tolerances: Tolerances) -> tuple[Finding, ...]:

@@ -120,10 +120,10 @@ def fidelity(
     """
     from rich.console import Console
 
-    from ..measure.gate import Limits
+    from ..measure.gate import FidelityLimits
     from ..measure.run import parse_model, run_fidelity
 
-    limits = Limits(
+    limits = FidelityLimits(
         recall=min_recall,
         precision=min_precision,
         mean_iou=min_mean_iou,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..masks.overlap import shared_pixels
+from ..masks.overlap import mask_iou
 from ..masks.store import Masks
 from ..stages.letterbox import Letterbox, fit
 from .spec import ImageInput
@@ -156,15 +156,9 @@ def near_duplicates(masks: Masks, iou: float) -> NDArray[np.int64]:
     # The IoU of two masks is at most the smaller area by the larger.
     alike &= np.minimum(masks.areas[:, None], masks.areas) >= iou * np.maximum(masks.areas[:, None], masks.areas)
     for later, earlier in np.argwhere(np.tril(alike, -1)).tolist():
-        if first[later] == later and first[earlier] == earlier and _iou(masks, earlier, later) >= iou:
+        if first[later] == later and first[earlier] == earlier and mask_iou(masks, earlier, masks, later) >= iou:
             first[later] = earlier
     return first
-
-
-def _iou(masks: Masks, i: int, j: int) -> float:
-    corners = masks.corners_xy
-    inter = shared_pixels(masks.crops[i], corners[i], masks.crops[j], corners[j])
-    return float(inter / (masks.areas[i] + masks.areas[j] - inter))
 
 
 def _overlaps(side: int, before: int, content: int, total: int, count: int) -> NDArray[np.float32]:

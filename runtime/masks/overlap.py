@@ -45,6 +45,19 @@ def mask_ious(masks: Masks, others: Masks, at_least: float = 0.0) -> NDArray[np.
     return ious
 
 
+def mask_iou(masks: Masks, i: int, others: Masks, j: int) -> float:
+    """IoU of mask `i` with mask `j` of others over the same image, counted on their crops; 1 if both are empty.
+
+    Example:
+        >>> masks = Masks.from_dense([[[1, 1, 0]], [[0, 1, 0]]])
+        >>> mask_iou(masks, 0, masks, 1)
+        0.5
+    """
+    shared = shared_pixels(masks.crops[i], masks.corners_xy[i], others.crops[j], others.corners_xy[j])
+    union = int(masks.areas[i] + others.areas[j]) - shared
+    return shared / union if union else 1.0
+
+
 def boundary_f(
     mask: NDArray[np.bool_],
     corner_xy: NDArray[np.int64],
@@ -84,10 +97,10 @@ def _extents(masks: Masks) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def shared_pixels(
     mask: NDArray[np.bool_], corner: NDArray[np.int64], other: NDArray[np.bool_], other_corner: NDArray[np.int64]
 ) -> int:
-    """Pixels that are in both masks, whose crops (corners x, y) overlap."""
-    (x, y), (dx, dy) = (np.maximum(corner, other_corner) - one for one in (corner, other_corner))
-    height = min(mask.shape[0] - y, other.shape[0] - dy)
-    width = min(mask.shape[1] - x, other.shape[1] - dx)
+    """Pixels that are in both masks; `corner` and `other_corner` are the left and top edges of their crops (x, y)."""
+    (x, y), (dx, dy) = (np.maximum(corner, other_corner) - start for start in (corner, other_corner))
+    height = max(0, min(mask.shape[0] - y, other.shape[0] - dy))
+    width = max(0, min(mask.shape[1] - x, other.shape[1] - dx))
     return int(np.count_nonzero(mask[y : y + height, x : x + width] & other[dy : dy + height, dx : dx + width]))
 
 

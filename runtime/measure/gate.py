@@ -14,6 +14,7 @@ from ..errors import FastSamError, ParameterError
 from ..segments import Segments
 from ..stages.image import load_image
 from .fidelity import IOUS, Fidelity, ImageFidelity, compare
+from .findings import Finding, failures
 
 
 class Segmenter(Protocol):
@@ -45,27 +46,7 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Check:
-    """One figure and its limit. NaN never passes."""
-
-    what: str
-    found: float
-    limit: float
-    more_is_better: bool
-
-    @property
-    def passed(self) -> bool:
-        """Is the limit kept?"""
-        return self.found >= self.limit if self.more_is_better else self.found <= self.limit
-
-    def __str__(self) -> str:
-        return (
-            f"{self.what} is {self.found:.4g}, expected at {'least' if self.more_is_better else 'most'} {self.limit:g}"
-        )
-
-
-@dataclass(frozen=True)
-class Limits:
+class FidelityLimits:
     """What a candidate has to keep; None is not looked at.
 
     Attributes:
@@ -77,6 +58,12 @@ class Limits:
         score: of a matched detection, absolute difference, at most.
         at_iou: 0.5 … 1.
         from_px: counted in the reference.
+
+    Example:
+        >>> from fastsam_deploy.runtime.measure.fidelity import Fidelity
+        >>> limits = FidelityLimits(recall=0.98, mean_iou=0.95)
+        >>> [finding.what for finding in limits.findings(Fidelity(()))]
+        ['recall at IoU 0.75', 'mean mask IoU']
     """
 
     recall: float | None = None
@@ -98,7 +85,7 @@ class Limits:
         if self.at_iou < IOUS[0]:
             raise ParameterError(f"limit of at_iou is {self.at_iou}, expected {IOUS[0]} … 1, as pairs begin there")
 
-    def checks(self, measured: Fidelity) -> tuple[Check, ...]:
+    def findings(self, measured: Fidelity) -> tuple[Finding, ...]:
         """One for each limit that is set."""
         at = f"at IoU {self.at_iou:g}"
         least = f"least mask IoU from {self.from_px} pixels on" if self.from_px else "least mask IoU"
@@ -111,7 +98,29 @@ class Limits:
             ("largest box deviation (px)", measured.max_box_px, self.box_px, False),
             ("largest score deviation", measured.max_score, self.score, False),
         ]
-        return tuple(Check(what, found, limit, more) for what, found, limit, more in figures if limit is not None)
+        return tuple(
+            Finding(what, value, limit, more_is_better=more)
+            for what, value, limit, more in figures
+            if limit is not None
+        )
+
+
+def judge(measured: Fidelity, limits: FidelityLimits) -> tuple[Finding, ...]:
+    """The findings of a gate: those of the limits, and one more where the reference found nothing in any image.
+
+    Two answers without a detection are equal, but that shows nothing about the candidate: such a gate never passes.
+
+    Example:
+        >>> from fastsam_deploy.runtime.measure.fidelity import Fidelity
+        >>> for finding in judge(Fidelity(()), FidelityLimits(recall=0.98)):
+        ...     print(finding)
+        detections of the reference is 0, expected at least 1
+        recall at IoU 0.75 is 1, expected at least 0.98
+    """
+    findings = limits.findings(measured)
+    if not findings or measured.reference_count:
+        return findings
+    return (Finding("detections of the reference", 0, 1, more_is_better=True), *findings)
 
 
 @dataclass(frozen=True)
@@ -131,28 +140,28 @@ class Result:
     Attributes:
         candidate: whose.
         fidelity: one row for each image, in their order.
-        checks: one for each limit.
+        findings: one for each limit, see `judge`.
         worst: the images with the lowest quality, lowest first; none that is perfect.
         notes: what makes the comparison doubtful, a sentence each.
     """
 
     candidate: Contender
     fidelity: Fidelity
-    checks: tuple[Check, ...]
+    findings: tuple[Finding, ...]
     worst: tuple[Sample, ...]
     notes: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
         """Are all limits kept?"""
-        return all(check.passed for check in self.checks)
+        return not failures(self.findings)
 
 
 def measure(
     reference: Contender,
     candidates: Sequence[Contender],
     paths: Sequence[Path],
-    limits: Limits | None = None,
+    limits: FidelityLimits | None = None,
     *,
     worst: int = 0,
     progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
@@ -171,7 +180,7 @@ def measure(
     """
     if not candidates or not paths:
         raise ParameterError(f"{len(candidates)} candidates and {len(paths)} images; expected at least one of each")
-    limits = limits or Limits()
+    limits = limits or FidelityLimits()
     rows: list[list[ImageFidelity]] = [[] for _ in candidates]
     kept: list[list[Sample]] = [[] for _ in candidates]
     for path in progress(paths):
@@ -185,7 +194,7 @@ def measure(
     for candidate, images, samples in zip(candidates, rows, kept, strict=True):
         measured = Fidelity(tuple(images))
         notes = _notes(reference, candidate, measured)
-        results.append(Result(candidate, measured, limits.checks(measured), tuple(samples), notes))
+        results.append(Result(candidate, measured, judge(measured, limits), tuple(samples), notes))
     return results
 
 

@@ -21,7 +21,8 @@ from ..render import save_image
 from ..stages.image import load_image
 from ..system.atomic import write_atomically
 from .fidelity import IOUS, Fidelity, ImageFidelity
-from .gate import Contender, Limits, Result
+from .findings import failures
+from .gate import Contender, FidelityLimits, Result
 from .pictures import draw_comparison
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Report:
     results: Sequence[Result]
     paths: Sequence[Path]
     settings: Mapping[str, Any]
-    limits: Limits
+    limits: FidelityLimits
 
     @property
     def passed(self) -> bool:
@@ -53,7 +54,7 @@ class Report:
 
     def failures(self) -> list[str]:
         """A line for each limit that was not kept."""
-        return [f"{r.candidate.name}: {check}" for r in self.results for check in r.checks if not check.passed]
+        return [f"{r.candidate.name}: {failure}" for r in self.results for failure in failures(r.findings)]
 
     def to_json(self, pictures: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
         """Plain JSON values; what is not a number becomes null.
@@ -79,7 +80,7 @@ class Report:
         return {
             **_contender(result.candidate),
             "passed": result.passed,
-            "checks": [{"what": c.what, "found": c.found, "limit": c.limit, "passed": c.passed} for c in result.checks],
+            "checks": [finding.to_json() for finding in result.findings],
             "notes": list(result.notes),
             "fidelity": figures(result.fidelity),
             "images": [
@@ -229,10 +230,10 @@ def _runs_on(contender: Contender) -> str:
 
 
 def _verdict(result: Result) -> str:
-    failed = sum(not check.passed for check in result.checks)
-    if not result.checks:
+    failed = len(failures(result.findings))
+    if not result.findings:
         return "no limits"
-    return f"{failed} of {len(result.checks)} limits not kept" if failed else "passed"
+    return f"{failed} of {len(result.findings)} limits not kept" if failed else "passed"
 
 
 def _images(paths: Sequence[Path]) -> str:

@@ -15,7 +15,7 @@ from ..connection import is_address
 from ..errors import ParameterError
 from ..pipeline import FastSAM
 from ..sources.paths import find_images
-from .gate import Contender, Limits, measure
+from .gate import Contender, FidelityLimits, measure
 from .report import Report, folder_name
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def run_fidelity(
     models: Sequence[ModelArgument],
     images: Sequence[str],
     settings: dict[str, Any],
-    limits: Limits,
+    limits: FidelityLimits,
     *,
     worst: int,
     console: Console,

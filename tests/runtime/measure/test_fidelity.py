@@ -18,10 +18,11 @@ from fastsam_deploy.runtime import FastSAM, Masks, Segments, load_image
 from fastsam_deploy.runtime.cli import bench_fidelity as cli_bench
 from fastsam_deploy.runtime.cli import main as cli
 from fastsam_deploy.runtime.errors import FastSamError, ImageError, ParameterError
-from fastsam_deploy.runtime.masks.overlap import boundary_f, mask_ious
+from fastsam_deploy.runtime.masks.overlap import boundary_f, mask_iou, mask_ious
 from fastsam_deploy.runtime.masks.store import concatenate
 from fastsam_deploy.runtime.measure.fidelity import IOUS, Fidelity, compare, fidelity
-from fastsam_deploy.runtime.measure.gate import Contender, Limits, measure
+from fastsam_deploy.runtime.measure.findings import failures
+from fastsam_deploy.runtime.measure.gate import Contender, FidelityLimits, measure
 from fastsam_deploy.runtime.measure.gate import Result as GateResult
 from fastsam_deploy.runtime.measure.pictures import PANEL_PX, draw_comparison
 from fastsam_deploy.runtime.measure.report import Report
@@ -85,6 +86,15 @@ def test_the_iou_of_real_masks_does_not_depend_on_the_width_of_the_crops(found: 
     kept = mask_ious(masks, masks, at_least=0.6)
     np.testing.assert_allclose(kept, np.where(expected >= 0.6, expected, 0), rtol=1e-12)
     assert (kept > 0).sum() > len(rles), "some overlap others: or nothing was tried"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_iou_of_one_pair_is_that_of_all_pairs(seed: int) -> None:
+    masks, others = Masks.from_dense(blobs(seed, 6)), Masks.from_dense(blobs(seed + 50, 4)[:, ::-1]).with_margin(3)
+    pairs = [[mask_iou(masks, i, others, j) for j in range(len(others))] for i in range(len(masks))]
+    np.testing.assert_array_equal(pairs, mask_ious(masks, others))
+    apart = answer((0, 0, 5, 5), (50, 30, 60, 40)).masks
+    assert mask_iou(apart, 0, apart, 1) == mask_iou(apart, 1, apart, 0) == 0
 
 
 def test_masks_over_images_of_two_sizes_are_refused() -> None:
@@ -231,8 +241,8 @@ def test_where_there_is_nothing_to_measure(
     assert measured.quality == expected["quality"]
     np.testing.assert_equal(measured.max_box_px, expected["max_box_px"])
     np.testing.assert_equal(measured.max_score, expected["max_box_px"])
-    limits = Limits(recall=0.1, precision=0.1, mean_iou=0.1, min_iou=0.1, boundary_f=0.1, box_px=9, score=1)
-    assert {check.passed for check in limits.checks(measured)} == {expected["share"] == 1}
+    limits = FidelityLimits(recall=0.1, precision=0.1, mean_iou=0.1, min_iou=0.1, boundary_f=0.1, box_px=9, score=1)
+    assert {finding.passed for finding in limits.findings(measured)} == {expected["share"] == 1}
 
 
 def test_what_does_not_fit_is_refused() -> None:
@@ -260,16 +270,16 @@ def test_each_limit_is_looked_at(name: str, kept: float, not_kept: float, messag
     reference = answer((0, 0, 10, 10), (0, 10, 10, 20), (0, 20, 10, 30), (0, 30, 10, 40), (40, 0, 50, 10))
     candidate = answer((0, 0, 10, 10), (0, 10, 9, 20), (0, 20, 7, 30), (0, 30, 4, 40), scores=[0.9, 0.8, 0.9, 0.9])
     measured = fidelity([reference], [candidate])
-    (check,) = Limits(**{name: kept}, at_iou=0.5).checks(measured)
-    assert check.passed
-    (check,) = Limits(**{name: not_kept}, at_iou=0.5).checks(measured)
-    assert not check.passed and message in str(check)
+    (finding,) = FidelityLimits(**{name: kept}, at_iou=0.5).findings(measured)
+    assert finding.passed
+    (finding,) = FidelityLimits(**{name: not_kept}, at_iou=0.5).findings(measured)
+    assert not finding.passed and message in str(finding)
 
 
 @pytest.mark.parametrize("limits", [{"recall": 1.1}, {"box_px": -1}, {"at_iou": 0.4}, {"mean_iou": float("nan")}])
 def test_a_limit_that_makes_no_sense_is_refused(limits: dict[str, float]) -> None:
     with pytest.raises(ParameterError, match=f"limit of {next(iter(limits))} is .*expected"):
-        Limits(**limits)  # type: ignore[arg-type]
+        FidelityLimits(**limits)  # type: ignore[arg-type]
 
 
 class Recorded:
@@ -325,6 +335,20 @@ def test_what_makes_a_comparison_doubtful_is_told(coffee: Path) -> None:
         "it was made from another checkpoint than the reference",
         "its 2 classes are not the 1 of the reference",
     )
+
+
+def test_a_gate_never_passes_where_nothing_is_found(coffee: Path) -> None:
+    """An engine that finds nothing is not proven by images in which there is nothing to find."""
+    strict = FidelityLimits(recall=0.9, min_iou=0.9, box_px=1)
+    (result,) = measure(contender("a", empty()), [contender("b", empty())], [coffee], strict)
+    assert not result.passed
+    assert failures(result.findings) == ["detections of the reference is 0, expected at least 1"]
+    assert "lower --conf or take others" in result.notes[0]
+    (result,) = measure(contender("a", empty()), [contender("b", empty())], [coffee])
+    assert result.passed and result.findings == (), "without limits it only measures"
+    full = answer((0, 0, 10, 10))
+    (result,) = measure(contender("a", empty(), full), [contender("b", empty(), full)], [coffee] * 2, strict)
+    assert result.passed and len(result.findings) == 3, "one image with detections is enough"
 
 
 # Pictures --------------------------------------------------------------------------------------------------------
@@ -430,7 +454,7 @@ def test_a_gate_that_holds_and_one_that_does_not(demo_onnx: Path, coffee: Path, 
 
 
 def test_what_is_not_a_number_is_null_in_json(coffee: Path) -> None:
-    reference, limits = contender("a", answer((0, 0, 9, 9))), Limits(box_px=1e9)
+    reference, limits = contender("a", answer((0, 0, 9, 9))), FidelityLimits(box_px=1e9)
     results = measure(reference, [contender("b|c", empty())], [coffee], limits)
     report = Report(reference, results, [coffee], {"conf": 0.4}, limits)
     written = json.loads(json.dumps(report.to_json(), allow_nan=False))["candidates"][0]
@@ -448,7 +472,7 @@ def test_what_is_not_quite_one_does_not_look_like_one() -> None:
     one, other = (Segments.unprompted(box, *rest, Masks.from_dense(mask[None])) for mask in dense)
     reference = contender("a")
     result = GateResult(contender("b"), fidelity([one], [other]), (), (), ())
-    rows = dict(Report(reference, [result], [Path("x")], {}, Limits()).rows())
+    rows = dict(Report(reference, [result], [Path("x")], {}, FidelityLimits()).rows())
     assert rows["mask IoU, mean / least"] == ["0.999989 / 0.999989"]
     assert rows["recall / precision, 0.9"] == ["1.0000 / 1.0000"]
     assert rows["gate"] == ["no limits"]
@@ -457,7 +481,7 @@ def test_what_is_not_quite_one_does_not_look_like_one() -> None:
 @pytest.mark.parametrize(
     ("models", "message"),
     [
-        (["model.pt", "x=model.onnx"], r"benchmarks/fidelity\.py compare takes a checkpoint"),
+        (["model.pt", "x=model.onnx"], r"python -m benchmarks\.fidelity compare takes a checkpoint"),
         (["{demo}", "{demo}"], "two models are called fastsam-demo.onnx; expected a name for each; write NAME="),
         (["{demo}", "a b={demo}", "A_b={demo}"], "two models are called"),
         (["{demo}", "x=none.onnx"], "none.onnx"),
