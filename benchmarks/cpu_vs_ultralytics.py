@@ -28,11 +28,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .photographs import photographs, processor, write_report
-from .suite.contenders import STAGES, Contender, Runner, in_turn, require_same, running
+from .photographs import ROOT, add_options, photographs, processor, write_report
+from .suite.contenders import STAGES, Runner, in_turn, require_same, running
+from .suite.workers import Contender
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).resolve().parent / "results"
 TITLES = {"ours": "**ours**", "retina": "ultralytics, retina_masks", "default": "ultralytics, default¹"}
 
 
@@ -51,24 +50,18 @@ def main() -> None:
         "memory_mb": {name: {"loaded": loaded[name], "peak": peak[name]} for name in runners},
     }
     table = markdown(report)
-    print(table)
-    if arguments.output is not None:
-        write_report(arguments.output, "cpu_vs_ultralytics", report, table)
+    write_report(arguments.output, "cpu_vs_ultralytics", report, table)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Ours against ultralytics on the CPU.")
     parser.add_argument("--checkpoint", type=Path, default=ROOT / "models/fastsam-demo.pt")
-    parser.add_argument("--images", type=Path, default=ROOT / "examples/images", help="folder of photographs")
-    parser.add_argument(
-        "--megapixels", type=float, nargs="+", default=[0.65, 3.0], help="each photograph is resized to"
-    )
+    add_options(parser)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--contenders", nargs="+", choices=list(TITLES), default=list(TITLES))
     parser.add_argument("--imgsz", type=int, default=1024)
     parser.add_argument("--conf", type=float, default=0.4)
     parser.add_argument("--runs", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if not {"ours", "retina"} <= set(arguments.contenders):
         parser.error("--contenders without ours and retina, whose masks are compared; expected both among them")

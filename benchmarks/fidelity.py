@@ -36,10 +36,7 @@ from fastsam_deploy.runtime.measure.run import ModelArgument, input_shape
 from fastsam_deploy.runtime.sources.paths import find_images
 from fastsam_deploy.runtime.system.atomic import write_atomically
 
-from .photographs import processor
-
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).resolve().parent / "results"
+from .photographs import RESULTS, ROOT, processor
 
 LIMITS = FidelityLimits(recall=1, precision=1, mean_iou=0.999, min_iou=0.99, box_px=0.5, score=1e-3, at_iou=0.9)
 """What the same detections means."""

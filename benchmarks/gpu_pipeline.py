@@ -37,10 +37,8 @@ from fastsam_deploy.runtime.masks.overlap import mask_ious
 from fastsam_deploy.runtime.stages.letterbox import fit_model
 from fastsam_deploy.runtime.trt import TRTFastSAM
 
-from .photographs import photographs, write_report
+from .photographs import ROOT, add_options, photographs, write_report
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).resolve().parent / "results"
 LEAST_IOU = 0.99
 PACKAGES = ("fastsam-deploy", "numpy", "onnxruntime-gpu", "onnxruntime", "tensorrt", "pycuda", "torch", "ultralytics")
 
@@ -51,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parsed(argv)
     free = Device.open(device_number(arguments.device)).memory_free()
     network = open_device_network(arguments.model, arguments.device)
-    print(measure(network, arguments, free))
+    measure(network, arguments, free)
     network.close()
 
 
@@ -93,8 +91,7 @@ def measure(network: DeviceNetwork, arguments: argparse.Namespace, free: int) ->
         "images": rows,
     }
     table = markdown(report)
-    if arguments.output is not None:
-        write_report(arguments.output, "gpu_pipeline", report, table)
+    write_report(arguments.output, "gpu_pipeline", report, table)
     return table
 
 
@@ -104,12 +101,10 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=ROOT / "models/fastsam-demo.onnx", help=".onnx or .plan")
     parser.add_argument("--checkpoint", type=Path, help="of the same network: ultralytics takes part with it")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--images", type=Path, default=ROOT / "examples/images", help="folder of photographs")
-    parser.add_argument("--megapixels", type=float, nargs="+", default=[0.65, 3.0])
+    add_options(parser)
     parser.add_argument("--imgsz", type=int, default=1024)
     parser.add_argument("--conf", type=float, default=0.4)
     parser.add_argument("--runs", type=int, default=50)
-    parser.add_argument("--output", type=Path, default=RESULTS)
     return parser.parse_args(argv)
 
 

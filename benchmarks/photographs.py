@@ -1,9 +1,9 @@
-"""What the benchmarks share: photographs of wanted sizes, the machine in words, a report as JSON and Markdown."""
+"""What the benchmarks share: photographs in chosen sizes, their options, and reports as JSON and Markdown."""
 
 from __future__ import annotations
 
+import argparse
 import json
-import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,10 @@ import cv2
 import numpy as np
 
 from fastsam_deploy.runtime.system.atomic import write_atomically
+from fastsam_deploy.runtime.system.cpu import name_and_flags
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks/results"
 
 
 def photographs(folder: Path, megapixels: list[float] | None = None) -> dict[Any, np.ndarray]:
@@ -31,15 +35,18 @@ def photographs(folder: Path, megapixels: list[float] | None = None) -> dict[Any
     return images
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a benchmark on photographs: which ones, at which sizes, and where the results go."""
+    parser.add_argument("--images", type=Path, default=ROOT / "examples/images", help="folder of photographs")
+    parser.add_argument(
+        "--megapixels", type=float, nargs="+", default=[0.65, 3.0], help="each photograph is resized to"
+    )
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
+
+
 def processor() -> str:
     """Name of the CPU."""
-    names = [line.split(":", 1)[1].strip() for line in lines_of("/proc/cpuinfo") if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def lines_of(path: str) -> list[str]:
-    """Lines of a file of the system, none where it is not there."""
-    return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).is_file() else []
+    return name_and_flags()[0]
 
 
 def as_json(report: dict[str, Any]) -> bytes:
@@ -48,7 +55,8 @@ def as_json(report: dict[str, Any]) -> bytes:
 
 
 def write_report(folder: Path, name: str, report: dict[str, Any], table: str) -> None:
-    """NAME.json and NAME.md in the folder."""
+    """Print the table; write NAME.json and NAME.md to the folder."""
+    print(table)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / f"{name}.json", as_json(report))
     write_atomically(folder / f"{name}.md", table.encode())

@@ -31,9 +31,8 @@ from fastsam_deploy.runtime.stages.image import load_image
 from fastsam_deploy.runtime.stages.letterbox import fit, letterbox
 from fastsam_deploy.runtime.system.atomic import write_atomically
 
-from .photographs import as_json, processor
+from .photographs import ROOT, as_json, processor
 
-ROOT = Path(__file__).resolve().parents[1]
 SIZE_HW = (768, 1024)
 EVERYTHING = Limits(0, 0)
 

@@ -47,10 +47,8 @@ from fastsam_deploy.runtime.clip.encoders import ImageEncoder, TextEncoder
 from fastsam_deploy.runtime.clip.spec import TOKENIZER_FILE, ClipSpec, read_clip_spec
 from fastsam_deploy.runtime.engines import open_network
 
-from .photographs import photographs, processor, write_report
+from .photographs import add_options, photographs, processor, write_report
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).resolve().parent / "results"
 Contender = Callable[[str], np.ndarray]
 TITLES = {
     "loop": "one by one, full-size images",
@@ -75,22 +73,16 @@ def main() -> None:
             rows = [_measure(encoders, model, *item, arguments) for item in images.items()]
             report = {"environment": _environment(encoders.clip.spec, arguments), "images": rows}
     table = markdown(report)
-    print(table)
-    if arguments.output is not None:
-        write_report(arguments.output, "text_prompts", report, table)
+    write_report(arguments.output, "text_prompts", report, table)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Text prompts on the CPU.")
     parser.add_argument("--clip", type=Path, help="folder made by fastsam-export clip; default: random ViT-B/32")
-    parser.add_argument("--images", type=Path, default=ROOT / "examples/images", help="folder of photographs")
-    parser.add_argument(
-        "--megapixels", type=float, nargs="+", default=[0.65, 3.0], help="each photograph is resized to"
-    )
+    add_options(parser)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--masks", type=int, default=100, help="of each photograph, the best")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--output", type=Path, default=RESULTS)
     return parser.parse_args()
 
 

@@ -43,10 +43,7 @@ from fastsam_deploy.export.triton.to_triton import build_repository
 from fastsam_deploy.runtime import FastSAM
 from scripts.triton_server import DEFAULT_ENVIRONMENT, SERVER_VERSION, Environment, Server, make_environment
 
-from .photographs import processor, write_report
-
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).resolve().parent / "results"
+from .photographs import RESULTS, ROOT, processor, write_report
 
 MODELS = ("fastsam_device", "fastsam")
 
@@ -90,7 +87,6 @@ def main() -> None:
                 rows += _round(arguments, environment, servers, label, content, folder)
     report = {"environment": _environment(arguments), "rows": _medians(rows)}
     table = markdown(report)
-    print(table)
     write_report(arguments.output, "triton_load", report, table)
 
 

@@ -23,11 +23,11 @@ from typing import Any
 
 from fastsam_deploy.runtime.system.atomic import write_atomically
 
-from ..photographs import as_json
+from ..photographs import RESULTS, ROOT, as_json
 from .machine import environment
-from .models import ROOT, SIZES, ModelFiles
+from .models import SIZES, ModelFiles
 from .parts import end_to_end, memory, network, prompts, scaling, startup, stream
-from .records import RESULTS, Record, Settings, contenders
+from .records import Record, Settings, contenders
 
 PARTS: dict[str, Callable[[Settings], Record]] = {
     "network": network.measure,

@@ -6,7 +6,6 @@ A contender is shown images (which is not timed) and then asked to segment them,
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 import os
 import sys
@@ -14,50 +13,16 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 
+from .workers import Contender, worker_of
+
 STAGES = ("before", "network", "after", "total")
 _SETTLE_S = 0.02
 """Waited before a contender is asked: thread pools of the one before still spin for some milliseconds."""
-
-
-@dataclass(frozen=True)
-class Contender:
-    """What runs, and with which settings.
-
-    Attributes:
-        name: key in results.
-        title: what tables call it.
-        source: model file, or folder of an OpenVINO export.
-        ours: our runtime; else ultralytics.
-        engine: of ours, "onnxruntime" or "openvino"; None where the installed runtime shall choose.
-        retina: of ultralytics, masks at the size of the image.
-        threads: 1: the process also keeps to one processor, which every library understands.
-    """
-
-    name: str
-    title: str
-    source: str
-    ours: bool = False
-    engine: str | None = None
-    retina: bool = True
-    threads: int = 2
-    imgsz: int = 1024
-    conf: float = 0.4
-    iou: float = 0.9
-    max_det: int = 300
-
-    @property
-    def missing(self) -> str | None:
-        """The package that it needs and that is not installed."""
-        needed = ["onnxruntime"] if self.source.endswith(".onnx") and self.engine != "openvino" else []
-        needed += ["openvino"] if "openvino" in (self.engine or self.source.rsplit("/", 1)[-1]) else []
-        needed += [] if self.ours else ["torch", "ultralytics"]
-        return next((name for name in needed if importlib.util.find_spec(name) is None), None)
 
 
 class Runner:
@@ -169,9 +134,7 @@ def _serve(contender: Contender, parent: Connection) -> None:
     """A contender's process: answers requests until the parent ends it."""
     try:
         _keep_to(contender.threads)
-        from .workers import Ours, Ultralytics
-
-        runner = Ours(contender) if contender.ours else Ultralytics(contender)
+        runner = worker_of(contender)
         parent.send(runner.description)
         while True:
             request, arguments = parent.recv()

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .records import RESULTS, load_results
+from ..photographs import RESULTS
+from .records import load_results
 from .report.goals import Results
 
 PARTS = ("end_to_end", "prompts", "memory")

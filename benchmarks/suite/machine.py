@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ..photographs import lines_of, processor
+from fastsam_deploy.runtime.system.cpu import name_and_flags
 
 PACKAGES = ("fastsam-deploy", "numpy", "opencv-python", "onnxruntime", "openvino", "torch", "ultralytics")
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
@@ -52,17 +52,18 @@ print(json.dumps({"gflops": gflops, "gb_per_s": copied / seconds / 1e9}))
 
 def environment(threads: Sequence[int], *, quick: bool) -> dict[str, Any]:
     """What results depend on, and the peak of the machine at each number of threads, measured now."""
-    found = {
+    name, flags = name_and_flags()
+    machine = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        "cpu": processor(),
+        "cpu": name,
         "processors": len(os.sched_getaffinity(0)),
-        "cpu_flags": [flag for flag in _CPU_FLAGS if flag in _flags()],
+        "cpu_flags": [flag for flag in _CPU_FLAGS if flag in flags],
         "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
         "system": platform.system(),
         "python": platform.python_version(),
         "packages": {package: _version(package) for package in PACKAGES},
     }
-    return {**found, "peak": {str(count): peak(count, quick=quick) for count in threads}}
+    return {**machine, "peak": {str(count): peak(count, quick=quick) for count in threads}}
 
 
 def peak(threads: int, *, quick: bool = False) -> dict[str, float]:
@@ -125,12 +126,6 @@ def network_operations(path: Path, shape: tuple[int, int, int, int]) -> int:
             "Gemm": prod(made) * given[-1],
         }[node.op_type]
     return 2 * total
-
-
-def _flags() -> set[str]:
-    return set(
-        next((line.split(":", 1)[1] for line in lines_of("/proc/cpuinfo") if line.startswith("flags")), "").split()
-    )
 
 
 def _version(package: str) -> str | None:

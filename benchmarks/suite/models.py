@@ -15,7 +15,8 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from ..photographs import ROOT
+
 DEMO = {"checkpoint": ROOT / "models/fastsam-demo.pt", "onnx": ROOT / "models/fastsam-demo.onnx"}
 KINDS = ("checkpoint", "onnx", "ultralytics_onnx", "ultralytics_openvino")
 SIZES = ("n", "s", "x")

@@ -24,10 +24,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .contenders import Contender
+from ..photographs import RESULTS, photographs
 from .models import ModelFiles
+from .workers import Contender
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 ASPECT = 4 / 3
 """Photographs are cut to it: all of them then have one network input, 768×1024 at imgsz 1024."""
 
@@ -138,8 +138,6 @@ def segmenters(settings: Settings, threads: int) -> dict[str, Contender]:
 
 def photograph_sizes(folder: Path, megapixels: Sequence[float], names: int | None = None) -> dict[str, np.ndarray]:
     """Label → (h, w, 3) uint8 RGB: the photographs, cut to ASPECT in their middle, at each size; the first `names`."""
-    from ..photographs import photographs
-
     cut = {}
     for path, image in list(photographs(folder).items())[:names]:
         height, width = image.shape[:2]

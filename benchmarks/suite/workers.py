@@ -3,12 +3,47 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .contenders import Contender
+
+@dataclass(frozen=True)
+class Contender:
+    """What runs, and with which settings.
+
+    Attributes:
+        name: key in results.
+        title: what tables call it.
+        source: model file, or folder of an OpenVINO export.
+        ours: our runtime; else ultralytics.
+        engine: of ours, "onnxruntime" or "openvino"; None where the installed runtime shall choose.
+        retina: of ultralytics, masks at the size of the image.
+        threads: 1: the process also keeps to one processor, which every library understands.
+    """
+
+    name: str
+    title: str
+    source: str
+    ours: bool = False
+    engine: str | None = None
+    retina: bool = True
+    threads: int = 2
+    imgsz: int = 1024
+    conf: float = 0.4
+    iou: float = 0.9
+    max_det: int = 300
+
+    @property
+    def missing(self) -> str | None:
+        """The package that it needs and that is not installed."""
+        needed = ["onnxruntime"] if self.source.endswith(".onnx") and self.engine != "openvino" else []
+        needed += ["openvino"] if "openvino" in (self.engine or self.source.rsplit("/", 1)[-1]) else []
+        needed += [] if self.ours else ["torch", "ultralytics"]
+        return next((name for name in needed if importlib.util.find_spec(name) is None), None)
 
 
 class Ours:
@@ -168,6 +203,11 @@ class Ultralytics:
             max_det=max_det or own.max_det,
             **more,
         )
+
+
+def worker_of(contender: Contender) -> Ours | Ultralytics:
+    """Open what a contender names, in this process."""
+    return Ours(contender) if contender.ours else Ultralytics(contender)
 
 
 def _memory_of(runner: Ours | Ultralytics, small: np.ndarray, path: str, how: dict[str, Any]) -> dict[str, Any]:

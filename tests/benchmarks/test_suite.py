@@ -115,7 +115,8 @@ def test_contenders_are_asked_in_turn_and_in_changing_order():
 
 
 def test_a_contender_that_fails_ends_the_measurement(tmp_path: Path):
-    from benchmarks.suite.contenders import Contender, running
+    from benchmarks.suite.contenders import running
+    from benchmarks.suite.workers import Contender
 
     nothing = Contender("ours", "ours", str(tmp_path / "none.onnx"), True, "onnxruntime", threads=1)
     with pytest.raises(SystemExit, match=r"ours failed:(.|\n)*none\.onnx: no such file"), running([nothing]):
@@ -123,7 +124,8 @@ def test_a_contender_that_fails_ends_the_measurement(tmp_path: Path):
 
 
 def test_a_contender_answers_as_the_library_does(coffee: Path, demo_onnx: Path):
-    from benchmarks.suite.contenders import Contender, running
+    from benchmarks.suite.contenders import running
+    from benchmarks.suite.workers import Contender
     from fastsam_deploy.runtime import FastSAM, load_image
 
     image = load_image(coffee)[:200, :300]

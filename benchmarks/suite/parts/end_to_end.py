@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..contenders import STAGES, Contender, Runner, in_turn, require_same, running
+from ..contenders import STAGES, Runner, in_turn, require_same, running
 from ..records import Record, Settings, megapixels, photograph_sizes, segmenters
+from ..workers import Contender
 
 MEGAPIXELS = (0.65, 3.0)
 BATCH = 4

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..contenders import Contender, running
+from ..contenders import running
 from ..records import Record, Settings, enlarged, megapixels, photograph_sizes, segmenters
+from ..workers import Contender
 
 MANY = {"conf": 0.01, "max_det": 300}
 """300 masks: the demo model then finds more than that in any photograph."""

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..contenders import Contender, Runner, in_turn, running
+from ..contenders import Runner, in_turn, running
 from ..machine import network_operations
 from ..models import SIZES
 from ..records import Record, Settings, contenders, photograph_sizes
+from ..workers import Contender
 
 RUNS = {"n": 15, "s": 9, "x": 3}
 LARGEST_DIFFERENCE = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.1}

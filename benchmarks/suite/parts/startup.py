@@ -9,8 +9,8 @@ import sys
 import time
 from typing import Any
 
-from ..contenders import Contender
 from ..records import Record, Settings, segmenters
+from ..workers import Contender
 
 RUNS = 5
 STEPS = ("import", "open", "first", "second", "until_answer")

@@ -1,6 +1,6 @@
 """`python -m benchmarks.suite.report` writes REPORT.md and its plots from the committed results."""
 
-from ..records import RESULTS
+from ...photographs import RESULTS
 from . import write
 
 write(RESULTS, RESULTS.parent)
