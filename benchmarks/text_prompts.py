@@ -46,6 +46,7 @@ from fastsam_deploy.runtime import Clip, FastSAM, Masks, Segments, Text, with_im
 from fastsam_deploy.runtime.clip.encoders import ImageEncoder, TextEncoder
 from fastsam_deploy.runtime.clip.spec import TOKENIZER_FILE, ClipSpec, read_clip_spec
 from fastsam_deploy.runtime.engines import open_network
+from fastsam_deploy.runtime.settings import EngineSettings
 
 from .photographs import add_options, photographs, processor, write_report
 
@@ -95,9 +96,9 @@ class _Encoders:
     """
 
     def __init__(self, folder: Path, threads: int) -> None:
-        spec = read_clip_spec(folder)
-        self._images = open_network(folder / spec.image.file, threads=threads)
-        self._texts = open_network(folder / spec.text.file, threads=threads)
+        spec, settings = read_clip_spec(folder), EngineSettings(threads=threads)
+        self._images = open_network(folder / spec.image.file, settings)
+        self._texts = open_network(folder / spec.text.file, settings)
         self.clip = Clip(ImageEncoder(self, spec), TextEncoder(self._texts, spec, folder / TOKENIZER_FILE))
         self.encoded = 0
         self._asked = count()

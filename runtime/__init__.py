@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from .prompts.text import Text, with_image
     from .segmenters.stream import StreamItem
     from .segments import Segments
+    from .settings import EngineSettings, Thresholds
     from .spec import ModelSpec
     from .stages.image import load_image
-    from .stages.postprocess import Thresholds
     from .trt import TRTFastSAM
 
 _MODULE_OF = {
@@ -48,8 +48,9 @@ _MODULE_OF = {
     "Connection": "connection",
     "load_image": "stages.image",
     "Masks": "masks.store",
+    "EngineSettings": "settings",
     "FastSAM": "pipeline",
-    "Thresholds": "stages.postprocess",
+    "Thresholds": "settings",
     "Boxes": "prompts.points",
     "Everything": "prompts.points",
     "Points": "prompts.points",
@@ -66,6 +67,7 @@ __all__ = [
     "Clip",
     "Connection",
     "DeviceError",
+    "EngineSettings",
     "Everything",
     "FastSAM",
     "FastSamError",

@@ -21,9 +21,9 @@ from .segmenters.host import LocalSegmenter
 from .segmenters.remote import RemoteSegmenter, segments_images
 from .segmenters.stream import StreamItem, segment_stream
 from .segments import Prompt, Segments
+from .settings import EngineSettings, Thresholds, refuse_settings
 from .spec import ModelSpec
 from .stages.image import ImageSource, load_image
-from .stages.postprocess import Thresholds
 
 
 def demo_model_path() -> Path:
@@ -127,11 +127,11 @@ class FastSAM:
             ParameterError, ModelError, DeviceError, MissingDependencyError; ServerError: a server cannot be reached.
         """
         self.thresholds = Thresholds(conf, iou, max_det)
+        settings = EngineSettings(device, threads, engine, precision, hint, cache)
         self._owns_clip = isinstance(clip, (str, Path))
         self.clip = Clip.open(clip, device, threads) if isinstance(clip, (str, Path)) else clip
         try:
-            settings = {"engine": engine, "precision": precision, "hint": hint, "cache": cache or None}
-            self._segmenter: Segmenter = _open(model, device, threads, imgsz, rect, connection, self.clip, settings)
+            self._segmenter: Segmenter = _open(model, settings, imgsz, rect, connection, self.clip)
         except BaseException:
             self._close_clip()
             raise
@@ -263,27 +263,24 @@ class FastSAM:
 
 def _open(
     model: str | Path | Engine | None,
-    device: str,
-    threads: int | None,
+    settings: EngineSettings,
     imgsz: int | None,
     rect: bool | None,
     connection: Connection | None,
     clip: Clip | None,
-    settings: dict[str, Any],
 ) -> Segmenter:
-    """See FastSAM; settings of the engine are None where not given."""
-    given = {name: value for name, value in settings.items() if value is not None}
+    """See FastSAM."""
     if is_address(model):
-        client = open_client(str(model), device, threads, connection, **given)
+        client = open_client(str(model), settings, connection)
         if segments_images(client):
             return RemoteSegmenter(client, imgsz, rect, clip=clip)
         client.close()
     elif connection is not None:
         raise ParameterError(f"connection is given, but {model} is on no server; leave connection out")
     if model is None or isinstance(model, (str, Path)):
-        engine = open_engine(demo_model_path() if model is None else model, device, threads, connection, **given)
+        engine = open_engine(demo_model_path() if model is None else model, settings, connection)
         at_once = (connection or Connection()).in_flight if is_address(model) else None
         return LocalSegmenter(engine, imgsz, rect is not False, owns_engine=True, clip=clip, runs_at_once=at_once)
-    if given:
-        raise ParameterError(f"{', '.join(given)} given with an open engine, which has its own; leave it out")
+    # Device and threads are those of the CLIP then.
+    refuse_settings(settings, "an open engine", "it has its own:", {"device", "threads"})
     return LocalSegmenter(model, imgsz, rect is not False, clip=clip)

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .errors import ModelError, ParameterError
+from .settings import Thresholds
 
 METADATA_KEY = "fastsam_deploy"
 """Key of the JSON text of a ModelSpec in an ONNX file's metadata_props."""
@@ -51,35 +52,29 @@ class TensorInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Suppression:
-    """The thresholds that a graph with NMS inside was made with: what they drop cannot come back.
+class Suppression(Thresholds):
+    """The thresholds that a graph with NMS inside was made with: what they drop cannot come back."""
 
-    Attributes:
-        conf: the graph keeps detections with a score above it.
-        iou: of two boxes that overlap more than this, the better stays.
-        max_det: at most this many of an image, best first.
-    """
+    def check(self, asked: Thresholds) -> None:
+        """Refuse thresholds that ask for more than the graph's answer holds.
 
-    conf: float
-    iou: float
-    max_det: int
-
-    def check(self, conf: float, iou: float, max_det: int) -> None:
-        """ParameterError unless the graph's answer holds all that these thresholds ask for."""
-        if conf < self.conf:
+        Raises:
+            ParameterError: names the threshold, and the value that the graph was made with.
+        """
+        if asked.conf < self.conf:
             raise ParameterError(
-                f"conf is {conf}, the model suppresses in its graph and keeps scores above {self.conf} only; "
-                f"use {self.conf} or more, or export it again with --conf {conf}"
+                f"conf is {asked.conf}, the model suppresses in its graph and keeps scores above {self.conf} only; "
+                f"use {self.conf} or more, or export it again with --conf {asked.conf}"
             )
-        if iou != self.iou:
+        if asked.iou != self.iou:
             raise ParameterError(
-                f"iou is {iou}, the model suppresses in its graph with {self.iou} and no other; "
-                f"pass iou={self.iou}, or export it again with --iou {iou}"
+                f"iou is {asked.iou}, the model suppresses in its graph with {self.iou} and no other; "
+                f"pass iou={self.iou}, or export it again with --iou {asked.iou}"
             )
-        if max_det > self.max_det:
+        if asked.max_det > self.max_det:
             raise ParameterError(
-                f"max_det is {max_det}, the model gives at most {self.max_det}; "
-                f"use {self.max_det} or fewer, or export it again with --max-det {max_det}"
+                f"max_det is {asked.max_det}, the model gives at most {self.max_det}; "
+                f"use {self.max_det} or fewer, or export it again with --max-det {int(asked.max_det)}"
             )
 
 

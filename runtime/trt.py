@@ -9,7 +9,7 @@ from .clip.encoders import Clip
 from .engines.device_network import DeviceNetwork, open_device_network
 from .pipeline import FastSAM
 from .segmenters.device import DeviceSegmenter
-from .stages.postprocess import Thresholds
+from .settings import Thresholds
 
 
 class TRTFastSAM(FastSAM):

@@ -39,11 +39,7 @@ SAME_SHARE = 0.995
 
 def check_suppression(suppression: Suppression, opset: int) -> None:
     """ParameterError unless such a graph can be made."""
-    if not 0 <= suppression.conf < 1:
-        raise ParameterError(f"conf is {suppression.conf}, expected 0 ≤ conf < 1")
-    if not 0 < suppression.iou <= 1:
-        raise ParameterError(f"iou is {suppression.iou}, expected 0 < iou ≤ 1")
-    if not 1 <= suppression.max_det <= TOP_K_LIMIT:
+    if suppression.max_det > TOP_K_LIMIT:
         raise ParameterError(f"max_det is {suppression.max_det}, expected 1 to {TOP_K_LIMIT}, TensorRT's limit of TopK")
     if opset < OLDEST_OPSET:
         raise ParameterError(f"opset is {opset}, NMS in the graph needs {OLDEST_OPSET} or more")
@@ -222,7 +218,7 @@ def same_detections(raw: Path, suppressed: Path, suppression: Suppression, batch
 
 def _decoded(engine: Engine, batch: Batch, suppression: Suppression) -> list[Detections]:
     found = engine.run(batch.images)["detections"]
-    return [decode(one, engine.spec, suppression.conf, suppression.iou, suppression.max_det) for one in found]
+    return [decode(one, engine.spec, suppression) for one in found]
 
 
 def _in_both(a: Detections, b: Detections) -> int:

@@ -18,6 +18,7 @@ from ...runtime.engines import open_engine
 from ...runtime.errors import FastSamError
 from ...runtime.masks.overlap import mask_iou
 from ...runtime.masks.store import Masks
+from ...runtime.settings import Thresholds
 from ...runtime.spec import ModelSpec
 from ...runtime.stages.assemble import assemble
 from ...runtime.stages.decode import decode
@@ -223,7 +224,7 @@ def _compare_masks(
 def _kept_anchors(detections: Array, spec: ModelSpec, conf: float, max_det: int) -> NDArray[np.int64]:
     """Anchors that survive the runtime's confidence cut and NMS: they ride along as one more coefficient."""
     numbered = np.concatenate((detections, np.arange(detections.shape[1], dtype=np.float32)[None]))
-    return decode(numbered, spec, conf, _IOU, max_det).coefficients[:, -1].astype(np.int64)
+    return decode(numbered, spec, Thresholds(conf, _IOU, max_det)).coefficients[:, -1].astype(np.int64)
 
 
 def _boxes_and_masks(

@@ -12,9 +12,10 @@ from ...runtime.engines.interface import Engine
 from ...runtime.engines.tensorrt.plan_file import ShapeRange
 from ...runtime.errors import FastSamError
 from ...runtime.measure.fidelity import Fidelity, ImageFidelity, compare
+from ...runtime.settings import Thresholds
 from ...runtime.spec import ModelSpec
 from ...runtime.stages.letterbox import fit, letterbox
-from ...runtime.stages.postprocess import Thresholds, postprocess
+from ...runtime.stages.postprocess import postprocess
 from ..errors import ExportError
 from ..proof.findings import Finding
 from ..proof.inputs import Batch

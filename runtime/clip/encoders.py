@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..engines import open_network
 from ..engines.interface import Network
 from ..errors import MissingDependencyError, ModelError, PromptError
+from ..settings import EngineSettings
 from .spec import TOKENIZER_FILE, ClipSpec, check_encoder, read_clip_spec
 
 if TYPE_CHECKING:
@@ -172,12 +173,12 @@ class Clip:
             DeviceError, MissingDependencyError: as `open_network`; the library `tokenizers` is needed as well.
         """
         folder = Path(folder)
-        spec = read_clip_spec(folder)
+        spec, settings = read_clip_spec(folder), EngineSettings(device, threads)
         networks: list[Network] = []
         try:
-            networks += [open_network(folder / spec.text.file, device, threads)]
+            networks += [open_network(folder / spec.text.file, settings)]
             texts = TextEncoder(networks[0], spec, folder / TOKENIZER_FILE)
-            networks += [open_network(folder / spec.image.file, device, threads)]
+            networks += [open_network(folder / spec.image.file, settings)]
             clip = cls(ImageEncoder(networks[1], spec), texts)
         except BaseException:
             for network in networks:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError, ModelError
+from ..settings import Thresholds
 from ..stages.decode import largest_float32_below
 from ..stages.letterbox import TAPS, Letterbox, Resampling, mask_resampling
-from ..stages.postprocess import Thresholds
 
 PLACE_DTYPE = np.dtype(
     [(name, "<i8") for name in ("image_at", "resize_rows_at", "resize_columns_at", "mask_rows_at", "mask_columns_at")]

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..settings import Thresholds
 from ..spec import SPLIT_OUTPUTS, ModelSpec, TensorInfo
-from ..stages.postprocess import Thresholds
 from . import launchers
 from .driver.device import Device
 from .driver.graphs import Graph, GraphCache

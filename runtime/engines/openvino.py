@@ -13,11 +13,11 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from ..errors import DeviceError, ModelError, ParameterError
+from ..settings import HINTS, EngineSettings
 from ..spec import METADATA_KEY, ModelSpec, TensorInfo
 from ..system.cpu import name_and_flags, usable_cpus
 from .model_cache import ModelCache, Prepared
 
-HINTS = ("latency", "throughput")
 _TYPES = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
 _ADDS_IN_32_BITS = {"avx_vnni", "avx512_vnni", "amx_int8"}
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
@@ -33,24 +33,19 @@ class OpenVinoNetwork:
     def __init__(
         self,
         path: Path,
-        threads: int | None,
-        precision: str | None = None,
-        hint: str = "latency",
-        cache: bool | str | Path = False,
+        settings: EngineSettings,
     ) -> None:
         """
-        Args:
-            threads, precision, hint, cache: as of `open_network`.
-
         Raises:
+            ParameterError: OpenVINO knows no such precision.
             DeviceError: the processor does not compute in that precision.
         """
+        precision = settings.precision
         self.name = path.name
         self.device = "cpu"
         self._lock = threading.Lock()
         core = ov.Core()
-        settings = _settings(precision, hint, threads)
-        compiled, self.metadata, kept = _compiled(core, path, settings, cache)
+        compiled, self.metadata, kept = _compiled(core, path, _properties(settings), settings.cache)
         found = _name_of_type(compiled.get_property("INFERENCE_PRECISION_HINT"))
         if precision not in (None, found):
             # OpenVINO takes the hint and computes in another precision.
@@ -63,7 +58,7 @@ class OpenVinoNetwork:
             "engine": "openvino",
             "version": ov.get_version().partition("-")[0],
             "precision": found,
-            "hint": hint,
+            "hint": settings.hint or HINTS[0],
             "streams": int(compiled.get_property("NUM_STREAMS")),
             "threads": int(compiled.get_property("INFERENCE_NUM_THREADS")),
             **({} if kept is None else {"cache": kept}),
@@ -105,32 +100,24 @@ class OpenVinoNetwork:
         self.close()
 
 
-def network_from_file(
-    path: Path,
-    device: str,
-    threads: int | None,
-    *,
-    precision: str | None = None,
-    hint: str | None = None,
-    cache: bool | str | Path = False,
-) -> OpenVinoNetwork:
+def network_from_file(path: Path, settings: EngineSettings) -> OpenVinoNetwork:
     """What `open_network` calls."""
-    if device != "cpu":
+    if settings.device != "cpu":
         raise DeviceError(
-            f"{path.name}: device {device!r} with engine 'openvino', which is for device 'cpu' here; "
+            f"{path.name}: device {settings.device!r} with engine 'openvino', which is for device 'cpu' here; "
             "pass device='cpu', or leave engine out"
         )
-    return OpenVinoNetwork(path, threads, precision, hint or "latency", cache)
+    return OpenVinoNetwork(path, settings)
 
 
-def _settings(precision: str | None, hint: str, threads: int | None) -> dict[str, Any]:
-    if hint not in HINTS:
-        raise ParameterError(f"hint is {hint!r}, expected one of {', '.join(HINTS)}")
+def _properties(settings: EngineSettings) -> dict[str, Any]:
+    """OpenVINO's names and values for the settings."""
+    precision = settings.precision
     if precision is not None and precision not in _TYPES:
         raise ParameterError(f"precision is {precision!r}, expected one of {', '.join(_TYPES)} for OpenVINO")
     return {
-        "PERFORMANCE_HINT": hint.upper(),
-        "INFERENCE_NUM_THREADS": threads or usable_cpus(),
+        "PERFORMANCE_HINT": (settings.hint or HINTS[0]).upper(),
+        "INFERENCE_NUM_THREADS": settings.threads or usable_cpus(),
         # Pinned, the threads of several processes share the first processors and leave the others idle; on a machine
         # of our own it gained nothing (docs/adr/0009).
         "ENABLE_CPU_PINNING": False,
@@ -139,21 +126,21 @@ def _settings(precision: str | None, hint: str, threads: int | None) -> dict[str
 
 
 def _compiled(
-    core: ov.Core, path: Path, settings: dict[str, Any], cache: bool | str | Path
+    core: ov.Core, path: Path, properties: dict[str, Any], cache: bool | str | Path
 ) -> tuple[ov.CompiledModel, Mapping[str, str], str | None]:
     """The model, its metadata, and what became of the cache (None: not asked for)."""
     try:
         if not cache:
             model, metadata = _read(core, path)
-            return core.compile_model(model, "CPU", settings), metadata, None
+            return core.compile_model(model, "CPU", properties), metadata, None
         # OpenVINO's own cache is keyed by path and time of the file; ours by content, processor and version.
-        file = ModelCache(path, cache, f"openvino {ov.get_version()}", {k: str(v) for k, v in settings.items()})
+        file = ModelCache(path, cache, f"openvino {ov.get_version()}", {k: str(v) for k, v in properties.items()})
         kept = file.read()
         if kept is not None:
-            compiled = core.import_model(io.BytesIO(kept.content), "CPU", settings)
+            compiled = core.import_model(io.BytesIO(kept.content), "CPU", properties)
             return compiled, kept.metadata, f"read: {file.path}"
         model, metadata = _read(core, path)
-        compiled = core.compile_model(model, "CPU", settings)
+        compiled = core.compile_model(model, "CPU", properties)
         content = io.BytesIO()
         compiled.export_model(content)  # what it returns differs between versions
         return compiled, metadata, file.write(Prepared(content.getvalue(), metadata))

@@ -19,6 +19,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import FastSamError, MissingDependencyError
+from ..settings import EngineSettings
 from ..system.cpu import name_and_flags, usable_cpus
 
 _PACKAGES = (
@@ -114,7 +115,7 @@ def _try_engine(model: Path | None, name: str, device: str) -> dict[str, Any]:
         from ..engines import open_engine
         from ..pipeline import demo_model_path
 
-        engine = open_engine(model or demo_model_path(), device, engine=name)
+        engine = open_engine(model or demo_model_path(), EngineSettings(device, engine=name))
     except FastSamError as error:
         return {**row, "reason": f"{error}{_worth_it(error, name)}"}
     except ImportError as error:

@@ -22,11 +22,11 @@ from ..cuda.workspace import Workspace
 from ..engines.device_network import DeviceNetwork
 from ..errors import ModelError
 from ..segments import Prompt, Segments
+from ..settings import Thresholds
 from ..spec import ModelSpec, imgsz_for, spec_from_tensors
 from ..stages.assemble import snap_to_border
 from ..stages.image import ImageSource, load_images
 from ..stages.letterbox import PADDING_VALUE, Letterbox, fit_model, groups
-from ..stages.postprocess import Thresholds
 
 MAX_DET = 300
 """Room for detections of an image, unless more are asked for."""
@@ -156,7 +156,7 @@ class DeviceSegmenter:
         stages = self._running_stages()
         if self.spec.suppression is not None:
             for asked in thresholds:
-                self.spec.suppression.check(asked.conf, asked.iou, int(asked.max_det))
+                self.spec.suppression.check(asked)
         start = perf_counter()
         max_det = max(MAX_DET, *(int(asked.max_det) for asked in thresholds))
         shapes = stages.shapes(self._batch(len(images)), places[0].input_hw, max_det)

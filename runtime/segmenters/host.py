@@ -18,10 +18,11 @@ from ..clip.features import MaskFeatures
 from ..engines.interface import Engine
 from ..errors import ParameterError
 from ..segments import Prompt, Segments
+from ..settings import Thresholds
 from ..spec import ModelSpec, imgsz_for
 from ..stages.image import ImageSource, load_images
 from ..stages.letterbox import Letterbox, fit_model, groups, letterbox
-from ..stages.postprocess import Thresholds, postprocess
+from ..stages.postprocess import postprocess
 
 _BESIDE_THE_NETWORK = 2
 """Threads of a stream that read an image or make masks while others have the network."""

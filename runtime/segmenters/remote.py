@@ -14,9 +14,9 @@ from ..clip.encoders import Clip
 from ..errors import FastSamError, ImageError, ParameterError, ServerError
 from ..prompts.text import Text, with_image
 from ..segments import Prompt, Segments
+from ..settings import Thresholds
 from ..spec import METADATA_KEY, ModelSpec, parameters_of
 from ..stages.image import ImageSource, load_image, read_file
-from ..stages.postprocess import Thresholds
 from ..wire.answer import OUTPUTS, answers_from_tensors, error_from_text
 from ..wire.question import IMAGE, PIXELS, PROMPT, Question, can_be_sent
 

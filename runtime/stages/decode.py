@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
+from ..settings import Thresholds
 from ..spec import ModelSpec
 
 MAX_CANDIDATES = 30_000
@@ -37,23 +38,22 @@ class Detections:
     coefficients: NDArray[np.float32]
 
 
-def decode(output: NDArray[np.floating], spec: ModelSpec, conf: float, iou: float, max_det: int) -> Detections:
+def decode(output: NDArray[np.floating], spec: ModelSpec, thresholds: Thresholds) -> Detections:
     """Detections of one image.
 
     Args:
         output: one image of the detections output: (4 + nc + mask_dim, anchors) in the layout "raw",
             (max_det, 6 + mask_dim) in "nms" and "split", which are suppressed in the graph: `iou` has no say there.
         spec: the model's.
-        conf: scores must be above it.
-        iou: boxes that overlap a better one more than this are dropped.
-        max_det: at most this many are kept.
+        thresholds: which detections are kept.
 
     Raises:
         ModelError: scores, or what is kept, hold NaN or infinity.
         ParameterError: the graph suppresses with thresholds that do not serve these.
     """
     if spec.suppression is not None:
-        spec.suppression.check(conf, iou, max_det)
+        spec.suppression.check(thresholds)
+    conf, max_det = thresholds.conf, int(thresholds.max_det)
     if spec.layout != "raw":
         _refuse_nonfinite(output[:, 4])
         kept = output[output[:, 4] > np.float32(conf)][:max_det].astype(np.float32)
@@ -62,7 +62,7 @@ def decode(output: NDArray[np.floating], spec: ModelSpec, conf: float, iou: floa
     scores, classes, columns = _candidates(output[4 : 4 + spec.class_count], conf)
     boxes = _xyxy_from_cxcywh(output[:4, columns].T.astype(np.float32))
     _refuse_nonfinite(boxes)
-    kept_rows = nms(boxes + (classes.astype(np.float32) * CLASS_OFFSET_PX)[:, None], scores, iou, max_det)
+    kept_rows = nms(boxes + (classes.astype(np.float32) * CLASS_OFFSET_PX)[:, None], scores, thresholds.iou, max_det)
     coefficients = output[4 + spec.class_count :, columns[kept_rows]].T.astype(np.float32)
     _refuse_nonfinite(coefficients)
     return Detections(boxes[kept_rows], scores[kept_rows], classes[kept_rows], coefficients)

@@ -14,7 +14,7 @@ from ..errors import ImageError, ParameterError, PromptError
 from ..prompts.points import Boxes, Everything, Points
 from ..prompts.text import Text
 from ..segments import Prompt, Segments
-from ..stages.postprocess import Thresholds
+from ..settings import Thresholds
 
 IMAGE, PIXELS, PROMPT = "IMAGE", "PIXELS", "PROMPT"
 """Names of the inputs; `wire.py` describes them."""

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from fastsam_deploy.runtime.cuda import launchers, records
 from fastsam_deploy.runtime.cuda.launchers import Buffers, Kernels, Shapes
 from fastsam_deploy.runtime.masks.packed import PackedMasks
+from fastsam_deploy.runtime.settings import Thresholds
 from fastsam_deploy.runtime.spec import ModelSpec
 from fastsam_deploy.runtime.stages.letterbox import Letterbox
-from fastsam_deploy.runtime.stages.postprocess import Thresholds
 
 _PATTERN = 0xA5
 

@@ -17,6 +17,7 @@ RUNTIME = ROOT / "runtime"
 ORDER = [
     "errors",
     "system",
+    "settings",
     "spec",
     "connection",
     "masks",

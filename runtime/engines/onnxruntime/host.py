@@ -11,23 +11,27 @@ from typing import Any
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ...errors import DeviceError, ModelError, ParameterError
+from ...errors import DeviceError, ModelError
+from ...settings import EngineSettings, refuse_settings
 from ...spec import METADATA_KEY, TensorInfo
 from ...system.cpu import usable_cpus
 from ..model_cache import ModelCache, Prepared
+
+_SETTINGS = {"device", "threads", "engine", "precision", "cache"}
 
 
 class OnnxRuntimeNetwork:
     """An ONNX Runtime session: a `Network`. `run` may be called from many threads at once."""
 
-    def __init__(self, path: Path, device: str, threads: int | None, cache: bool | str | Path = False) -> None:
+    def __init__(self, path: Path, settings: EngineSettings) -> None:
         """
-        Args:
-            device, threads, cache: as of `open_network`.
+        Raises:
+            DeviceError: the device is not to be had. ModelError: ONNX Runtime cannot open the file.
         """
+        device, threads = settings.device, settings.threads
         provider = _provider(device)
         self._session: ort.InferenceSession | None
-        self._session, kept = _session(path, provider, threads, cache)
+        self._session, kept = _session(path, provider, threads, settings.cache)
         active = self._session.get_providers()[0]
         if active != provider[0]:
             raise DeviceError(
@@ -67,27 +71,24 @@ class OnnxRuntimeNetwork:
         self.close()
 
 
-def network_from_file(
-    path: Path,
-    device: str,
-    threads: int | None,
-    *,
-    precision: str | None = None,
-    hint: str | None = None,
-    cache: bool | str | Path = False,
-) -> OnnxRuntimeNetwork:
-    """What `open_network` calls."""
-    if hint == "throughput":
-        raise ParameterError(
-            f"{path.name}: hint 'throughput' is for OpenVINO, ONNX Runtime has no such setting; "
-            "pass engine='openvino', or leave hint out"
-        )
+def network_from_file(path: Path, settings: EngineSettings) -> OnnxRuntimeNetwork:
+    """What `open_network` calls.
+
+    Raises:
+        ParameterError: a setting that ONNX Runtime does not have.
+        DeviceError: the device or the precision is not to be had.
+        ModelError: ONNX Runtime cannot open the file.
+    """
+    refuse_settings(settings, path.name, "ONNX Runtime has no such setting; pass engine='openvino', or", _SETTINGS)
+    if settings.device != "cpu":
+        refuse_settings(settings, path.name, "on CUDA nothing is kept:", _SETTINGS - {"cache"})
+    precision = settings.precision
     if precision == "bf16":
         raise DeviceError(
             f"{path.name}: precision 'bf16' on ONNX Runtime, which computes in what the file holds; "
             "pass engine='openvino' on a CPU with AMX or AVX-512 BF16, or leave precision out"
         )
-    network = OnnxRuntimeNetwork(path, device, threads, cache)
+    network = OnnxRuntimeNetwork(path, settings)
     found = _precision_of(network)
     if precision is not None and precision != found:
         network.close()
@@ -129,8 +130,6 @@ def _session(
     """The session, and what became of the cache (None: not asked for)."""
     if not cache:
         return _open(str(path), path, provider, _options(threads)), None
-    if provider[0] != "CPUExecutionProvider":
-        raise ParameterError(f"{path.name}: cache is for device 'cpu', the device is CUDA; leave cache out")
     file = ModelCache(path, cache, f"onnxruntime {ort.__version__}", {})
     kept = file.read()
     if kept is not None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...cuda.driver.device import Device, device_number
 from ...errors import DeviceError, ModelError, ParameterError
+from ...settings import EngineSettings, refuse_settings
 from ...spec import TensorInfo
 from .buffers import Buffers
 from .context import Lane, Profiles, SharedEngine
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 Shape = tuple[int, ...]
 _HOST_SHAPES = 8  # kept ready for `run`
+_SETTINGS = {"device", "engine", "precision"}
 
 
 class TensorRTNetwork:
@@ -193,15 +195,7 @@ class TensorRTNetwork:
         return {name: int(np.prod(shape)) * items[name] for name, shape in shapes.items()}
 
 
-def network_from_file(
-    path: Path,
-    device: str,
-    threads: int | None,
-    *,
-    precision: str | None = None,
-    hint: str | None = None,
-    cache: str | Path | bool | None = None,
-) -> TensorRTNetwork:
+def network_from_file(path: Path, settings: EngineSettings) -> TensorRTNetwork:
     """What `open_network` calls. A plan has its precision and its tuning in it: what differs from them is refused.
 
     Raises:
@@ -209,13 +203,9 @@ def network_from_file(
         DeviceError: the device is not a CUDA device, or there is no driver.
         ModelError: the file is no plan, or does not run here.
     """
-    refused = {"threads": threads, "hint": None if hint == "latency" else hint, "cache": cache or None}
-    for name, value in refused.items():
-        if value is not None:
-            raise ParameterError(
-                f"{path.name}: {name} is {value!r}; a plan is made for one GPU already: leave {name} out"
-            )
-    if device == "cpu":
+    refuse_settings(settings, path.name, "a plan is made for one GPU already:", _SETTINGS)
+    precision = settings.precision
+    if settings.device == "cpu":
         raise DeviceError(f"{path.name}: a plan runs on an NVIDIA GPU only; pass device='cuda', or open the ONNX file")
     file = read_plan(path)
     found = file.record.spec.precision if file.record else "unknown"
@@ -225,12 +215,12 @@ def network_from_file(
             f"fastsam-export engine MODEL.onnx --precision {precision}"
         )
     # Without a driver TensorRT hands out objects that crash the process later: our device comes first, and says so.
-    return network_from_plan(file, Device.open(device_number(device)))
+    return network_from_plan(file, Device.open(device_number(settings.device)))
 
 
 def device_network_from_file(path: Path, device: str) -> TensorRTNetwork:
     """What `open_device_network` calls."""
-    return network_from_file(path, device, None)
+    return network_from_file(path, EngineSettings(device))
 
 
 def network_from_plan(file: PlanFile, device: Device) -> TensorRTNetwork:

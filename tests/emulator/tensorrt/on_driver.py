@@ -26,6 +26,7 @@ from fastsam_deploy.runtime.cuda.driver.device import Device
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.engines.onnxruntime.device import OnnxRuntimeCudaNetwork
 from fastsam_deploy.runtime.engines.tensorrt.plan_file import read_plan
+from fastsam_deploy.runtime.settings import EngineSettings
 from tests.emulator.driver.emulated import Emulated, driver
 from tests.emulator.tensorrt.world import World
 
@@ -64,7 +65,7 @@ def main(model: Path, folder: Path) -> None:
     world = World(api, Adapter(device, found))  # type: ignore[arg-type]
     sys.modules["tensorrt"] = world.module
     tensorrt = importlib.import_module("fastsam_deploy.runtime.engines.tensorrt.network")
-    network = tensorrt.network_from_file(plan(world, device, model, folder / "demo.plan"), "cuda:0", None)
+    network = tensorrt.network_from_file(plan(world, device, model, folder / "demo.plan"), EngineSettings("cuda:0"))
     with closing(open_engine(model)) as reference:
         shapes = [(1, 3, 64, 64), (2, 3, 128, 160), (1, 3, 96, 128), (1, 3, 64, 64)]
         images = {shape: np.random.default_rng(1).random(shape, np.float32) for shape in shapes}

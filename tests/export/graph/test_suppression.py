@@ -74,11 +74,10 @@ def both(
     onnx.checker.check_model(suppressed, full_check=True)
     path = folder / "suppressed.onnx"
     onnx.save(suppressed, path)
-    thresholds = suppression.conf, suppression.iou, suppression.max_det
     with open_engine(path) as engine:
         rows = engine.run(np.zeros((len(values), 3, 32, 32), np.float32))["detections"]
         return [
-            (decode(raw, spec, *thresholds), decode(found, engine.spec, *thresholds))
+            (decode(raw, spec, suppression), decode(found, engine.spec, suppression))
             for raw, found in zip(values, rows, strict=True)
         ]
 
@@ -124,9 +123,9 @@ def test_a_score_that_is_not_a_number_is_not_overlooked(tmp_path: Path) -> None:
     onnx.save(with_suppression(model, spec, DEFAULT), tmp_path / "m.onnx")
     with open_engine(tmp_path / "m.onnx") as engine:
         rows = engine.run(np.zeros((2, 3, 32, 32), np.float32))["detections"]
-        decode(rows[0], engine.spec, 0.25, 0.7, 20)
+        decode(rows[0], engine.spec, DEFAULT)
         with pytest.raises(ModelError, match="NaN or infinite"):
-            decode(rows[1], engine.spec, 0.25, 0.7, 20)
+            decode(rows[1], engine.spec, DEFAULT)
 
 
 @pytest.fixture(scope="module")
@@ -222,17 +221,17 @@ def test_thresholds_that_the_graph_cannot_serve_are_refused(
 @pytest.mark.parametrize(
     ("suppression", "opset", "said"),
     [
-        (Suppression(1, 0.9, 300), 18, "conf is 1"),
-        (Suppression(0.1, 0, 300), 18, "iou is 0"),
-        (Suppression(0.1, 0.9, 0), 18, "max_det is 0"),
-        (Suppression(0.1, 0.9, TOP_K_LIMIT + 1), 18, "max_det is 3841.*TopK"),
-        (Suppression(0.1, 0.9, 300), 12, "opset is 12"),
+        ((1, 0.9, 300), 18, "conf is 1"),
+        ((0.1, 0, 300), 18, "iou is 0"),
+        ((0.1, 0.9, 0), 18, "max_det is 0"),
+        ((0.1, 0.9, TOP_K_LIMIT + 1), 18, "max_det is 3841.*TopK"),
+        ((0.1, 0.9, 300), 12, "opset is 12"),
     ],
     ids=str,
 )
-def test_settings_that_make_no_graph_are_refused(suppression: Suppression, opset: int, said: str) -> None:
+def test_settings_that_make_no_graph_are_refused(suppression: tuple[float, float, int], opset: int, said: str) -> None:
     with pytest.raises(ParameterError, match=said):
-        check_suppression(suppression, opset)
+        check_suppression(Suppression(*suppression), opset)
 
 
 def test_the_spec_keeps_the_thresholds_and_a_raw_one_says_nothing_of_them() -> None:

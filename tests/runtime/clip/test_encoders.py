@@ -17,6 +17,7 @@ from fastsam_deploy.runtime.clip.encoders import Clip, ImageEncoder, TextEncoder
 from fastsam_deploy.runtime.clip.spec import check_encoder, clip_spec_from_json, read_clip_spec
 from fastsam_deploy.runtime.engines import open_network
 from fastsam_deploy.runtime.errors import DeviceError, MissingDependencyError, ModelError, PromptError
+from fastsam_deploy.runtime.settings import EngineSettings
 from fastsam_deploy.runtime.spec import TensorInfo
 
 pytest.importorskip("tokenizers", reason="needs the extra [clip]")
@@ -40,7 +41,7 @@ class Counted:
     """A network that counts its runs and the rows in them, and may say that its batch is fixed."""
 
     def __init__(self, path: Path, batch: int | None = None) -> None:
-        self._network = open_network(path, threads=1)
+        self._network = open_network(path, EngineSettings(threads=1))
         self.rows: list[int] = []
         self._batch = batch
 

@@ -53,7 +53,7 @@ def network(demo_onnx: Path) -> Any:
     """The demo model on the CPU."""
     from fastsam_deploy.runtime.engines import open_engine
 
-    with open_engine(demo_onnx, device="cpu") as engine:
+    with open_engine(demo_onnx) as engine:
         yield engine
 
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from fastsam_deploy.runtime.cuda.records import boxes_of, refuse_nonfinite
 from fastsam_deploy.runtime.errors import ModelError
+from fastsam_deploy.runtime.settings import Thresholds
 from fastsam_deploy.runtime.spec import ModelSpec
 from fastsam_deploy.runtime.stages.decode import MAX_CANDIDATES, decode
 from fastsam_deploy.runtime.stages.letterbox import fit
-from fastsam_deploy.runtime.stages.postprocess import Thresholds
 
 PLACE = fit((90, 64), (64, 64))
 DIM = 4
@@ -45,7 +45,7 @@ def _prototypes(count: int, dim: int = DIM) -> np.ndarray:
 
 def _agrees(answer: Any, image: int, output: np.ndarray, spec: ModelSpec, asked: Thresholds, place: Any = PLACE) -> int:
     """The device's detections of an image are those of the twin; their number."""
-    expected = decode(output, spec, asked.conf, asked.iou, asked.max_det)
+    expected = decode(output, spec, asked)
     rows = answer.rows(image)
     assert len(rows) == len(expected.scores)
     refuse_nonfinite(int(answer.found["flags"][image]))
@@ -206,7 +206,7 @@ def test_numbers_that_are_not_finite_are_refused(host: Any, value: float, row: i
     output[row, 7] = value
     asked = Thresholds(0.4, 0.6)
     with pytest.raises(ModelError):
-        decode(output, _spec(), asked.conf, asked.iou, asked.max_det)
+        decode(output, _spec(), asked)
     answer = _batch(host, _spec(), asked, 1).finish(output[None], _prototypes(1))
     with pytest.raises(ModelError, match=f"network's .*{name}.* hold NaN or infinity"):
         refuse_nonfinite(int(answer.found["flags"][0]))
@@ -250,7 +250,7 @@ def test_suppressed_outputs_that_are_not_finite_are_refused(host: Any, column: i
     rows[row, column] = np.nan
     spec, asked = _spec(5, "nms"), Thresholds(0.0, 0.7)
     with pytest.raises(ModelError):
-        decode(rows, spec, asked.conf, asked.iou, asked.max_det)
+        decode(rows, spec, asked)
     answer = _batch(host, spec, asked, 1).finish(rows[None], _prototypes(1))
     with pytest.raises(ModelError, match="hold NaN or infinity"):
         refuse_nonfinite(int(answer.found["flags"][0]))

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from fastsam_deploy.runtime import load_image
 from fastsam_deploy.runtime.cuda import records
 from fastsam_deploy.runtime.errors import ImageError
+from fastsam_deploy.runtime.settings import Thresholds
 from fastsam_deploy.runtime.spec import ModelSpec
 from fastsam_deploy.runtime.stages.letterbox import Letterbox, fit, fit_rectangle, letterbox
-from fastsam_deploy.runtime.stages.postprocess import Thresholds
 
 
 def _noise(hw: tuple[int, int], seed: int = 0) -> np.ndarray:

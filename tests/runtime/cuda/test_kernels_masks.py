@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from fastsam_deploy.runtime.cuda.records import boxes_of, refuse_nonfinite
 from fastsam_deploy.runtime.errors import ModelError
+from fastsam_deploy.runtime.settings import Thresholds
 from fastsam_deploy.runtime.spec import ModelSpec
 from fastsam_deploy.runtime.stages.assemble import assemble
 from fastsam_deploy.runtime.stages.letterbox import Letterbox, fit, fit_rectangle, mask_resampling
-from fastsam_deploy.runtime.stages.postprocess import Thresholds
 
 DIM = 8
 SPEC = ModelSpec(layout="nms", mask_dim=DIM, class_names=("object",))

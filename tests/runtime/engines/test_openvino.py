@@ -24,6 +24,7 @@ from fastsam_deploy.runtime import engines as door
 from fastsam_deploy.runtime.engines import open_engine, open_network
 from fastsam_deploy.runtime.engines.interface import Network
 from fastsam_deploy.runtime.engines.segmentation import SegmentationEngine
+from fastsam_deploy.runtime.settings import EngineSettings
 from fastsam_deploy.runtime.system.cpu import name_and_flags, usable_cpus
 
 OUTPUTS = ("output0", "output1")
@@ -33,14 +34,14 @@ needs_openvino = pytest.mark.skipif(door.find_spec("openvino") is None, reason="
 @pytest.fixture(scope="module")
 def network(demo_onnx: Path) -> Iterator[Network]:
     pytest.importorskip("openvino")
-    network = open_network(demo_onnx, engine="openvino", precision="fp32")
+    network = open_network(demo_onnx, EngineSettings(engine="openvino", precision="fp32"))
     yield network
     network.close()
 
 
 @pytest.fixture(scope="module")
 def reference(demo_onnx: Path) -> Iterator[Network]:
-    network = open_network(demo_onnx, engine="onnxruntime")
+    network = open_network(demo_onnx, EngineSettings(engine="onnxruntime"))
     yield network
     network.close()
 
@@ -120,7 +121,7 @@ def test_many_threads_share_one_network(demo_onnx: Path, coffee: Path, hint: str
 
 @needs_openvino
 def test_threads_are_those_asked_for(demo_onnx: Path) -> None:
-    network = open_network(demo_onnx, threads=1, engine="openvino")
+    network = open_network(demo_onnx, EngineSettings(threads=1, engine="openvino"))
     assert network.description["threads"] == 1
     network.close()
 
@@ -165,10 +166,10 @@ def test_the_precision_is_that_of_the_compiled_model_and_not_of_the_request(
     from fastsam_deploy.runtime.engines import openvino
 
     monkeypatch.setattr(openvino, "_name_of_type", lambda _: "bf16")
-    with open_engine(demo_onnx, engine="openvino") as engine:
+    with open_engine(demo_onnx, EngineSettings(engine="openvino")) as engine:
         assert engine.description["precision"] == engine.spec.precision == "bf16"
     with pytest.raises(DeviceError, match=r"asked for precision 'fp32', .* computes in 'bf16'"):
-        open_network(demo_onnx, engine="openvino", precision="fp32")
+        open_network(demo_onnx, EngineSettings(engine="openvino", precision="fp32"))
 
 
 @needs_openvino
@@ -186,7 +187,7 @@ def test_what_openvino_does_not_have(
     demo_onnx: Path, settings: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        open_network(demo_onnx, engine="openvino", **settings)
+        open_network(demo_onnx, EngineSettings(engine="openvino", **settings))
 
 
 @needs_openvino
@@ -195,7 +196,7 @@ def test_a_broken_file_is_told_in_a_line(demo_onnx: Path, tmp_path: Path, conten
     path = tmp_path / "broken.onnx"
     path.write_bytes(demo_onnx.read_bytes()[:3_000_000] if content is None else content)
     with pytest.raises(ModelError, match=r"broken\.onnx: OpenVINO .* cannot open it \(.+\); expected") as caught:
-        open_network(path, engine="openvino")
+        open_network(path, EngineSettings(engine="openvino"))
     assert "\n" not in str(caught.value)
 
 
@@ -207,7 +208,7 @@ def test_a_shape_that_the_network_does_not_take(network: Network) -> None:
 
 @needs_openvino
 def test_closing(demo_onnx: Path) -> None:
-    with open_network(demo_onnx, engine="openvino") as network:  # type: ignore[attr-defined]
+    with open_network(demo_onnx, EngineSettings(engine="openvino")) as network:  # type: ignore[attr-defined]
         network.close()
     with pytest.raises(ModelError, match="the engine is closed"):
         network.run(_input(0, 1, 3, 32, 32), OUTPUTS)
@@ -215,7 +216,7 @@ def test_closing(demo_onnx: Path) -> None:
 
 def test_an_unknown_engine(demo_onnx: Path) -> None:
     with pytest.raises(ParameterError, match=r"engine is 'tvm', expected one of onnxruntime, openvino for \.onnx"):
-        open_network(demo_onnx, engine="tvm")
+        open_network(demo_onnx, EngineSettings(engine="tvm"))
 
 
 @pytest.mark.parametrize(
@@ -240,17 +241,20 @@ def test_which_engine_opens_a_file_when_none_is_named(
     monkeypatch.setattr(door, "import_module", module)
     extra = {"onnxruntime": "cpu" if device == "cpu" else "gpu", "openvino": "openvino"}[expected]
     with pytest.raises(MissingDependencyError, match=rf"pip install 'fastsam-deploy\[{extra}\]'"):
-        open_network(demo_onnx, device)
-    assert opened == [f".{expected}"]
+        open_network(demo_onnx, EngineSettings(device))
+    assert opened == [{"onnxruntime": ".onnxruntime.host", "openvino": ".openvino"}[expected]]
 
 
 def test_an_open_engine_has_its_own_settings(demo_onnx: Path) -> None:
-    with open_engine(demo_onnx) as engine, pytest.raises(ParameterError, match="precision, hint given with an open"):
+    with (
+        open_engine(demo_onnx) as engine,
+        pytest.raises(ParameterError, match=r"precision is .*hint is .*leave precision, hint out"),
+    ):
         FastSAM(engine, precision="fp32", hint="latency")
 
 
 def test_a_server_has_its_own_settings() -> None:
-    with pytest.raises(ParameterError, match="engine 'openvino'; the server has its own"):
+    with pytest.raises(ParameterError, match="engine is 'openvino'; the server has its own: leave engine out"):
         FastSAM("grpc://localhost:1/fastsam", engine="openvino")
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fastsam_deploy.runtime.errors import ModelError
+from fastsam_deploy.runtime.settings import Thresholds
 from fastsam_deploy.runtime.spec import ModelSpec
 from fastsam_deploy.runtime.stages.decode import decode, nms
 
@@ -70,7 +71,9 @@ def test_decode_cuts_strictly_above_conf_and_sorts():
     spec = ModelSpec(mask_dim=2)
     conf = float(np.float32(0.4))
     found = decode(
-        _raw([[10, 10, 4, 6, 0.4, 1, 2], [50, 50, 8, 8, 0.5, 3, 4], [90, 90, 2, 2, 0.9, 5, 6]]), spec, conf, 0.9, 300
+        _raw([[10, 10, 4, 6, 0.4, 1, 2], [50, 50, 8, 8, 0.5, 3, 4], [90, 90, 2, 2, 0.9, 5, 6]]),
+        spec,
+        Thresholds(conf, 0.9, 300),
     )
     np.testing.assert_array_equal(found.boxes_xyxy, [[89, 89, 91, 91], [46, 46, 54, 54]])
     np.testing.assert_array_equal(found.coefficients, [[5, 6], [3, 4]])
@@ -80,7 +83,7 @@ def test_decode_cuts_strictly_above_conf_and_sorts():
 def test_classes_do_not_suppress_each_other():
     spec = ModelSpec(mask_dim=2, class_names=("a", "b", "c"))
     rows = [[10, 10, 4, 4, 0.1, 0.9, 0, 1, 1], [10, 10, 4, 4, 0.8, 0.2, 0, 2, 2], [10, 10, 4, 4, 0.2, 0.7, 0, 3, 3]]
-    found = decode(_raw(rows, 3), spec, 0.25, 0.5, 300)
+    found = decode(_raw(rows, 3), spec, Thresholds(0.25, 0.5, 300))
     assert found.classes.tolist() == [1, 0] and found.coefficients[:, 0].tolist() == [1, 2]
 
 
@@ -89,13 +92,13 @@ def test_suppressed_layout_is_cut_by_conf_and_max_det():
     output = np.array(
         [[0, 0, 5, 5, 0.9, 2, 1, 1], [1, 1, 5, 5, 0.6, 0, 2, 2], [0, 0, 4, 4, 0.3, 0, 3, 3], [0] * 8], np.float32
     )
-    found = decode(output, spec, 0.4, 0.9, 300)
+    found = decode(output, spec, Thresholds(0.4, 0.9, 300))
     assert found.classes.tolist() == [2, 0] and found.scores.tolist() == [np.float32(0.9), np.float32(0.6)]
-    assert len(decode(output, spec, 0.4, 0.9, 1).scores) == 1
+    assert len(decode(output, spec, Thresholds(0.4, 0.9, 1)).scores) == 1
 
 
 def test_no_detection_is_empty_not_an_error():
-    found = decode(np.zeros((37, 84), np.float32), ModelSpec(), 0.4, 0.9, 300)
+    found = decode(np.zeros((37, 84), np.float32), ModelSpec(), Thresholds(0.4, 0.9, 300))
     assert found.boxes_xyxy.shape == (0, 4) and found.coefficients.shape == (0, 32)
 
 
@@ -105,7 +108,7 @@ def test_half_precision_overflow_is_an_error_not_an_empty_answer(row):
     output = _raw([[10, 10, 4, 6, 0.9, 1, 2]])
     output[row, 10] = np.nan
     with pytest.raises(ModelError, match="NaN or infinite"):
-        decode(output, ModelSpec(mask_dim=2), 0.4, 0.9, 300)
+        decode(output, ModelSpec(mask_dim=2), Thresholds(0.4, 0.9, 300))
 
 
 def test_at_most_30000_candidates():
@@ -114,5 +117,5 @@ def test_at_most_30000_candidates():
     output[:2] = rng.integers(0, 4_000, (2, 31_000))
     output[2:4] = 1
     output[4] = np.linspace(0.5, 0.9, 31_000)
-    found = decode(output, ModelSpec(mask_dim=2), 0.4, 0.9, 300)
+    found = decode(output, ModelSpec(mask_dim=2), Thresholds(0.4, 0.9, 300))
     assert len(found.scores) == 300 and found.scores[0] == np.float32(0.9)

@@ -14,6 +14,7 @@ import pytest
 from fastsam_deploy.runtime import DeviceError, FastSAM, ParameterError
 from fastsam_deploy.runtime.engines import find_spec, model_cache, open_network
 from fastsam_deploy.runtime.engines.onnxruntime import host as onnxruntime
+from fastsam_deploy.runtime.settings import EngineSettings
 from fastsam_deploy.runtime.system.cpu import usable_cpus
 
 OUTPUTS = ("output0", "output1")
@@ -34,7 +35,7 @@ def model(demo_onnx: Path, tmp_path: Path) -> Path:
 
 def _open(model: Path, engine: str, cache: Any = True) -> tuple[str | None, list[np.ndarray[Any, Any]]]:
     """What became of the cache, and the answer to FEED."""
-    network = open_network(model, engine=engine, cache=cache)
+    network = open_network(model, EngineSettings(engine=engine, cache=cache))
     try:
         return network.description.get("cache"), network.run(FEED, OUTPUTS)
     finally:
@@ -108,7 +109,7 @@ def test_a_stale_cache_is_never_read(model: Path, change: str, monkeypatch: pyte
 @pytest.mark.skipif(find_spec("openvino") is None, reason="needs openvino")
 def test_settings_that_change_what_is_compiled_have_files_of_their_own(model: Path) -> None:
     for settings in ({}, {"precision": "fp32"}, {"hint": "throughput"}):
-        open_network(model, engine="openvino", cache=True, **settings).close()
+        open_network(model, EngineSettings(engine="openvino", cache=True, **settings)).close()
     assert len(list(model.parent.glob("*.cache"))) == 3
 
 
@@ -147,7 +148,7 @@ def test_threads_respect_what_this_process_may_use(model: Path) -> None:
     network.close()
     for threads in (0, -1):
         with pytest.raises(ParameterError, match="threads is"):
-            open_network(model, threads=threads)
+            open_network(model, EngineSettings(threads=threads))
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
@@ -174,9 +175,12 @@ def test_outputs_are_the_callers_own(model: Path) -> None:
 
 
 def test_precisions_and_hints_of_onnx_runtime(model: Path) -> None:
-    open_network(model, precision="fp32", hint="latency").close()
+    open_network(model, EngineSettings(precision="fp32", hint="latency")).close()
     for precision in ("fp16", "bf16"):
         with pytest.raises(DeviceError, match=f"precision '{precision}'.*computes in what"):
-            open_network(model, precision=precision)
-    with pytest.raises(ParameterError, match="hint 'throughput' is for OpenVINO"):
-        open_network(model, hint="throughput")
+            open_network(model, EngineSettings(precision=precision))
+    with pytest.raises(
+        ParameterError,
+        match="hint is 'throughput'; ONNX Runtime has no such setting; pass engine='openvino', or leave hint out",
+    ):
+        open_network(model, EngineSettings(hint="throughput"))

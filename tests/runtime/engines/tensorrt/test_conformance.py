@@ -68,7 +68,7 @@ def test_our_modules_import_and_log_on_the_real_bindings(version: str, bindings:
     code = f"""
 import os, sys
 from pathlib import Path
-from tests.emulator.tensorrt import describe as trt_describe
+from tests.emulator.tensorrt import describe
 trt = sys.modules["tensorrt"] = describe.load(Path({str(bindings(version))!r}))
 from fastsam_deploy.export.tensorrt import builder
 from fastsam_deploy.runtime.engines.tensorrt import context, network

@@ -23,6 +23,7 @@ from fastsam_deploy.runtime import FastSAM
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.engines.segmentation import SegmentationEngine
 from fastsam_deploy.runtime.errors import DeviceError, FastSamError, ModelError, ParameterError
+from fastsam_deploy.runtime.settings import EngineSettings
 
 SHAPES = ("1x64x64,2x128x128,2x128x160", "1x64x64,1x96x128,1x96x128")
 
@@ -54,7 +55,7 @@ def freed(world: World) -> bool:
 
 
 def open_plan(world: World, path: Path) -> Any:
-    return world.ours.network.network_from_file(path, "cuda", None)
+    return world.ours.network.network_from_file(path, EngineSettings("cuda"))
 
 
 def test_it_gives_what_the_network_gives(world: World, demo_onnx: Path, tmp_path: Path) -> None:
@@ -227,7 +228,7 @@ def test_outputs_of_no_fixed_size_are_refused(newest: World, plan: Path, monkeyp
     [
         ("cpu", {}, DeviceError, "runs on an NVIDIA GPU only; pass device='cuda'"),
         ("cuda:1", {}, DeviceError, "there is 1 device"),
-        ("gpu", {}, DeviceError, "expected 'cuda' or 'cuda:N'"),
+        ("gpu", {}, DeviceError, "'cuda' or 'cuda:N'"),
         ("cuda", {"threads": 2}, ParameterError, "threads is 2; .*leave threads out"),
         ("cuda", {"hint": "throughput"}, ParameterError, "hint is 'throughput'"),
         ("cuda", {"cache": True}, ParameterError, "cache is True"),
@@ -237,9 +238,8 @@ def test_outputs_of_no_fixed_size_are_refused(newest: World, plan: Path, monkeyp
 def test_what_a_plan_does_not_have_is_refused(
     newest: World, plan: Path, device: str, settings: dict[str, Any], kind: type[Exception], message: str
 ) -> None:
-    threads = settings.pop("threads", None)
     with pytest.raises(kind, match=message):
-        newest.ours.network.network_from_file(plan, device, threads, **settings)
+        newest.ours.network.network_from_file(plan, EngineSettings(device, **settings))
     assert freed(newest)
 
 
