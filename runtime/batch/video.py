@@ -39,7 +39,7 @@ class VideoWriter:
             raise FastSamError(f"{path}: ending {path.suffix!r}, expected one of {', '.join(_CODECS)}")
         self._path = path
         self._draft = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-        self._hw = info.hw
+        self._hw, self._count = info.hw, 0
         size = info.hw[1], info.hw[0]
         self._writer = cv2.VideoWriter(str(self._draft), cv2.VideoWriter.fourcc(*codec), info.fps, size)
         if not self._writer.isOpened():
@@ -49,8 +49,19 @@ class VideoWriter:
             )
 
     def write(self, image: NDArray[np.uint8]) -> None:
-        """Add a frame, (h, w, 3) uint8 RGB."""
+        """Add a frame, (h, w, 3) uint8 RGB.
+
+        Raises:
+            FastSamError: it has another size than the frames that were announced; OpenCV would leave it out.
+        """
+        (height, width), (h, w) = image.shape[:2], self._hw
+        if (height, width) != (h, w):
+            raise FastSamError(
+                f"{self._path}: frame {self._count} is {width}×{height}, expected {w}×{h}: all frames of a video have "
+                "one size; scale it"
+            )
         self._writer.write(image[..., ::-1])
+        self._count += 1
 
     def __enter__(self) -> VideoWriter:
         return self

@@ -55,17 +55,27 @@ class Video:
         """(h, w, 3) uint8 BGR frames, each an array of its own.
 
         Raises:
-            ImageError: not even one frame can be decoded.
+            ImageError: not even one frame can be decoded, or a frame has another size than `info.hw`.
         """
         count = 0
         while True:
-            there, frame = self._capture.read()
-            if not there:
+            decoded, frame = self._capture.read()
+            if not decoded:
                 break
+            self._check_size(count, frame)
             count += 1
             yield frame
         if count == 0:
             raise ImageError(f"{self._path}: no frame can be decoded; the file is damaged or cut off")
+
+    def _check_size(self, number: int, frame: NDArray[np.uint8]) -> None:
+        """FFmpeg scales such a frame to the size of the others; other readers of OpenCV hand it out as it is."""
+        (height, width), (h, w) = frame.shape[:2], self.info.hw
+        if (height, width) != (h, w):
+            raise ImageError(
+                f"{self._path}: frame {number} is {width}×{height}, expected {w}×{h} as the video says; "
+                f"make them one size: ffmpeg -i IN -vf scale={w}:{h} OUT.mp4"
+            )
 
     def close(self) -> None:
         """Let go of the file."""

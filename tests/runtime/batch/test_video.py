@@ -97,6 +97,49 @@ def test_a_prompt_outside_leaves_no_file_and_the_old_one(clip: Path, model: Fast
     assert [path.name for path in tmp_path.iterdir()] == ["overlay.avi"]
 
 
+def test_a_frame_of_another_size_is_no_frame_of_this_video(tmp_path: Path):
+    """OpenCV's writer leaves it out without a word, and the lines of JSON no longer fit the frames."""
+
+    def write(*sizes_hw: tuple[int, int]) -> None:
+        with VideoWriter(tmp_path / "out.avi", VideoInfo(SIZE_HW, 10, 2)) as writer:
+            for size_hw in sizes_hw:
+                writer.write(np.zeros((*size_hw, 3), np.uint8))
+
+    with pytest.raises(FastSamError, match=r"out\.avi: frame 1 is 240×148, expected 240×150: .*one size"):
+        write(SIZE_HW, (SIZE_HW[0] - 2, SIZE_HW[1]))
+    assert list(tmp_path.iterdir()) == []
+
+
+class ChangingCapture:
+    """Stands for a reader of OpenCV that hands out frames as they are; FFmpeg's scales them to one size."""
+
+    def __init__(self, _: str) -> None:
+        self._sizes_hw = iter([SIZE_HW, SIZE_HW, (SIZE_HW[0] // 2, SIZE_HW[1])])
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def get(self, what: int) -> float:
+        return {cv2.CAP_PROP_FRAME_WIDTH: SIZE_HW[1], cv2.CAP_PROP_FRAME_HEIGHT: SIZE_HW[0]}.get(what, 3)
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        size_hw = next(self._sizes_hw, None)
+        return size_hw is not None, None if size_hw is None else np.zeros((*size_hw, 3), np.uint8)
+
+    def release(self) -> None: ...
+
+
+@pytest.mark.parametrize("options", [["-o", "out.avi"], ["--json", "out.jsonl"]], ids=["video", "JSON"])
+def test_a_video_that_changes_its_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]):
+    monkeypatch.chdir(tmp_path)
+    Path("in.avi").touch()
+    monkeypatch.setattr(cv2, "VideoCapture", ChangingCapture)
+    done = CliRunner().invoke(app, ["video", "in.avi", "--imgsz", str(IMGSZ), *options])
+    assert isinstance(done.exception, ImageError)
+    assert "in.avi: frame 2 is 240×75, expected 240×150 as the video says" in str(done.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.avi"]
+
+
 def test_what_is_no_video_is_said(tmp_path: Path, coffee: Path):
     with pytest.raises(ImageError, match="no such file"):
         Video(tmp_path / "absent.mp4")
