@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +15,11 @@ from ..pipeline import FastSAM
 from ..render import cutout, draw_prompts, draw_segments, mask_image, save_image
 from ..segments import Prompt, Segments
 from ..sources.paths import CUTOUTS, MASKS
+from .console import say, with_progress
 from .outputs import OVERLAY, JsonLines, OutputFolder, output_names
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-_PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def segment_files(
         The files that failed, with the reason; the others are done.
     """
     failed = []
-    named = _with_progress(list(zip(paths, output_names(paths), strict=True)), console)
+    named = with_progress(list(zip(paths, output_names(paths), strict=True)), console)
     stream = model.segment_stream(paths, prompt, keep_images=pictures.output is not None)
     for (path, name), item in zip(named, stream, strict=True):
         try:
@@ -72,11 +70,11 @@ def segment_files(
         except FastSamError as error:
             failed.append((path, error))
             if len(paths) > 1:  # the failure of a single image is the command's own, told by the caller
-                _say(console, f"fastsam: {error}" if str(path) in str(error) else f"fastsam: {path}: {error}")
+                say(console, f"fastsam: {error}" if str(path) in str(error) else f"fastsam: {path}: {error}")
             continue
         if json_lines is not None:
             json_lines.write(as_json(found, path, model))
-        _say(console, _line(path, found, written))
+        say(console, _line(path, found, written))
     return failed
 
 
@@ -131,29 +129,3 @@ def _line(path: Path, found: Segments, written: Path | None) -> str:
     who, stage = ("server", "server") if "server" in found.timing_ms else ("network", "engine")
     where = f" → {written}" if written else ""
     return f"{path}: {count}, {total:.0f} ms ({who} {found.timing_ms.get(stage, 0.0):.0f} ms){where}"
-
-
-def _with_progress(items: Sequence[tuple[Path, Path]], console: Console) -> Iterator[tuple[Path, Path]]:
-    """The items; once two seconds have passed a terminal sees how far they are."""
-    if not console.is_terminal or len(items) < 2:
-        yield from items
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    start, shown = perf_counter(), False
-    with_bar = Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True)
-    task = with_bar.add_task("", total=len(items))
-    try:
-        for item in items:
-            if not shown and perf_counter() - start > _PATIENCE_S:
-                with_bar.start()
-                shown = True
-            yield item
-            with_bar.advance(task)
-    finally:
-        if shown:
-            with_bar.stop()
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +13,6 @@ import typer
 from ..errors import ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from rich.console import Console
     from rich.table import Table
 
     from ..measure.run import ModelArgument
@@ -75,6 +73,7 @@ def speed(
     """Time models on images, stage by stage: median and 95th percentile; several models are taken in turn."""
     from rich.console import Console
 
+    from ..batch.console import with_progress
     from ..measure.speed import measure_speed
     from ..pipeline import FastSAM
     from ..sources.paths import find_images
@@ -92,7 +91,8 @@ def speed(
         opened = {}
         for argument in _arguments(models or [], engines or []):
             opened[argument.name] = stack.enter_context(FastSAM(argument.source, **settings | argument.settings))
-        found = measure_speed(opened, paths, runs=runs, warmup=warmup, progress=_progress(Console(stderr=True)))
+        show = partial(with_progress, console=Console(stderr=True), label="rounds")
+        found = measure_speed(opened, paths, runs=runs, warmup=warmup, progress=show)
     _tell(found, paths, {**settings, "runs": runs, "warmup": warmup}, json_target)
 
 
@@ -117,16 +117,6 @@ def _arguments(models: list[str], engines: list[str]) -> list[ModelArgument]:
     if twice is not None:
         raise ParameterError(f"two models are called {twice}; expected a name for each; write NAME=PATH")
     return found
-
-
-def _progress(console: Console) -> Callable[[range], Iterable[int]]:
-    """A bar over the rounds where a terminal sees it."""
-    from rich.progress import track
-
-    def over(rounds: range) -> Iterable[int]:
-        return track(rounds, "rounds", console=console, transient=True, disable=not console.is_terminal)
-
-    return over
 
 
 def _tell(found: list[ModelSpeed], paths: list[Path], settings: dict[str, Any], json_target: str | None) -> None:

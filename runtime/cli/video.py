@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -32,9 +32,6 @@ from .options import (
     ThreadsOption,
 )
 from .settings import network_settings, open_model, parse_prompt
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 VideoArgument = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)]
 OutputOption = Annotated[
@@ -77,6 +74,7 @@ def video(
     """
     from rich.console import Console
 
+    from ..batch.console import say, with_progress
     from ..batch.outputs import JsonLines
     from ..batch.video import VideoWriter, segment_video
     from ..sources.video import Video
@@ -96,18 +94,8 @@ def video(
         lines = stack.enter_context(JsonLines(json_target, [path])) if json_target is not None else None
         writer = stack.enter_context(VideoWriter(output, source.info)) if output is not None else None
         done = segment_video(fastsam, source, path, prompt, writer, lines, contours=contours)
-        for count in _with_progress(done, source.info.frames, console):
+        for count in with_progress(done, console, total=source.info.frames):
             frames, segments = frames + 1, segments + count
     seconds = perf_counter() - start
     where = f" → {output}" if output is not None else ""
-    told = f"{path}: {frames} frames, {segments} segments, {frames / seconds:.1f} frames/s{where}"
-    console.print(told, markup=False, highlight=False, soft_wrap=True)
-
-
-def _with_progress(items: Iterable[int], total: int, console: Any) -> Iterable[int]:
-    """The items, with a bar on a terminal."""
-    if not console.is_terminal:
-        return items
-    from rich.progress import track
-
-    return track(items, description="", total=total or None, console=console, transient=True)
+    say(console, f"{path}: {frames} frames, {segments} segments, {frames / seconds:.1f} frames/s{where}")

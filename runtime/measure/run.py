@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..batch.console import with_progress
 from ..batch.images import describe_model
 from ..connection import is_address
 from ..errors import ParameterError
@@ -139,15 +141,6 @@ def run_fidelity(
             contender = (opener and opener(argument, settings)) or open_contender(argument, settings)
             stack.callback(contender.segmenter.close)
             opened.append(contender)
-        results = measure(opened[0], opened[1:], paths, limits, worst=worst, progress=_progress(console))
+        show = partial(with_progress, console=console, label="comparing")
+        results = measure(opened[0], opened[1:], paths, limits, worst=worst, progress=show)
     return Report(opened[0], results, paths, settings, limits)
-
-
-def _progress(console: Console) -> Callable[[Sequence[Path]], Iterable[Path]]:
-    """A bar over the images where a terminal sees it."""
-    from rich.progress import track
-
-    def over(paths: Sequence[Path]) -> Iterable[Path]:
-        return track(paths, "comparing", console=console, transient=True, disable=not console.is_terminal)
-
-    return over

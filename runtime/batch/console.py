@@ -1,0 +1,63 @@
+"""What people see of a long run: lines of text, and a bar once it takes a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from threading import Timer
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Item = TypeVar("Item")
+
+PATIENCE_S = 2.0
+"""A run that is over sooner shows no bar."""
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is: no colours, no markup, no line breaks of our own.
+
+    >>> from rich.console import Console
+    >>> say(Console(width=20), "[not markup] a line that is longer than the console is wide")
+    [not markup] a line that is longer than the console is wide
+    """
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def with_progress(
+    items: Iterable[Item], console: Console, *, label: str = "", total: int | None = None
+) -> Iterator[Item]:
+    """The items, with a bar on a terminal once `PATIENCE_S` have passed; nothing is shown anywhere else.
+
+    Args:
+        items: taken one by one as they are asked for.
+        console: where to show it.
+        label: stands before the bar.
+        total: how many items there are, if `items` does not know; None or 0: unknown.
+
+    >>> from rich.console import Console
+    >>> list(with_progress("abc", Console(), label="letters"))
+    ['a', 'b', 'c']
+    """
+    count = len(items) if isinstance(items, Sized) else total or None
+    if not console.is_terminal or count == 1:
+        yield from items
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    text = [TextColumn(label)] if label else []
+    bar = Progress(*text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True)
+    task = bar.add_task(label, total=count)
+    timer = Timer(PATIENCE_S, bar.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        for item in items:
+            yield item
+            bar.advance(task)
+    finally:
+        timer.cancel()
+        timer.join()
+        if bar.live.is_started:
+            bar.stop()
