@@ -1,32 +1,279 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all: the one place that writes them.
+
+What is written goes into a draft beside its place (see `drafts`), then onto the disk, and one rename puts it there. An
+error, Ctrl-C or a full disk leaves what was there before. Permission bits are those of the file that is replaced, or
+follow the umask.
+
+- A link to a file stays a link: the file it leads to is replaced.
+- A device, a pipe or an open descriptor (/dev/stdout) is written to, never replaced.
+- A folder is never replaced by a file.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import stat
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import FastSamError
+from . import drafts
+
+_MOST_LINKS = 40  # as many as Linux follows
+_NO_ROOM = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, or choose another folder")
+_ADVICE = {**_NO_ROOM, errno.EISDIR: "choose another name", errno.ENAMETOOLONG: "choose a shorter name"}
+_ABOUT_WRITING = (*_NO_ROOM, errno.EROFS, errno.EIO, errno.EPIPE)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write under a temporary name in the same folder, then rename: the name never shows half a file.
+    """Write a file whole, or leave what is there.
 
     Raises:
-        FastSamError: the folder is missing or cannot be written.
+        FastSamError: it cannot be written there.
+
+    Example:
+        >>> write_atomically(Path("answer.json"), b"{}")  # doctest: +SKIP
+    """
+    with stream_to(path) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def stream_to(path: Path, *, error: type[FastSamError] = FastSamError) -> Iterator[BinaryIO]:
+    """A stream whose content is the file's once the block has ended without an exception.
+
+    Args:
+        path: a device or a pipe gets the content as it is written and flushed.
+        error: class of the errors to raise.
+
+    Raises:
+        FastSamError: the file cannot be written, said before the block; or the disk is full, said by the block.
+
+    Example:
+        >>> with stream_to(Path("rows.txt")) as stream:  # doctest: +SKIP
+        ...     stream.write(b"a row")
+    """
+    with _told(path, error):
+        place = _place_of(path)
+    if place.direct:
+        with _told(path, error):
+            device = place.open()
+        with _told(path, error, of_block=()), device:
+            yield device
+        return
+    with _drafts_at([path], [place], error) as (draft,), os.fdopen(os.dup(draft.handle), "wb") as stream:
+        yield stream
+
+
+@contextmanager
+def draft_of(path: Path, *, parents: bool = False, error: type[FastSamError] = FastSamError) -> Iterator[Path]:
+    """Name of an empty file that a library may write, and that becomes `path` when the block ends without an exception.
+
+    Args:
+        path: its suffix is the draft's as well: many libraries look at it.
+        parents: make the folder where it is missing.
+        error: class of the errors to raise.
+
+    Raises:
+        FastSamError: the file cannot be written, said before the block; or the disk is full, said by the block.
+
+    Example:
+        >>> with draft_of(Path("model.onnx")) as draft:  # doctest: +SKIP
+        ...     onnx.save(graph, draft)
+        ...     onnx.checker.check_model(draft)
+    """
+    with _told(path, error):
+        place = _place_of(path)
+    if place.direct:
+        with tempfile.TemporaryDirectory() as folder:
+            draft = Path(folder) / f"draft{path.suffix}"
+            draft.touch()
+            with _told(path, error, of_block=()):
+                yield draft
+            with _told(path, error), draft.open("rb") as source, place.open() as device:
+                shutil.copyfileobj(source, device)
+        return
+    with drafts_of(path, parents=parents, error=error) as (draft,):
+        yield draft
+
+
+@contextmanager
+def drafts_of(
+    *paths: Path, parents: bool = False, error: type[FastSamError] = FastSamError
+) -> Iterator[tuple[Path, ...]]:
+    """As `draft_of`, for files that belong together. They are renamed in the order given.
+
+    The file that others open comes last: it is never there without its companions. If a rename is refused, the files
+    that are new are removed again. The names of the drafts differ in the suffix alone, as those of the files do.
+
+    Args:
+        paths: in one folder, each with another suffix.
+
+    Raises:
+        FastSamError: a file cannot be written, or the disk is full.
+
+    Example:
+        >>> with drafts_of(Path("m.json"), Path("m.plan")) as (record, plan):  # doctest: +SKIP
+        ...     record.write_text("{}")
+        ...     plan.write_bytes(b"...")
+    """
+    with _told(paths[0], error):
+        if parents:
+            paths[0].parent.mkdir(parents=True, exist_ok=True)
+    places = []
+    for path in paths:
+        with _told(path, error):
+            places.append(_place_of(path))
+    if len({place.path.parent.resolve() for place in places}) > 1 or any(place.direct for place in places):
+        raise error(
+            f"{', '.join(map(str, paths))}: lead to different folders or to devices, expected files in one folder; "
+            "replace the links by files"
+        )
+    with _drafts_at(paths, places, error) as made:
+        yield tuple(draft.path for draft in made)
+
+
+@contextmanager
+def scratch_beside(path: Path, suffix: str, *, error: type[FastSamError] = FastSamError) -> Iterator[Path]:
+    """Name of an empty file in the folder of `path`, where there is room for large ones; it goes with the block.
+
+    Args:
+        path: a file in a folder that exists.
+        suffix: of the scratch file, with its dot.
+
+    Example:
+        >>> with scratch_beside(Path("model.plan"), ".onnx") as scratch:  # doctest: +SKIP
+        ...     onnx.save(graph, scratch)
+    """
+    with _told(path, error):
+        (draft,) = drafts.draft_files(path.parent, [suffix], [0o666])
+    try:
+        with _told(path, error, of_block=[draft]):
+            yield draft.path
+    finally:
+        draft.remove()
+
+
+@contextmanager
+def draft_folder(
+    path: Path, *, replace: bool = False, parents: bool = False, error: type[FastSamError] = FastSamError
+) -> Iterator[Path]:
+    """An empty folder that becomes `path` when the block ends without an exception.
+
+    Args:
+        path: absent or an empty folder.
+        replace: a folder that is not empty is replaced as well. Between two renames `path` is absent for a moment.
+        parents: make the folder's parents where they are missing.
+        error: class of the errors to raise.
+
+    Raises:
+        FastSamError: the folder cannot be written, or is there and not to be replaced.
+
+    Example:
+        >>> with draft_folder(Path("clip")) as draft:  # doctest: +SKIP
+        ...     (draft / "clip.json").write_text("{}")
+    """
+    with _told(path, error):
+        target = Path(os.path.realpath(path))
+        if parents:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        draft = drafts.draft_folder(target.parent)
+    try:
+        with _told(path, error, of_block=[draft]):
+            yield draft.path
+        with _told(path, error):
+            draft.put_folder(target, replace=replace)
+    finally:
+        draft.remove()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the bytes go.
+
+    Attributes:
+        path: with the links at its end followed.
+        mode: permission bits of the file that is replaced; None for a new one.
+        direct: it is no file that could be replaced: written as it is.
+    """
+
+    path: Path
+    mode: int | None = None
+    direct: bool = False
+
+    def open(self) -> BinaryIO:
+        """The device or pipe for writing. An open file that stands behind a descriptor is added to, not emptied."""
+        own = (Path("/dev/fd"), Path(f"/proc/{os.getpid()}/fd"))
+        if _is_descriptor(self.path) and self.path.parent.resolve() in own:
+            return os.fdopen(os.dup(int(self.path.name)), "wb")
+        return os.fdopen(os.open(self.path, os.O_WRONLY | os.O_APPEND), "wb")
+
+
+def _place_of(path: Path) -> _Place:
+    for _ in range(_MOST_LINKS):
+        if not path.is_symlink() or _is_descriptor(path):
+            break
+        path = path.parent / path.readlink()
+    try:
+        kind = path.stat().st_mode
+    except FileNotFoundError:
+        return _Place(path)
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, expected the name of a file")
+    return _Place(path, stat.S_IMODE(kind) & 0o777, direct=not stat.S_ISREG(kind) or _is_descriptor(path))
+
+
+def _is_descriptor(path: Path) -> bool:
+    """Whether this is a name of a file that a process has open: /dev/stdout leads to such a one."""
+    if not path.name.isdecimal():
+        return False
+    folder = path.parent.resolve()
+    return folder == Path("/dev/fd") or (folder.is_relative_to("/proc") and folder.name == "fd")
+
+
+@contextmanager
+def _drafts_at(
+    paths: Sequence[Path], places: Sequence[_Place], error: type[FastSamError]
+) -> Iterator[list[drafts.Draft]]:
+    """Drafts of regular files in one folder; put in their places at the end, in order, or removed."""
+    suffixes = [path.suffix for path in paths]
+    with _told(paths[0], error):
+        # A draft is for no more eyes than what it replaces; but its writer must be able to open it.
+        modes = [0o666 if place.mode is None else place.mode | 0o600 for place in places]
+        made = drafts.draft_files(places[0].path.parent, suffixes, modes)
+    with ExitStack() as stack:
+        for draft in made:
+            stack.callback(draft.remove)
+        with _told(paths[0], error, of_block=made):
+            yield made
+        with ExitStack() as new:
+            for path, place, draft in zip(paths, places, made, strict=True):
+                with _told(path, error):
+                    draft.put_file(place.path, place.mode)
+                if place.mode is None:
+                    new.callback(place.path.unlink, missing_ok=True)
+            new.pop_all()
+
+
+@contextmanager
+def _told(path: Path, error: type[FastSamError], of_block: Sequence[drafts.Draft] | None = None) -> Iterator[None]:
+    """What the system refuses becomes an error about `path`.
+
+    Args:
+        of_block: the block is the caller's: only what is about these drafts, or about the disk, is meant.
     """
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-            # mkstemp makes files private; what a user saves follows the umask like any other file.
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(temporary).chmod(0o666 & ~umask)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise FastSamError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from error
+        yield
+    except OSError as refusal:
+        if of_block is not None and refusal.errno not in _ABOUT_WRITING:
+            within = [os.fspath(draft.path) for draft in of_block]
+            if not str(refusal.filename).startswith(tuple(within)):
+                raise
+        advice = _ADVICE.get(refusal.errno or 0, "choose another folder")
+        raise error(f"{path}: cannot be written ({refusal.strerror or refusal}); {advice}") from refusal

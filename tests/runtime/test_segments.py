@@ -10,7 +10,6 @@ import pytest
 from fastsam_deploy.runtime.errors import FastSamError, MissingDependencyError
 from fastsam_deploy.runtime.masks.store import Masks
 from fastsam_deploy.runtime.segments import Segments
-from fastsam_deploy.runtime.system.atomic import write_atomically
 
 
 @pytest.fixture
@@ -111,18 +110,6 @@ def test_what_is_no_segments_file_is_refused(three, tmp_path):
             Segments.load(tmp_path / name)
     with pytest.raises(FastSamError, match="suffix"):
         three.save(tmp_path / "x.png")
-
-
-def test_writing_leaves_the_old_file_or_the_new_one(tmp_path):
-    target = tmp_path / "x.json"
-    target.write_text("old")
-    with pytest.raises(TypeError):
-        write_atomically(target, "text, not bytes")
-    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
-    write_atomically(target, b"new")
-    assert target.read_text() == "new" and list(tmp_path.iterdir()) == [target]
-    with pytest.raises(FastSamError, match="choose another folder"):
-        write_atomically(tmp_path / "absent" / "x.json", b"")
 
 
 def test_supervision(three):

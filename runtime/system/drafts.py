@@ -1,0 +1,246 @@
+"""Drafts: hidden files and folders that are being written.
+
+A draft lies in the folder of what it becomes, so that one rename puts it there. Its writer holds a lock (flock) on it
+for as long as it lives, in whatever container; what a killed writer left behind has no lock, and the next writer in
+that folder removes it. Where a file system knows no locks, nothing is taken for abandoned.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from functools import lru_cache
+from pathlib import Path
+
+if sys.platform != "win32":  # there an open file can be neither removed nor renamed, which serves as its lock
+    import fcntl
+
+_NAME = re.compile(r"\.fs-[0-9a-f]{8}\.part(\..+)?", re.DOTALL)
+_TRIES = 100
+_LONGEST_SUFFIX = 32  # bytes; with it a draft's name has 49, which every file system takes
+_LOOK_EVERY_S = 60  # a folder may hold a million files: it is not read for each that is written
+_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
+
+
+class Draft:
+    """A hidden file or folder of this process, until it is put in its place or removed.
+
+    Attributes:
+        path: where it is written.
+        handle: the open file or folder, which carries the lock; -1 where a folder cannot be opened.
+    """
+
+    def __init__(self, path: Path, handle: int) -> None:
+        self.path = path
+        self.handle = handle
+
+    def put_file(self, target: Path, mode: int | None) -> None:
+        """Wait until the content is on the disk, then rename to `target`, which is replaced.
+
+        Args:
+            mode: permission bits; None: those that the file has.
+
+        Raises:
+            OSError: refused by the system; the draft is still there.
+        """
+        _sync(self.path, os.O_RDWR, mode)
+        self._rename(target)
+
+    def put_folder(self, target: Path, *, replace: bool) -> None:
+        """Wait until all the content is on the disk, then rename to `target`.
+
+        Between the two renames that replace a folder, the old one has the hidden name `.fs-XXXXXXXX.old`. It is never
+        removed as abandoned.
+
+        Args:
+            target: absent, or an empty folder.
+            replace: it may also be a folder that is not empty, which is removed.
+
+        Raises:
+            OSError: refused by the system; the draft is still there, and so is the old folder.
+        """
+        for folder, _, names in os.walk(self.path):
+            for path in (Path(folder, name) for name in names):
+                if not path.is_symlink():
+                    _sync(path, os.O_RDONLY)
+            _sync_folder(Path(folder))
+        if not (replace and target.is_dir()):
+            self._rename(target)
+            return
+        old = target.with_name(self.path.name.replace(".part", ".old"))
+        try:
+            target.rename(old)
+            self._rename(target)
+        finally:
+            if not target.exists():
+                old.rename(target)
+            elif old.exists():
+                old.rename(self.path)  # under this name anybody may finish removing it
+                shutil.rmtree(self.path, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove it, unless it has been put in its place, and let go of the lock. A second call does nothing."""
+        with suppress(OSError):  # what brought us here is the error to tell
+            if stat.S_ISDIR(self.path.lstat().st_mode):
+                shutil.rmtree(self.path, ignore_errors=True)
+            else:
+                if sys.platform == "win32":
+                    self._release()
+                self.path.unlink()
+        self._release()
+
+    def _rename(self, target: Path) -> None:
+        if sys.platform == "win32":
+            self._release()
+        self.path.replace(target)
+        _sync_folder(target.parent)
+
+    def _release(self) -> None:
+        handle, self.handle = self.handle, -1
+        if handle >= 0:
+            os.close(handle)
+
+
+def draft_files(folder: Path, suffixes: Sequence[str], modes: Sequence[int]) -> list[Draft]:
+    """Make empty files; their names differ in the suffix alone. Abandoned drafts in the folder are removed.
+
+    Args:
+        folder: exists.
+        suffixes: all different, "" for none. One of more than 32 bytes is left out of the name.
+        modes: permission bits of each; the process's umask takes from them.
+
+    Raises:
+        OSError: refused by the system; nothing is left.
+    """
+
+    def make(path: Path, mode: int) -> Draft:
+        return _locked(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, mode))
+
+    short = [suffix if len(os.fsencode(suffix)) <= _LONGEST_SUFFIX else "" for suffix in suffixes]
+    return _made(folder, short, modes, make)
+
+
+def draft_folder(folder: Path) -> Draft:
+    """Make an empty folder in `folder`. Abandoned drafts there are removed.
+
+    Raises:
+        OSError: refused by the system; nothing is left.
+    """
+
+    def make(path: Path, mode: int) -> Draft:
+        path.mkdir(mode)
+        with ExitStack() as undo:
+            undo.callback(shutil.rmtree, path, ignore_errors=True)
+            draft = _locked(path, os.open(path, os.O_RDONLY | _FLAGS)) if sys.platform != "win32" else Draft(path, -1)
+            undo.pop_all()
+            return draft
+
+    return _made(folder, [""], [0o777], make)[0]
+
+
+def _made(
+    folder: Path, suffixes: Sequence[str], modes: Sequence[int], make: Callable[[Path, int], Draft]
+) -> list[Draft]:
+    """Drafts of a name that is free."""
+    _remove_abandoned(os.path.abspath(folder), int(time.monotonic() / _LOOK_EVERY_S))  # noqa: PTH100 - follows no link
+    for _ in range(_TRIES):
+        stem = f".fs-{secrets.token_hex(4)}.part"
+        with suppress(FileExistsError), ExitStack() as stack:
+            drafts = []
+            for suffix, mode in zip(suffixes, modes, strict=True):
+                drafts.append(make(folder / f"{stem}{suffix}", mode))
+                stack.callback(drafts[-1].remove)
+            stack.pop_all()
+            return drafts
+    raise FileExistsError(errno.EEXIST, f"{_TRIES} names for a draft are all taken", str(folder))
+
+
+def _locked(path: Path, handle: int) -> Draft:
+    """The new draft with its lock. Raises FileExistsError if it was taken for abandoned before it had one."""
+    try:
+        with suppress(NotImplementedError):
+            _lock(handle)
+        if not _is_at(handle, path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    except BaseException:
+        os.close(handle)
+        raise
+    return Draft(path, handle)
+
+
+def _lock(handle: int) -> None:
+    """Lock an open file for as long as it is open, in this process or a child of it.
+
+    Raises:
+        FileExistsError: another holds the lock. NotImplementedError: there are no locks here.
+    """
+    if sys.platform == "win32":
+        raise NotImplementedError
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise FileExistsError(*error.args) from error
+    except OSError as error:
+        raise NotImplementedError from error
+
+
+@lru_cache(maxsize=256)
+def _remove_abandoned(folder: str, _minute: int) -> None:
+    """Once a minute for each folder: the cache remembers."""
+    with suppress(OSError):
+        for path in [Path(entry.path) for entry in os.scandir(folder) if _NAME.fullmatch(entry.name)]:
+            with suppress(OSError, NotImplementedError):
+                _remove_if_abandoned(path)
+
+
+def _remove_if_abandoned(path: Path) -> None:
+    kind = path.lstat().st_mode
+    if sys.platform == "win32":
+        if stat.S_ISREG(kind):
+            path.unlink()  # refused where its writer has it open
+        return
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        return  # no draft of ours
+    # NFS locks files only for those who may write them.
+    handle = os.open(path, _FLAGS | os.O_NONBLOCK | (os.O_RDWR if stat.S_ISREG(kind) else os.O_RDONLY))
+    try:
+        _lock(handle)
+        if _is_at(handle, path):
+            shutil.rmtree(path, ignore_errors=True) if stat.S_ISDIR(kind) else path.unlink()
+    finally:
+        os.close(handle)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _sync(path: Path, access: int, mode: int | None = None) -> None:
+    """Wait until a file's content is on the disk; its permission bits are changed first, unless None."""
+    handle = os.open(path, access | _FLAGS)
+    try:
+        if mode is not None:
+            path.chmod(mode)
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # not every system opens folders; the files in them are whole either way
+        _sync(folder, os.O_RDONLY)
