@@ -7,9 +7,9 @@ help() {
   cat <<'TEXT'
 usage: bash scripts/gpu_check.sh [--model M.onnx] [--checkpoint M.pt] [--output FOLDER] [--quick]
 
-  1. tests/runtime/cuda on the real driver: kernels against their NumPy twins, the device pipeline against the CPU runtime on
-     photographs, CUDA graphs on and off, threads, many calls without growth
-  2. benchmarks/gpu_pipeline.py with ONNX Runtime's CUDA provider
+  1. tests/runtime/cuda on the real driver: kernels against their NumPy twins, the device pipeline against the CPU
+     runtime on photographs, CUDA graphs on and off, threads, many calls without growth
+  2. benchmarks.gpu_pipeline with ONNX Runtime's CUDA provider
   3. with TensorRT installed: plans in FP32, FP16 and INT8 are built, each compared with the ONNX file while it is built
      (fastsam-export engine), and each is measured like 2
 
@@ -74,7 +74,8 @@ fi
 measure() { # name of the report, model, more arguments
   local folder=$output/$1
   shift
-  "$python" "$root/benchmarks/gpu_pipeline.py" --model "$@" ${theirs:+"$theirs"} --runs "$runs" --output "$folder"
+  PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} "$python" -m benchmarks.gpu_pipeline --model "$@" \
+    ${theirs:+"$theirs"} --runs "$runs" --output "$folder"
 }
 echo "== ONNX Runtime"
 measure onnxruntime "$model"

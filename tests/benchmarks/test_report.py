@@ -28,7 +28,7 @@ def test_the_report_is_that_of_the_results():
     assert set(results) == parts, "run python -m benchmarks.suite"
     assert not [name for name, part in results.items() if part["settings"]["quick"]], "quick figures mean nothing"
     report = (BENCHMARKS / "REPORT.md").read_text(encoding="utf-8")
-    assert report == markdown(results), "run benchmarks/suite/report/__init__.py"
+    assert report == markdown(results), "run python -m benchmarks.suite.report"
     plots = re.findall(r"\]\((plots/[^)]+)\)", report)
     assert len(plots) == 6
     for plot in plots:
