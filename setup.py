@@ -1,8 +1,10 @@
 """Maps the top-level folders to the namespace package `fastsam_deploy`; all else is in pyproject.toml."""
 
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 TOP = ["runtime", "export", "models", "triton_models"]
@@ -11,7 +13,18 @@ PACKAGES = find_packages(str(ROOT), include=[*TOP, *(f"{name}.*" for name in TOP
 # Triton's model folders are no Python packages: they carry one file each.
 PACKAGES += [f"triton_models.{name}" for name in PYTHON_MODELS]
 
+
+class BuildAnew(build_py):
+    """Starts from an empty folder: `build/` of an earlier build may hold modules that have been deleted since."""
+
+    def run(self) -> None:
+        if not self.editable_mode:
+            shutil.rmtree(Path(self.build_lib) / "fastsam_deploy", ignore_errors=True)
+        super().run()
+
+
 setup(
+    cmdclass={"build_py": BuildAnew},
     packages=[f"fastsam_deploy.{name}" for name in PACKAGES],
     package_dir={f"fastsam_deploy.{name}": name.replace(".", "/") for name in PACKAGES},
     package_data={
