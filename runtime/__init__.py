@@ -11,29 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from .clip.encoders import Clip
-    from .connection import Connection
-    from .errors import (
-        DeviceError,
-        FastSamError,
-        ImageError,
-        MissingDependencyError,
-        ModelError,
-        ParameterError,
-        PromptError,
-        ServerError,
-    )
-    from .masks.store import Masks
-    from .pipeline import FastSAM
-    from .prompts.points import Boxes, Everything, Points
-    from .prompts.text import Text, with_image
-    from .segmenters.stream import StreamItem
-    from .segments import Segments
-    from .settings import EngineSettings, Thresholds
-    from .spec import ModelSpec
-    from .stages.image import load_image
-    from .trt import TRTFastSAM
+if TYPE_CHECKING:  # `as` the same name: type checkers take it for public, as they cannot follow `__all__` below
+    from .clip.encoders import Clip as Clip
+    from .clip.features import with_image as with_image
+    from .connection import Connection as Connection
+    from .errors import DeviceError as DeviceError
+    from .errors import FastSamError as FastSamError
+    from .errors import ImageError as ImageError
+    from .errors import MissingDependencyError as MissingDependencyError
+    from .errors import ModelError as ModelError
+    from .errors import ParameterError as ParameterError
+    from .errors import PromptError as PromptError
+    from .errors import ServerError as ServerError
+    from .masks.store import Masks as Masks
+    from .pipeline import FastSAM as FastSAM
+    from .prompts.boxes import Boxes as Boxes
+    from .prompts.everything import Everything as Everything
+    from .prompts.points import Points as Points
+    from .prompts.text import Text as Text
+    from .segmenters.stream import StreamItem as StreamItem
+    from .segments import Segments as Segments
+    from .settings import EngineSettings as EngineSettings
+    from .settings import Thresholds as Thresholds
+    from .spec import ModelSpec as ModelSpec
+    from .stages.image import load_image as load_image
+    from .trt import TRTFastSAM as TRTFastSAM
 
 _MODULE_OF = {
     "Clip": "clip.encoders",
@@ -51,43 +53,18 @@ _MODULE_OF = {
     "EngineSettings": "settings",
     "FastSAM": "pipeline",
     "Thresholds": "settings",
-    "Boxes": "prompts.points",
-    "Everything": "prompts.points",
+    "Boxes": "prompts.boxes",
+    "Everything": "prompts.everything",
     "Points": "prompts.points",
     "Segments": "segments",
     "ModelSpec": "spec",
     "StreamItem": "segmenters.stream",
     "TRTFastSAM": "trt",
     "Text": "prompts.text",
-    "with_image": "prompts.text",
+    "with_image": "clip.features",
 }
 
-__all__ = [
-    "Boxes",
-    "Clip",
-    "Connection",
-    "DeviceError",
-    "EngineSettings",
-    "Everything",
-    "FastSAM",
-    "FastSamError",
-    "ImageError",
-    "Masks",
-    "MissingDependencyError",
-    "ModelError",
-    "ModelSpec",
-    "ParameterError",
-    "Points",
-    "PromptError",
-    "Segments",
-    "ServerError",
-    "StreamItem",
-    "TRTFastSAM",
-    "Text",
-    "Thresholds",
-    "load_image",
-    "with_image",
-]
+__all__ = list(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:

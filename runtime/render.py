@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import FastSamError, ParameterError
-from .prompts.points import Boxes, Points
+from .prompts.base import PromptKind, listed
+from .prompts.marks import BoxMarks, LineMark, PointMarks
 from .segments import Prompt, Segments
 from .system.atomic import write_atomically
 
@@ -85,27 +86,25 @@ def draw_segments(
 
 
 def draw_prompts(image: NDArray[np.uint8], prompt: Prompt | Sequence[Prompt] | None) -> NDArray[np.uint8]:
-    """The image with the prompt on it: foreground points green, background points red, boxes yellow.
+    """The image with the prompt on it: foreground points green, background points red, boxes and lines yellow.
 
     Args:
         image: (h, w, 3) uint8 RGB; it stays as it is.
-        prompt: one or several; what has no place in the image (Everything) draws nothing.
+        prompt: one or several; what has no place in the image (Everything) draws nothing, and so does a prompt that
+            is no `PromptKind`.
 
     Returns:
         (h, w, 3) uint8 RGB, new.
     """
     drawn: NDArray[np.uint8] = image.copy()
     thickness = _line_width(image.shape) + 1
-    prompts = prompt if isinstance(prompt, Sequence) else [prompt]
-    for boxes in (p for p in prompts if isinstance(p, Boxes)):
-        for left, top, right, bottom in _drawn_at(boxes.xyxy - (0, 0, 1, 1)):
-            for color, width in ((_BLACK, thickness + 2), (_BOX, thickness)):
-                cv2.rectangle(drawn, (left, top), (right, bottom), color, width, cv2.LINE_AA, _SHIFT)
-    for points in (p for p in prompts if isinstance(p, Points)):
-        for center, foreground in zip(_drawn_at(points.xy - 0.5), points.labels, strict=True):
-            radius = 3 * thickness << _SHIFT
-            cv2.circle(drawn, center, radius, _FOREGROUND if foreground else _BACKGROUND, -1, cv2.LINE_AA, _SHIFT)
-            cv2.circle(drawn, center, radius, _WHITE, thickness, cv2.LINE_AA, _SHIFT)
+    marks = [mark for one in listed(prompt) if isinstance(one, PromptKind) for mark in one.marks()]
+    for boxes in (mark for mark in marks if isinstance(mark, BoxMarks)):
+        _draw_boxes(drawn, boxes, thickness)
+    for line in (mark for mark in marks if isinstance(mark, LineMark)):
+        _draw_line(drawn, line, thickness)
+    for points in (mark for mark in marks if isinstance(mark, PointMarks)):  # the smallest, so on top
+        _draw_points(drawn, points, thickness)
     return drawn
 
 
@@ -161,6 +160,25 @@ def save_image(path: str | Path, image: NDArray[np.uint8]) -> None:
     if not done:
         raise FastSamError(f"{path}: OpenCV cannot write {image.shape} as {suffix}; try .png")
     write_atomically(path, encoded.tobytes())
+
+
+def _draw_boxes(drawn: NDArray[np.uint8], boxes: BoxMarks, thickness: int) -> None:
+    for left, top, right, bottom in _drawn_at(boxes.xyxy - (0, 0, 1, 1)):
+        for color, width in ((_BLACK, thickness + 2), (_BOX, thickness)):
+            cv2.rectangle(drawn, (left, top), (right, bottom), color, width, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_line(drawn: NDArray[np.uint8], line: LineMark, thickness: int) -> None:
+    corners = np.array(_drawn_at(line.xy - 0.5), np.int32).reshape(-1, 1, 2)
+    for color, width in ((_BLACK, thickness + 2), (_BOX, thickness)):
+        cv2.polylines(drawn, [corners], line.closed, color, width, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_points(drawn: NDArray[np.uint8], points: PointMarks, thickness: int) -> None:
+    radius = 3 * thickness << _SHIFT
+    for center, foreground in zip(_drawn_at(points.xy - 0.5), points.foreground, strict=True):
+        cv2.circle(drawn, center, radius, _FOREGROUND if foreground else _BACKGROUND, -1, cv2.LINE_AA, _SHIFT)
+        cv2.circle(drawn, center, radius, _WHITE, thickness, cv2.LINE_AA, _SHIFT)
 
 
 def _check_image(image: NDArray[np.uint8], segments: Segments) -> None:

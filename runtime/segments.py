@@ -24,7 +24,7 @@ _COLUMNS = ("scores", "classes", "prompts", "fits", "probabilities")
 
 
 class Prompt(Protocol):
-    """Something that picks among segments (`prompts.py` has the kinds)."""
+    """Something that picks among segments (the package `prompts` has the kinds)."""
 
     @property
     def prompt_count(self) -> int:
@@ -47,10 +47,10 @@ class Segments:
         classes: (n,) int64 class numbers.
         masks: n masks, stored cropped.
         prompts: (n,) int64, number of the prompt that the row answers; -1 where none was asked.
-        fits: (n,) float32, how well the row fits its prompt (see `prompts.py`); NaN where none was asked.
+        fits: (n,) float32, how well the row fits its prompt (see the package `prompts`); NaN where none was asked.
         class_names: name of each class number.
         timing_ms: stage → milliseconds of the call that made this.
-        probabilities: (n,) float32, what a text prompt makes of its fit (see `text.py`); NaN where none was asked.
+        probabilities: (n,) float32, what a text prompt makes of its fit (see `prompts.text`); NaN where none was asked.
         features: what text prompts look at, a `MaskFeatures`, where the model has a CLIP. It holds the image, is
             neither saved nor pickled, and passes on to every selection.
     """

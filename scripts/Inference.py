@@ -27,7 +27,8 @@ try:
     from fastsam_deploy.runtime.batch.outputs import OutputFolder
     from fastsam_deploy.runtime.errors import FastSamError, MissingDependencyError, ModelError, PromptError
     from fastsam_deploy.runtime.pipeline import FastSAM
-    from fastsam_deploy.runtime.prompts.points import Boxes, Points, clean_mask
+    from fastsam_deploy.runtime.prompts.boxes import Boxes
+    from fastsam_deploy.runtime.prompts.points import Points, clean_mask
     from fastsam_deploy.runtime.prompts.text import Text
     from fastsam_deploy.runtime.render import draw_prompts, draw_segments, save_image
     from fastsam_deploy.runtime.segments import Prompt, Segments

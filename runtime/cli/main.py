@@ -38,6 +38,7 @@ from .options import (
     PointsModeOption,
     PointsOption,
     PrecisionOption,
+    PromptOption,
     TextOption,
     ThreadsOption,
 )
@@ -88,6 +89,7 @@ def segment(
     points_mode: PointsModeOption = PointsMode.merge,
     boxes: BoxesOption = None,
     text: TextOption = None,
+    json_prompts: PromptOption = None,
     clip: ClipOption = None,
     conf: ConfOption = 0.4,
     iou: IouOption = 0.9,
@@ -109,9 +111,9 @@ def segment(
 
     A bad image does not stop the others; it is reported, and the exit code is 2 at the end.
     """
-    prompt = parse_prompt(points, labels, points_mode.value, boxes, text)
+    prompt = parse_prompt(points, labels, points_mode.value, boxes, text, json_prompts)
     network = network_settings(
-        text, model=model, device=device, conf=conf, iou=iou, max_det=max_det, imgsz=imgsz, clip=clip,
+        prompt, model=model, device=device, conf=conf, iou=iou, max_det=max_det, imgsz=imgsz, clip=clip,
         threads=threads, engine=engine, precision=precision, hint=hint, cache=cache,
     )  # fmt: skip
     if output is None and (json_target is None or masks or cutouts):

@@ -81,6 +81,17 @@ TextOption = Annotated[
         show_default=False,
     ),
 ]
+PromptOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prompt",
+        metavar="JSON",
+        help='Any prompt as a server takes it: \'{"points": [[520, 360]], "mode": "each"}\'. Can be repeated; the '
+        "options above come first.",
+        rich_help_panel=_PROMPT,
+        show_default=False,
+    ),
+]
 ClipOption = Annotated[
     Path | None,
     typer.Option(

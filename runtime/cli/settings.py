@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from ..segments import Prompt
 
 
-def network_settings(text: list[str] | None, **given: Any) -> dict[str, Any]:
+def network_settings(prompt: Prompt | list[Prompt] | None, **given: Any) -> dict[str, Any]:
     """Arguments of FastSAM: those of the options that were given.
 
     Raises:
         PromptError: texts without a CLIP, or a CLIP without texts.
     """
+    from ..prompts.base import looks_at_image
+
     # A server may have a CLIP of its own, and says it where it has none.
-    if (given["clip"] is None) != (not text) and not (given["clip"] is None and is_address(given["model"])):
+    if (given["clip"] is None) == looks_at_image(prompt) and not (given["clip"] is None and is_address(given["model"])):
         raise PromptError(
             "--clip without --text; expected both or none; add what to look for: --text 'a dog'"
             if given["clip"]
@@ -55,7 +57,12 @@ def open_model(settings: dict[str, Any]) -> FastSAM:
 
 
 def parse_prompt(
-    points: str | None, labels: str | None, points_mode: str, boxes: str | None, texts: list[str] | None = None
+    points: str | None,
+    labels: str | None,
+    points_mode: str,
+    boxes: str | None,
+    texts: list[str] | None = None,
+    json_prompts: list[str] | None = None,
 ) -> Prompt | list[Prompt] | None:
     """The prompt of the command line; None for everything.
 
@@ -63,11 +70,14 @@ def parse_prompt(
         points, labels, boxes: JSON text, None where not given.
         points_mode: one of `prompts.POINT_MODES`.
         texts: as they are.
+        json_prompts: JSON text of one prompt each, of any kind.
 
     Raises:
-        PromptError: not JSON, not of the shape of points, labels or boxes, or a text without a word.
+        PromptError: not JSON, not of the shape of a prompt, or a text without a word.
+        ParameterError: a setting in the JSON of a prompt is out of its range.
     """
-    from ..prompts.points import Boxes, Points
+    from ..prompts.boxes import Boxes
+    from ..prompts.points import Points
 
     if labels is not None and points is None:
         raise PromptError(f"--labels {labels} without --points; expected one label for each point; add --points")
@@ -82,6 +92,11 @@ def parse_prompt(
         from ..prompts.text import Text
 
         prompts.append(Text(texts))
+    if json_prompts:
+        from ..prompts.kinds import prompt_from_json
+
+        example = '{"boxes": [[x1, y1, x2, y2], …]}'
+        prompts += (prompt_from_json(_json_option("--prompt", text, example), "--prompt") for text in json_prompts)
     if not prompts:
         return None
     return prompts[0] if len(prompts) == 1 else prompts
@@ -91,4 +106,7 @@ def _json_option(option: str, text: str, expected: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise PromptError(f'{option}: {text!r:.80} is no JSON ({error}); expected "{expected}" in quotes') from error
+        quote = "'" if '"' in expected else '"'
+        raise PromptError(
+            f"{option}: {text!r:.80} is no JSON ({error}); expected {quote}{expected}{quote} in quotes"
+        ) from error

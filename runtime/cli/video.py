@@ -28,6 +28,7 @@ from .options import (
     PointsModeOption,
     PointsOption,
     PrecisionOption,
+    PromptOption,
     TextOption,
     ThreadsOption,
 )
@@ -53,6 +54,7 @@ def video(
     points_mode: PointsModeOption = PointsMode.merge,
     boxes: BoxesOption = None,
     text: TextOption = None,
+    json_prompts: PromptOption = None,
     clip: ClipOption = None,
     conf: ConfOption = 0.4,
     iou: IouOption = 0.9,
@@ -79,11 +81,11 @@ def video(
     from ..batch.video import VideoWriter, segment_video
     from ..sources.video import Video
 
-    prompt = parse_prompt(points, labels, points_mode.value, boxes, text)
+    prompt = parse_prompt(points, labels, points_mode.value, boxes, text, json_prompts)
     if output is None and json_target is None:
         output = Path(f"{path.stem}.overlay.mp4")
     network = network_settings(
-        text, model=model, device=device, conf=conf, iou=iou, max_det=max_det, imgsz=imgsz, clip=clip,
+        prompt, model=model, device=device, conf=conf, iou=iou, max_det=max_det, imgsz=imgsz, clip=clip,
         threads=threads, engine=engine, precision=precision, hint=hint, cache=cache,
     )  # fmt: skip
     console = Console(stderr=True)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ImageError
 from ..masks.store import Masks
+from ..segments import Segments
+from ..stages.image import ImageSource, load_image
 from ..stages.letterbox import fit
 from .crops import mask_crops, near_duplicates, patch_shares, whole_image
 from .encoders import Clip
@@ -102,3 +106,23 @@ class MaskFeatures:
     def _stacked(self, keys: Sequence[_Key]) -> NDArray[np.float32]:
         length = self.clip.spec.embed_dim
         return np.array([self._known[key] for key in keys], np.float32).reshape(len(keys), length)
+
+
+def with_image(segments: Segments, image: ImageSource, clip: Clip, *, color: str = "RGB") -> Segments:
+    """The same segments with what text prompts need, for segments that were loaded from a file.
+
+    Args:
+        image: the one that was segmented. An RGB array is kept, not copied: do not change it afterwards.
+        clip: stays the caller's to close, and open as long as text prompts are asked.
+        color: "BGR" for arrays from OpenCV.
+
+    Raises:
+        ImageError: it is no image, or not of the segments' size.
+    """
+    pixels = load_image(image, color=color)
+    if pixels.shape[:2] != segments.image_hw:
+        raise ImageError(
+            f"image is {pixels.shape[:2]} (h, w), the segments are of one of {segments.image_hw}; "
+            "give the image that was segmented"
+        )
+    return replace(segments, features=MaskFeatures(pixels, clip))

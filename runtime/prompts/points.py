@@ -1,19 +1,10 @@
-"""Prompts pick among the segments of one image. The network is not run again.
-
-A row of an answer carries the number of its prompt and a fit:
-
-| prompt            | numbers                  | fit of a row                                              |
-|-------------------|--------------------------|-----------------------------------------------------------|
-| Everything        | none                     | none                                                      |
-| Points, "merge"   | 0                        | part of the foreground points that the object holds       |
-| Points, "each"    | index of the point       | score of the segment                                      |
-| Points, "all"     | 0                        | part of the foreground points that the segment holds      |
-| Boxes             | index of the box         | IoU of mask and box                                       |
-"""
+"""Points: what is under some of them, without what is under others."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,22 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import PromptError
 from ..segments import Segments
+from .base import PromptKind
+from .coordinates import check_points_inside, rows_of_numbers
+from .fields import known_keys
+from .marks import PointMarks
 
 POINT_MODES = ("merge", "each", "all")
 
 
-@dataclass(frozen=True)
-class Everything:
-    """Every segment."""
-
-    prompt_count = 0
-
-    def select_from(self, segments: Segments) -> Segments:
-        return segments
-
-
 @dataclass(frozen=True, init=False, eq=False)
-class Points:
+class Points(PromptKind):
     """Foreground points ask for what is under them, background points exclude what is under those.
 
     Modes:
@@ -48,12 +33,17 @@ class Points:
 
     In "merge" and "all", background points alone ask for every segment that holds none of them.
 
+    >>> cup = everything.select(Points([[320, 180], [40, 40]], [1, 0]))          # doctest: +SKIP
+
     Attributes:
         xy: (m, 2) float64, pixels of the image; a point belongs to the pixel that it lies in.
         labels: (m,) bool, True for foreground.
         mode: "merge", "each" or "all".
         clean: close gaps of up to 2 px and open specks of up to 7 px in the merged object.
     """
+
+    key = "points"
+    example = '{"points": [[x, y], …], "labels": [1, …]}'
 
     xy: NDArray[np.float64]
     labels: NDArray[np.bool_]
@@ -71,7 +61,7 @@ class Points:
         Raises:
             PromptError: shapes, labels or mode are not as described.
         """
-        points = _floats(xy, 2, "points", "[[x, y], …]")
+        points = rows_of_numbers(xy, 2, "points", "[[x, y], …]")
         try:
             flags = np.ones(len(points)) if labels is None else np.atleast_1d(np.asarray(labels))
         except ValueError as error:
@@ -91,14 +81,7 @@ class Points:
 
     def select_from(self, segments: Segments) -> Segments:
         """See the class. Raises PromptError for a point outside the image."""
-        height, width = segments.image_hw
-        outside = np.flatnonzero(~((self.xy >= 0) & (self.xy < (width, height))).all(1))
-        if len(outside):
-            x, y = self.xy[outside[0]].tolist()
-            raise PromptError(
-                f"point {outside[0]} is at ({x:g}, {y:g}), the image has x in [0, {width}) and y in [0, {height}); "
-                "give points in pixels of the original image"
-            )
+        self.check_inside(segments.image_hw)
         held = segments.masks.contain(np.floor(self.xy).astype(np.int64))
         wanted, allowed = held, np.ones(len(held), np.bool_)
         if not self.labels.all():  # thousands of points have no background, mostly: nothing to copy
@@ -118,66 +101,27 @@ class Points:
         # Best first: higher score, then smaller area.
         order = np.lexsort((segments.areas, -segments.scores))
         ranked = possible[order]
-        found = np.flatnonzero(ranked.any(0))
-        rows = order[ranked[:, found].argmax(0)] if len(found) else np.zeros(0, np.int64)
-        return segments[rows].answering(np.flatnonzero(self.labels)[found], segments.scores[rows])
+        answered = np.flatnonzero(ranked.any(0))
+        rows = order[ranked[:, answered].argmax(0)] if len(answered) else np.zeros(0, np.int64)
+        return segments[rows].answering(np.flatnonzero(self.labels)[answered], segments.scores[rows])
 
+    def check_inside(self, image_hw: tuple[int, int]) -> None:
+        """PromptError for a point outside the image."""
+        check_points_inside(self.xy, image_hw)
 
-@dataclass(frozen=True, init=False, eq=False)
-class Boxes:
-    """For each box the segment of the highest IoU between mask and box, in the order of the boxes.
+    def marks(self) -> Sequence[PointMarks]:
+        return (PointMarks(self.xy, self.labels),)
 
-    One segment can answer several boxes. A box that no mask touches has no answer.
+    def to_json(self) -> dict[str, Any]:
+        labels = self.labels.astype(int).tolist()
+        return {self.key: self.xy.tolist(), "labels": labels, "mode": self.mode, "clean": self.clean}
 
-    Attributes:
-        xyxy: (m, 4) float64, left, top, right, bottom in pixels of the image. For the IoU the corners are cut to
-            whole pixels, as ultralytics does.
-    """
-
-    xyxy: NDArray[np.float64]
-
-    def __init__(self, xyxy: ArrayLike) -> None:
-        """
-        Args:
-            xyxy: one box or (m, 4) boxes.
-
-        Raises:
-            PromptError: the shape is another, or a box has no pixel.
-        """
-        boxes = _floats(xyxy, 4, "boxes", "[[x1, y1, x2, y2], …]")
-        whole = boxes.clip(-(2.0**53), 2.0**53).astype(np.int64)  # beyond, a cast gives any number
-        thin = np.flatnonzero((whole[:, 2:] <= whole[:, :2]).any(1))
-        if len(thin):
-            raise PromptError(
-                f"box {thin[0]} is {boxes[thin[0]].tolist()}, expected x1, y1, x2, y2 with x2 > x1 and y2 > y1 "
-                "by at least a pixel; for x, y, w, h add the width and height first"
-            )
-        object.__setattr__(self, "xyxy", boxes)
-
-    @property
-    def prompt_count(self) -> int:
-        return len(self.xyxy)
-
-    def select_from(self, segments: Segments) -> Segments:
-        """See the class. Raises PromptError for a box that leaves the image."""
-        height, width = segments.image_hw
-        inside = (self.xyxy >= 0) & (self.xyxy <= (width, height, width, height))
-        outside = np.flatnonzero(~inside.all(1))
-        if len(outside):
-            raise PromptError(
-                f"box {outside[0]} is {self.xyxy[outside[0]].tolist()}, the image reaches from (0, 0) to "
-                f"({width}, {height}); give boxes in pixels of the original image and clip them to it"
-            )
-        if not len(segments):
-            return segments
-        boxes = self.xyxy.astype(np.int64)
-        overlap = segments.masks.box_overlap(boxes)
-        box_areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-        iou = overlap / (box_areas + segments.areas[:, None] - overlap)
-        rows = iou.argmax(0)
-        best = iou[rows, np.arange(len(boxes))]
-        found = np.flatnonzero(best > 0)
-        return segments[rows[found]].answering(found, best[found])
+    @classmethod
+    def from_json(cls, asked: Mapping[str, Any]) -> Points:
+        settings = known_keys(asked, (cls.key, "labels", "mode", "clean"), cls.key)
+        if not isinstance(settings.get("clean", True), bool):
+            raise PromptError(f"points: clean is {settings['clean']!r:.80}, expected true or false")
+        return cls(settings.pop(cls.key), **settings)
 
 
 def clean_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -207,17 +151,3 @@ def _merged(chosen: Segments, fit: float, clean: bool) -> Segments:
         prompts=np.zeros(1, np.int64),
         fits=np.array([fit], np.float32),
     )
-
-
-def _floats(values: ArrayLike, width: int, what: str, example: str) -> NDArray[np.float64]:
-    """(m, width) float64 of one row or several, finite."""
-    try:
-        array = np.asarray(values, np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise PromptError(f"{what}: {values!r:.80} are not numbers; expected {example}") from error
-    rows = array[None] if array.ndim == 1 and array.size else array
-    if rows.ndim != 2 or rows.shape[1] != width or not len(rows):
-        raise PromptError(f"{what} have shape {array.shape}; expected {example}, at least one")
-    if not np.isfinite(rows).all():
-        raise PromptError(f"{what} hold a value that is not finite: {rows.tolist()!r:.80}; expected {example}")
-    return rows

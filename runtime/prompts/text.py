@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +12,16 @@ from numpy.typing import NDArray
 from ..clip.crops import BACKGROUNDS, RESIZES
 from ..clip.encoders import Clip
 from ..clip.features import MaskFeatures
-from ..errors import ImageError, ParameterError, PromptError
+from ..errors import ParameterError, PromptError
 from ..segments import Segments
-from ..stages.image import ImageSource, load_image
+from .base import PromptKind
+from .fields import check_types, known_keys, without_nulls
 
 TEXT_MODES = ("crops", "dense")
 
 
-@dataclass(frozen=True, init=False)
-class Text:
+@dataclass(frozen=True, kw_only=True)
+class Text(PromptKind):
     """For each text the segment that fits it best, in the order of the texts; `fits` is the cosine of the features.
 
     Of equal cosines the higher score wins, then the larger area, then the earlier segment. One segment can answer
@@ -27,13 +29,15 @@ class Text:
     no answer. `probabilities` of an answer says how the text divides itself among the compared masks (softmax), or how
     likely the mask is by itself (models with a sigmoid).
 
+    >>> dogs = everything.select(Text(["a yellow dog", "a black dog"]))          # doctest: +SKIP
+
     Modes:
         crops: each mask is cut out and encoded.
         dense: experimental. The image is encoded once, and the features of its patches are averaged under each mask:
             the cost does not grow with the number of masks, small masks share a patch with their neighbours.
 
     Attributes:
-        texts: what is looked for.
+        texts: what is looked for: one text or several, kept as a tuple.
         mode: "crops" or "dense".
         background: of a crop: "mean" (the model's mean colour), "black", "white" or "blur" (its own colours, blurred).
         resize: "letterbox" shows all of a crop; "reference" does what the model's own library does with a photograph,
@@ -45,8 +49,12 @@ class Text:
         truncate: cut texts that are longer than the model takes; otherwise they are an error.
     """
 
-    texts: tuple[str, ...]
-    mode: str = "crops"
+    key = "text"
+    example = '{"text": ["a dog", …]}'
+    looks_at_image = True
+
+    texts: Sequence[str] = field(kw_only=False)
+    mode: str = field(default="crops", kw_only=False)
     background: str = "mean"
     resize: str = "letterbox"
     max_masks: int | None = None
@@ -54,46 +62,22 @@ class Text:
     duplicate_iou: float | None = 0.95
     truncate: bool = False
 
-    def __init__(
-        self,
-        texts: str | Sequence[str],
-        mode: str = "crops",
-        *,
-        background: str = "mean",
-        resize: str = "letterbox",
-        max_masks: int | None = None,
-        min_area_px: int = 101,
-        duplicate_iou: float | None = 0.95,
-        truncate: bool = False,
-    ) -> None:
+    def __post_init__(self) -> None:
         """
-        Args:
-            texts: one or several; the others are as above.
-
         Raises:
             PromptError: no text, or one without a word.
             ParameterError: a setting is none of those above.
         """
-        choices = {"mode": (mode, TEXT_MODES), "background": (background, BACKGROUNDS), "resize": (resize, RESIZES)}
-        for name, (value, known) in choices.items():
+        object.__setattr__(self, "texts", _checked((self.texts,) if isinstance(self.texts, str) else tuple(self.texts)))
+        for name, known in (("mode", TEXT_MODES), ("background", BACKGROUNDS), ("resize", RESIZES)):
+            value = getattr(self, name)
             if value not in known:
-                raise ParameterError(f"text prompt: {name} is {value!r}, expected one of {', '.join(known)}")
-        if max_masks is not None and max_masks < 1:
-            raise ParameterError(f"text prompt: max_masks is {max_masks}, expected 1 or more, or None for all")
-        if duplicate_iou is not None and not 0 < duplicate_iou <= 1:
-            raise ParameterError(f"text prompt: duplicate_iou is {duplicate_iou}, expected 0 < value ≤ 1, or None")
-        settings = {
-            "texts": _checked((texts,) if isinstance(texts, str) else tuple(texts)),
-            "mode": mode,
-            "background": background,
-            "resize": resize,
-            "max_masks": max_masks,
-            "min_area_px": min_area_px,
-            "duplicate_iou": duplicate_iou,
-            "truncate": truncate,
-        }
-        for name, setting in settings.items():
-            object.__setattr__(self, name, setting)
+                raise ParameterError(f"text prompt: {name} is {value!r:.80}, expected one of {', '.join(known)}")
+        check_types(self, self._settings(), "text prompt")
+        if self.max_masks is not None and self.max_masks < 1:
+            raise ParameterError(f"text prompt: max_masks is {self.max_masks}, expected 1 or more, or None for all")
+        if self.duplicate_iou is not None and not 0 < self.duplicate_iou <= 1:
+            raise ParameterError(f"text prompt: duplicate_iou is {self.duplicate_iou}, expected 0 < value ≤ 1, or None")
 
     @property
     def prompt_count(self) -> int:
@@ -114,6 +98,22 @@ class Text:
         texts = np.arange(len(self.texts))
         shares = _probabilities(cosines, rows, _features_of(segments).clip)
         return segments[best].answering(texts, cosines[texts, best], shares[texts, best])
+
+    def to_json(self) -> dict[str, Any]:
+        return {self.key: list(self.texts), **{name: getattr(self, name) for name in self._settings()}}
+
+    @classmethod
+    def from_json(cls, asked: Mapping[str, Any]) -> Text:
+        settings = known_keys(asked, (cls.key, *cls._settings()), cls.key)
+        texts = settings.pop(cls.key)
+        if not isinstance(texts, (str, list)) or not all(isinstance(text, str) for text in texts):
+            raise PromptError(f'text is {texts!r:.80}, expected a text or a list of texts, such as ["a dog", "a cat"]')
+        return cls(texts, **without_nulls(cls, settings))
+
+    @classmethod
+    def _settings(cls) -> tuple[str, ...]:
+        """Names of all fields but the texts; in JSON they are called the same."""
+        return tuple(setting.name for setting in fields(cls) if setting.name != "texts")
 
     def similarities(self, segments: Segments) -> NDArray[np.float32]:
         """(texts, segments) float32, cosines of the features; NaN for masks that are not compared.
@@ -153,26 +153,6 @@ class Text:
             return rows
         largest = np.argsort(-segments.areas[rows], kind="stable")[: self.max_masks]
         return rows[np.sort(largest)]
-
-
-def with_image(segments: Segments, image: ImageSource, clip: Clip, *, color: str = "RGB") -> Segments:
-    """The same segments with what text prompts need, for segments that were loaded from a file.
-
-    Args:
-        image: the one that was segmented. An RGB array is kept, not copied: do not change it afterwards.
-        clip: stays the caller's to close, and open as long as text prompts are asked.
-        color: "BGR" for arrays from OpenCV.
-
-    Raises:
-        ImageError: it is no image, or not of the segments' size.
-    """
-    pixels = load_image(image, color=color)
-    if pixels.shape[:2] != segments.image_hw:
-        raise ImageError(
-            f"image is {pixels.shape[:2]} (h, w), the segments are of one of {segments.image_hw}; "
-            "give the image that was segmented"
-        )
-    return replace(segments, features=MaskFeatures(pixels, clip))
 
 
 def _checked(texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..clip.encoders import Clip
+from ..clip.features import with_image
 from ..errors import FastSamError, ImageError, ParameterError, ServerError
-from ..prompts.text import Text, with_image
+from ..prompts.base import listed, looks_at_image
+from ..prompts.kinds import is_registered
 from ..segments import Prompt, Segments
 from ..settings import Thresholds
 from ..spec import METADATA_KEY, ModelSpec, parameters_of
 from ..stages.image import ImageSource, load_image, read_file
 from ..wire.answer import OUTPUTS, answers_from_tensors, error_from_text
-from ..wire.question import IMAGE, PIXELS, PROMPT, Question, can_be_sent
+from ..wire.question import IMAGE, PIXELS, PROMPT, Question
 
 if TYPE_CHECKING:
     from ..engines.triton.client import TritonClient
@@ -63,10 +65,10 @@ class RemoteSegmenter:
         color: str,
     ) -> list[Segments]:
         """See `FastSAM.segment_batch`; each image is a request of its own, the server makes batches of them."""
-        prompts = () if prompt is None else tuple(prompt) if isinstance(prompt, Sequence) else (prompt,)
+        prompts = listed(prompt)
         # Prompts of the caller's own kind are answered here, from everything; texts where the encoders are here.
-        here = self._clip is not None and any(isinstance(one, Text) for one in prompts)
-        sent = prompts if not here and all(map(can_be_sent, prompts)) else ()
+        here = self._clip is not None and looks_at_image(prompts)
+        sent = prompts if not here and all(map(is_registered, prompts)) else ()
         requests = []
         for i, (image, limits) in enumerate(zip(images, thresholds, strict=True)):
             text = Question(sent, limits, "bits").to_json().encode()

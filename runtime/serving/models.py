@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..clip.encoders import Clip
+from ..clip.features import with_image
 from ..errors import FastSamError, ImageError, ParameterError, PromptError, ServerError
 from ..pipeline import FastSAM
-from ..prompts.text import with_image
 from ..segments import Segments
 from ..spec import METADATA_KEY, PROTOTYPE_STRIDE, ModelSpec, imgsz_for, parameters_of
 from ..stages.image import load_image

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError, ParameterError, PromptError
-from ..prompts.points import Boxes, Everything, Points
-from ..prompts.text import Text
+from ..prompts.base import PromptKind, looks_at_image
+from ..prompts.fields import known_keys
+from ..prompts.kinds import is_registered, kind_of_json
 from ..segments import Prompt, Segments
 from ..settings import Thresholds
 
 IMAGE, PIXELS, PROMPT = "IMAGE", "PIXELS", "PROMPT"
-"""Names of the inputs; `wire.py` describes them."""
+"""Names of the inputs; `answer.py` describes them."""
 
 MASK_FORMATS = ("rle", "bits", "none")
-_TEXT_KEYS = ("mode", "background", "resize", "max_masks", "min_area_px", "duplicate_iou", "truncate")
+_THRESHOLDS = tuple(threshold.name for threshold in fields(Thresholds))
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Question:
         """The text for PROMPT.
 
         Raises:
-            PromptError: a prompt is of a kind that cannot be sent (see `can_be_sent`).
+            PromptError: a prompt is of a kind that is not registered.
         """
         asked: dict[str, Any] = {**asdict(self.thresholds), "masks": self.masks}
         if self.prompts:
@@ -87,7 +87,7 @@ class Question:
     @property
     def looks_at_the_image(self) -> bool:
         """Whether a prompt needs its pixels."""
-        return any(isinstance(prompt, Text) for prompt in self.prompts)
+        return looks_at_image(self.prompts)
 
     @classmethod
     def from_json(cls, text: bytes | str, limits: Limits) -> Question:
@@ -103,7 +103,7 @@ class Question:
             raise PromptError(
                 f"{PROMPT}: {text[:80]!r} is no JSON ({error}); expected an object such as {{}}"
             ) from error
-        settings = _known(asked, ("prompts", "conf", "iou", "max_det", "masks"), PROMPT)
+        settings = known_keys(asked, ("prompts", *_THRESHOLDS, "masks"), PROMPT)
         prompts = settings.pop("prompts", [])
         masks = settings.pop("masks", "rle")
         if masks not in MASK_FORMATS:
@@ -111,13 +111,10 @@ class Question:
         for name, value in settings.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ParameterError(f"{PROMPT}: {name} is {value!r:.80}, expected a number")
-        if not isinstance(prompts, list):
-            raise PromptError(f"{PROMPT}: prompts is {prompts!r:.80}, expected a list of objects")
-        _limit(prompts, limits)
         thresholds = Thresholds(**{"max_det": min(Thresholds().max_det, limits.max_det), **settings})
         if thresholds.max_det > limits.max_det:
             raise ParameterError(f"max_det is {thresholds.max_det}, the server gives at most {limits.max_det}")
-        return cls(tuple(_prompt_from_json(found) for found in prompts), thresholds, masks)
+        return cls(_prompts_from_json(prompts, limits), thresholds, masks)
 
     def select_from(self, segments: Segments, limits: Limits) -> Segments:
         """The answer, from everything in the image.
@@ -134,81 +131,25 @@ class Question:
         return answer
 
 
-def can_be_sent(prompt: Prompt) -> bool:
-    """Whether a server understands it; others are answered by the client from everything."""
-    return isinstance(prompt, (Everything, Points, Boxes, Text))
-
-
 def _prompt_to_json(prompt: Prompt) -> dict[str, Any]:
-    if isinstance(prompt, Everything):
-        return {"everything": True}
-    if isinstance(prompt, Points):
-        labels = prompt.labels.astype(int).tolist()
-        return {"points": prompt.xy.tolist(), "labels": labels, "mode": prompt.mode, "clean": prompt.clean}
-    if isinstance(prompt, Boxes):
-        return {"boxes": prompt.xyxy.tolist()}
-    if isinstance(prompt, Text):
-        return {"text": list(prompt.texts), **{key: getattr(prompt, key) for key in _TEXT_KEYS}}
-    raise PromptError(f"a prompt of type {type(prompt).__name__} cannot be sent; select from everything instead")
+    if not is_registered(prompt):
+        raise PromptError(f"a prompt of type {type(prompt).__name__} cannot be sent; select from everything instead")
+    return prompt.to_json()
 
 
-def _prompt_from_json(found: Any) -> Prompt:
-    kinds = [kind for kind in ("points", "boxes", "text", "everything") if isinstance(found, dict) and kind in found]
-    if len(kinds) != 1:
+def _prompts_from_json(asked: Any, limits: Limits) -> tuple[PromptKind, ...]:
+    """The list "prompts"; counted before anything is made of it."""
+    if not isinstance(asked, list):
+        raise PromptError(f"{PROMPT}: prompts is {asked!r:.80}, expected a list of objects")
+    if len(asked) > limits.groups:
         raise PromptError(
-            f'{PROMPT}: a prompt is {found!r:.80}; expected {{"points": [[x, y], …], "labels": [1, …]}}, '
-            '{"boxes": [[x1, y1, x2, y2], …]}, {"text": ["a dog", …]} or {"everything": true}'
-        )
-    if kinds == ["points"]:
-        asked = _known(found, ("points", "labels", "mode", "clean"), "points")
-        if not isinstance(asked.get("clean", True), bool):
-            raise PromptError(f"points: clean is {asked['clean']!r:.80}, expected true or false")
-        return Points(asked.pop("points"), **asked)
-    if kinds == ["boxes"]:
-        return Boxes(_known(found, ("boxes",), "boxes")["boxes"])
-    if kinds == ["text"]:
-        return _text_from_json(_known(found, ("text", *_TEXT_KEYS), "text"))
-    if _known(found, ("everything",), "everything")["everything"] is not True:
-        raise PromptError(f"everything is {found['everything']!r:.80}, expected true; leave it out to ask for less")
-    return Everything()
-
-
-def _text_from_json(asked: dict[str, Any]) -> Text:
-    texts = asked.pop("text")
-    if not isinstance(texts, (str, list)) or not all(isinstance(text, str) for text in texts):
-        raise PromptError(f'text is {texts!r:.80}, expected a text or a list of texts, such as ["a dog", "a cat"]')
-    kinds: dict[str, Any] = {"max_masks": int, "min_area_px": int, "duplicate_iou": (int, float), "truncate": bool}
-    for key, kind in kinds.items():
-        value = asked.get(key)
-        if value is not None and (not isinstance(value, kind) or isinstance(value, bool) != (kind is bool)):
-            raise ParameterError(
-                f"text: {key} is {value!r:.80}, expected {'true or false' if kind is bool else 'a number'}"
-            )
-    return Text(texts, **{key: value for key, value in asked.items() if value is not None or key == "duplicate_iou"})
-
-
-def _known(found: Any, keys: Sequence[str], where: str) -> dict[str, Any]:
-    """A copy of an object that has no other keys: a misspelt one would be ignored without a word."""
-    if not isinstance(found, dict):
-        raise PromptError(f"{where}: {found!r:.80} is no object; expected keys among {', '.join(keys)}")
-    unknown = sorted(set(found) - set(keys))
-    if unknown:
-        raise PromptError(f"{where}: unknown key {unknown[0]!r:.80}; known are {', '.join(keys)}")
-    return dict(found)
-
-
-def _limit(prompts: list[Any], limits: Limits) -> None:
-    """Count before anything is made of them."""
-    if len(prompts) > limits.groups:
-        raise PromptError(
-            f"{len(prompts)} prompts for one image, the server takes {limits.groups}; put the points of one mode, "
+            f"{len(asked)} prompts for one image, the server takes {limits.groups}; put the points of one mode, "
             "and all boxes, into one prompt, or send several requests"
         )
-    asked = 0
-    for found in prompts:
-        lists = [value for value in found.values() if isinstance(value, list)] if isinstance(found, dict) else []
-        asked += max(map(len, lists), default=1)
-    if asked > limits.prompts:
+    kinds = [kind_of_json(value, PROMPT) for value in asked]
+    count = sum(kind.count_in(value) for kind, value in zip(kinds, asked, strict=True))
+    if count > limits.prompts:
         raise PromptError(
-            f"{asked} points, boxes and texts for one image, the server takes {limits.prompts}; send several requests"
+            f"{count} points, boxes and texts for one image, the server takes {limits.prompts}; send several requests"
         )
+    return tuple(kind.from_json(value) for kind, value in zip(kinds, asked, strict=True))

@@ -14,7 +14,9 @@ from PIL import Image
 
 from fastsam_deploy.runtime.errors import FastSamError, ParameterError
 from fastsam_deploy.runtime.masks.store import Masks
-from fastsam_deploy.runtime.prompts.points import Boxes, Everything, Points
+from fastsam_deploy.runtime.prompts.boxes import Boxes
+from fastsam_deploy.runtime.prompts.everything import Everything
+from fastsam_deploy.runtime.prompts.points import Points
 from fastsam_deploy.runtime.render import (
     cutout,
     distinct_colors,

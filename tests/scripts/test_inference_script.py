@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from fastsam_deploy.runtime.errors import PromptError
-from fastsam_deploy.runtime.prompts.points import Boxes, Points
+from fastsam_deploy.runtime.prompts.boxes import Boxes
+from fastsam_deploy.runtime.prompts.points import Points
 from fastsam_deploy.runtime.prompts.text import Text
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "Inference.py"

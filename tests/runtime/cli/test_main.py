@@ -18,7 +18,8 @@ from PIL import Image
 
 from fastsam_deploy.runtime.cli import main as cli
 from fastsam_deploy.runtime.errors import PromptError
-from fastsam_deploy.runtime.prompts.points import Boxes, Points
+from fastsam_deploy.runtime.prompts.boxes import Boxes
+from fastsam_deploy.runtime.prompts.points import Points
 from fastsam_deploy.runtime.prompts.text import Text
 from fastsam_deploy.runtime.segments import Segments
 

@@ -8,7 +8,9 @@ import pytest
 
 from fastsam_deploy.runtime.errors import PromptError
 from fastsam_deploy.runtime.masks.store import Masks
-from fastsam_deploy.runtime.prompts.points import Boxes, Everything, Points, clean_mask
+from fastsam_deploy.runtime.prompts.boxes import Boxes
+from fastsam_deploy.runtime.prompts.everything import Everything
+from fastsam_deploy.runtime.prompts.points import Points, clean_mask
 from fastsam_deploy.runtime.segments import Segments
 
 

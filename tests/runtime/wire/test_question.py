@@ -24,7 +24,8 @@ from fastsam_deploy.runtime import (
     Segments,
     Thresholds,
 )
-from fastsam_deploy.runtime.wire.question import MASK_FORMATS, Limits, Question, can_be_sent
+from fastsam_deploy.runtime.prompts.kinds import is_registered
+from fastsam_deploy.runtime.wire.question import MASK_FORMATS, Limits, Question
 
 LIMITS = Limits()
 HEIGHT, WIDTH = 40, 60
@@ -191,7 +192,7 @@ class Largest:
 
 
 def test_prompts_of_other_kinds_are_not_sent():
-    assert can_be_sent(Points([[1, 1]]))
-    assert not can_be_sent(Largest())
+    assert is_registered(Points([[1, 1]]))
+    assert not is_registered(Largest())
     with pytest.raises(PromptError, match="type Largest cannot be sent"):
         Question((Largest(),)).to_json()

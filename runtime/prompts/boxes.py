@@ -1,0 +1,93 @@
+"""Boxes: the segment that fills each of them best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import PromptError
+from ..segments import Segments
+from .base import PromptKind
+from .coordinates import rows_of_numbers
+from .fields import known_keys
+from .marks import BoxMarks
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class Boxes(PromptKind):
+    """For each box the segment of the highest IoU between mask and box, in the order of the boxes.
+
+    One segment can answer several boxes. A box that no mask touches has no answer.
+
+    >>> both = everything.select(Boxes([[10, 20, 110, 120], [0, 0, 50, 50]]))    # doctest: +SKIP
+
+    Attributes:
+        xyxy: (m, 4) float64, left, top, right, bottom in pixels of the image. For the IoU the corners are cut to
+            whole pixels, as ultralytics does.
+    """
+
+    key = "boxes"
+    example = '{"boxes": [[x1, y1, x2, y2], …]}'
+
+    xyxy: NDArray[np.float64]
+
+    def __init__(self, xyxy: ArrayLike) -> None:
+        """
+        Args:
+            xyxy: one box or (m, 4) boxes.
+
+        Raises:
+            PromptError: the shape is another, or a box has no pixel.
+        """
+        boxes = rows_of_numbers(xyxy, 4, "boxes", "[[x1, y1, x2, y2], …]")
+        whole = boxes.clip(-(2.0**53), 2.0**53).astype(np.int64)  # beyond, a cast gives any number
+        thin = np.flatnonzero((whole[:, 2:] <= whole[:, :2]).any(1))
+        if len(thin):
+            raise PromptError(
+                f"box {thin[0]} is {boxes[thin[0]].tolist()}, expected x1, y1, x2, y2 with x2 > x1 and y2 > y1 "
+                "by at least a pixel; for x, y, w, h add the width and height first"
+            )
+        object.__setattr__(self, "xyxy", boxes)
+
+    @property
+    def prompt_count(self) -> int:
+        return len(self.xyxy)
+
+    def select_from(self, segments: Segments) -> Segments:
+        """See the class. Raises PromptError for a box that leaves the image."""
+        self.check_inside(segments.image_hw)
+        if not len(segments):
+            return segments
+        boxes = self.xyxy.astype(np.int64)
+        overlap = segments.masks.box_overlap(boxes)
+        box_areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+        iou = overlap / (box_areas + segments.areas[:, None] - overlap)
+        rows = iou.argmax(0)
+        best = iou[rows, np.arange(len(boxes))]
+        answered = np.flatnonzero(best > 0)
+        return segments[rows[answered]].answering(answered, best[answered])
+
+    def check_inside(self, image_hw: tuple[int, int]) -> None:
+        """PromptError for a box that leaves the image."""
+        height, width = image_hw
+        inside = (self.xyxy >= 0) & (self.xyxy <= (width, height, width, height))
+        outside = np.flatnonzero(~inside.all(1))
+        if len(outside):
+            raise PromptError(
+                f"box {outside[0]} is {self.xyxy[outside[0]].tolist()}, the image reaches from (0, 0) to "
+                f"({width}, {height}); give boxes in pixels of the original image and clip them to it"
+            )
+
+    def marks(self) -> Sequence[BoxMarks]:
+        return (BoxMarks(self.xyxy),)
+
+    def to_json(self) -> dict[str, Any]:
+        return {self.key: self.xyxy.tolist()}
+
+    @classmethod
+    def from_json(cls, asked: Mapping[str, Any]) -> Boxes:
+        return cls(known_keys(asked, (cls.key,), cls.key)[cls.key])

@@ -1,0 +1,38 @@
+"""The prompt that asks for all there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import PromptError
+from ..segments import Segments
+from .base import PromptKind
+from .fields import known_keys
+
+
+@dataclass(frozen=True)
+class Everything(PromptKind):
+    """Every segment.
+
+    >>> everything.select(Everything()) is everything               # doctest: +SKIP
+    True
+    """
+
+    key = "everything"
+    example = '{"everything": true}'
+    prompt_count = 0
+
+    def select_from(self, segments: Segments) -> Segments:
+        return segments
+
+    def to_json(self) -> dict[str, Any]:
+        return {self.key: True}
+
+    @classmethod
+    def from_json(cls, asked: Mapping[str, Any]) -> Everything:
+        value = known_keys(asked, (cls.key,), cls.key)[cls.key]
+        if value is not True:
+            raise PromptError(f"everything is {value!r:.80}, expected true; leave it out to ask for less")
+        return cls()
