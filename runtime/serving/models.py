@@ -102,13 +102,14 @@ class _Stage:
 class Preprocess(_Stage):
     """`fastsam_preprocess`: image files or pixels → the network's input and the size of each image.
 
-    PROMPT is read here too, and refused before the network runs for nothing.
+    PROMPT is read here too: what does not fit the image is refused before the network runs for nothing.
     """
 
     def _one(self, request: Tensors) -> Tensors:
         images = images_of(request, self._limits)
-        questions_of(request, len(images), self._limits)
-        sizes = [image.shape[:2] for image in images]
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        for question, size in zip(questions_of(request, len(images), self._limits), sizes, strict=True):
+            question.check_inside(size)
         places = [self._place(height, width) for height, width in sizes]
         shapes = sorted({place.input_hw for place in places})
         if len(shapes) > 1:

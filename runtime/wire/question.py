@@ -116,6 +116,12 @@ class Question:
             raise ParameterError(f"max_det is {thresholds.max_det}, the server gives at most {limits.max_det}")
         return cls(_prompts_from_json(prompts, limits), thresholds, masks)
 
+    def check_inside(self, image_hw: tuple[int, int]) -> None:
+        """PromptError where a prompt does not fit an image of (h, w) pixels, which is known before the network runs."""
+        for prompt in self.prompts:
+            if isinstance(prompt, PromptKind):
+                prompt.check_inside(image_hw)
+
     def select_from(self, segments: Segments, limits: Limits) -> Segments:
         """The answer, from everything in the image.
 

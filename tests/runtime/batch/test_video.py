@@ -87,6 +87,14 @@ def test_the_command(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert sorted(path.name for path in tmp_path.iterdir()) == ["found.jsonl", "out.mp4"]
 
 
+def test_the_command_takes_any_prompt(clip: Path, tmp_path: Path):
+    lines, box = tmp_path / "answers.jsonl", '{"boxes": [[20, 20, 120, 90]]}'
+    done = CliRunner().invoke(app, ["video", str(clip), "--imgsz", str(IMGSZ), "--prompt", box, "--json", str(lines)])
+    assert done.exit_code == 0, done.output
+    for line in lines.read_text().splitlines():
+        assert {row["prompt"] for row in json.loads(line)["segments"]} <= {0}
+
+
 def test_a_prompt_outside_leaves_no_file_and_the_old_one(clip: Path, model: FastSAM, tmp_path: Path):
     picture = tmp_path / "overlay.avi"
     picture.write_bytes(b"an earlier one")

@@ -321,6 +321,17 @@ def test_each_text_picks_a_segment(folder: Path, fastsam: Any) -> None:
     assert Path("o/coffee.overlay.jpg").is_file()
 
 
+def test_a_text_as_json_asks_the_clip_too(folder: Path, fastsam: Any) -> None:
+    pytest.importorskip("tokenizers", reason="needs the extra [clip]")
+    answers = []
+    for asked in (["--text", "a cup"], ["--prompt", '{"text": "a cup"}']):
+        code, out, err = fastsam("segment", "photos/cat.jpg", *asked, "--clip", str(TINY_CLIP), "--json", "-", *FAST)
+        assert code == 0, err
+        answers.append(json.loads(out)["segments"])
+    assert len(answers[0]) == 1
+    assert answers[0] == answers[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -332,6 +343,44 @@ def test_each_text_picks_a_segment(folder: Path, fastsam: Any) -> None:
 )
 def test_texts_that_cannot_be_asked(folder: Path, fastsam: Any, arguments: list[str], message: str) -> None:
     code, out, err = fastsam("segment", "photos/coffee.jpg", *arguments, *FAST)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+def test_any_prompt_as_json_joins_the_others() -> None:
+    asked = ['{"text": "a dog", "mode": "dense"}', '{"points": [3, 4], "mode": "each"}']
+    found = cli.parse_prompt(None, None, "merge", "[1,2,3,4]", ["a cat"], asked)
+    assert [type(prompt) for prompt in found] == [Boxes, Text, Text, Points]
+    assert (found[2], found[3].mode) == (Text("a dog", "dense"), "each")
+    assert isinstance(cli.parse_prompt(None, None, "merge", None, None, asked[:1]), Text)
+
+
+def test_a_prompt_as_json_is_answered_as_its_option(folder: Path, fastsam: Any) -> None:
+    box, answers = "[[325,235,410,325]]", []
+    for option in (("--boxes", box), ("--prompt", f'{{"boxes": {box}}}')):
+        code, out, err = fastsam("segment", "photos/coffee.jpg", *option, "--json", "-", *FAST)
+        assert code == 0, err
+        answers.append(json.loads(out)["segments"])
+    assert len(answers[0]) == 1
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("boxes", """--prompt: 'boxes' is no JSON"""),
+        (
+            "[[1,2]]",
+            """--prompt: a prompt is [[1, 2]]; expected {"points": [[x, y], …], "labels": [1, …]}, {"boxes\"""",
+        ),
+        ('{"boxes": [[1,2,9,9]], "mode": "each"}', "boxes: unknown key 'mode'; known are boxes"),
+        ('{"points": [[9000, 1]]}', "point 0 is at (9000, 1)"),
+        ('{"text": "a dog"}', "--text without --clip; expected the folder of a CLIP model"),
+        ('{"text": "a dog", "max_masks": "all"}', "max_masks is 'all', expected a whole number"),
+    ],
+)
+def test_a_prompt_that_cannot_be_read(folder: Path, fastsam: Any, asked: str, message: str) -> None:
+    code, out, err = fastsam("segment", "photos/coffee.jpg", "--prompt", asked, *FAST)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
 

@@ -327,11 +327,22 @@ def test_dense_is_the_mean_of_the_patches_under_a_mask(scene, clip, hw):
         pytest.param("x", {"resize": "squash"}, ParameterError, "letterbox, reference", id="resize"),
         pytest.param("x", {"max_masks": 0}, ParameterError, "expected 1 or more", id="max_masks"),
         pytest.param("x", {"duplicate_iou": 0}, ParameterError, "duplicate_iou is 0", id="duplicate_iou"),
+        pytest.param("x", {"duplicate_iou": True}, ParameterError, "is True, expected a number", id="a bool"),
+        pytest.param("x", {"max_masks": 2.5}, ParameterError, "is 2.5, expected a whole number", id="half a mask"),
+        pytest.param("x", {"min_area_px": None}, ParameterError, "is None, expected a whole number", id="min_area_px"),
+        pytest.param("x", {"truncate": 1}, ParameterError, "is 1, expected true or false", id="truncate"),
     ],
 )
 def test_what_cannot_be_asked(texts, settings, error, message):
     with pytest.raises(error, match=message):
         Text(texts, **settings)
+
+
+def test_settings_are_plain_values_that_json_has():
+    prompt = Text(["a dog"], max_masks=np.int64(3), duplicate_iou=np.float32(0.5), truncate=np.bool_(True))
+    assert Text.from_json(json.loads(json.dumps(prompt.to_json()))) == prompt
+    assert Text.from_json({"text": "a dog", "mode": None, "min_area_px": None, "max_masks": None}) == Text("a dog")
+    assert Text.from_json({"text": "a dog", "duplicate_iou": None}).duplicate_iou is None, "null has a meaning here"
 
 
 def test_without_an_encoder_it_says_what_to_do(scene, tmp_path):

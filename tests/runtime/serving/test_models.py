@@ -164,9 +164,11 @@ def test_the_parts_keep_errors_apart_too(
     before, after = Preprocess(parameters()), Postprocess(parameters(), Path())
     good, bad = _request(coffee.read_bytes()), _request(b"no image")
     wrong = _request(coffee.read_bytes(), prompts=[{"confidence": 1}])
-    passed = before([bad, good, wrong])
+    outside = _request(coffee.read_bytes(), prompts=[{"prompts": [{"boxes": [[0, 0, 9000, 9]]}]}])
+    passed = before([bad, good, wrong, outside])
     assert isinstance(passed[0], ImageError)
     assert isinstance(passed[2], PromptError), "known before the network has run"
+    assert isinstance(passed[3], PromptError), "known from the size of the image"
     raw = network.run(passed[1]["images"])
     outputs = {
         "output0": raw["detections"],
