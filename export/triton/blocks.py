@@ -4,8 +4,33 @@ from __future__ import annotations
 
 import json
 
+from ...runtime.spec import TensorInfo
+
+TRITON_DTYPE = {
+    "float32": "TYPE_FP32",
+    "float16": "TYPE_FP16",
+    "int32": "TYPE_INT32",
+    "int64": "TYPE_INT64",
+    "uint8": "TYPE_UINT8",
+    "bytes": "TYPE_STRING",
+}
+
 Tensor = tuple[str, str, str, bool]
 """Name, dtype, dimensions, whether it may be left out."""
+
+
+def tensor_of(info: TensorInfo, optional: bool = False) -> Tensor:
+    """A tensor as a configuration names it.
+
+    >>> tensor_of(TensorInfo("BOXES", "float32", (None, None, 4)))
+    ('BOXES', 'TYPE_FP32', '-1, 4', False)
+
+    Args:
+        info: with the batch as its first dimension, which configurations leave out.
+        optional: a request may leave it out.
+    """
+    dims = ", ".join("-1" if side is None else str(side) for side in info.shape[1:])
+    return info.name, TRITON_DTYPE[info.dtype], dims, optional
 
 
 def tensors_block(kind: str, tensors: list[Tensor], ragged: bool = True) -> str:

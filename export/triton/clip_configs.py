@@ -7,12 +7,11 @@ from collections.abc import Callable
 from ...runtime.clip.spec import ClipSpec
 from ...runtime.serving.clip import CLIP_IMAGE, CLIP_TEXT, image_tensors, text_tensors
 from ...runtime.spec import TensorInfo
-from .blocks import Tensor, parameters_block, queue_block, tensors_block
+from .blocks import parameters_block, queue_block, tensor_of, tensors_block
 from .configs import HEAD, NEWEST_VERSION, Serving
 
 _BATCH = 32
 """As many crops as the runtime sends at once."""
-_TRITON_DTYPE = {"float32": "TYPE_FP32", "int64": "TYPE_INT64"}
 _TENSORS: dict[str, Callable[[ClipSpec], tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]]] = {
     CLIP_IMAGE: image_tensors,
     CLIP_TEXT: text_tensors,
@@ -29,14 +28,9 @@ def clip_config(model: str, spec: ClipSpec, serving: Serving) -> str:
 # {spec.name}
 backend: "onnxruntime"
 max_batch_size: {_BATCH}
-{tensors_block("input", [_tensor(info) for info in inputs])}
-{tensors_block("output", [_tensor(info) for info in outputs])}
+{tensors_block("input", [tensor_of(info) for info in inputs])}
+{tensors_block("output", [tensor_of(info) for info in outputs])}
 instance_group [ {{ count: 1 kind: KIND_{serving.device.upper()} }} ]
 {queue_block(serving.queue, serving.queue_ms, 0)}
 {parameters_block(threads)}
 """
-
-
-def _tensor(info: TensorInfo) -> Tensor:
-    dims = ", ".join("-1" if side is None else str(side) for side in info.shape[1:])
-    return info.name, _TRITON_DTYPE[info.dtype], dims, False

@@ -10,13 +10,13 @@ from textwrap import indent
 
 from ...runtime.spec import METADATA_KEY, PROTOTYPE_STRIDE, ModelSpec
 from ...runtime.wire.question import Limits
-from .blocks import Tensor, parameters_block, queue_block, tensors_block
+from ...runtime.wire.tensors import ANSWER, IMAGE_SIZE, PROMPT, QUESTION
+from .blocks import TRITON_DTYPE, Tensor, parameters_block, queue_block, tensor_of, tensors_block
 
 HEAD = "# Written by fastsam-export triton; change its options and write it again.\n"
 NEWEST_VERSION = "version_policy { latest { num_versions: 1 } }"
 MODELS = ("fastsam", "fastsam_preprocess", "fastsam_engine", "fastsam_postprocess", "fastsam_device")
 WARMUP_IMAGE = "image"
-_TRITON_DTYPE = {"float32": "TYPE_FP32", "float16": "TYPE_FP16"}
 
 
 @dataclass(frozen=True)
@@ -122,12 +122,12 @@ ensemble_scheduling {{
 
 def _preprocess(spec: ModelSpec, serving: Serving) -> str:
     height, width = input_hw(spec, serving)
-    images = (spec.input, _TRITON_DTYPE[spec.input_dtype], f"3, {height}, {width}", False)
+    images = (spec.input, TRITON_DTYPE[spec.input_dtype], f"3, {height}, {width}", False)
     return f"""\
 backend: "python"
 max_batch_size: {serving.max_batch}
 {tensors_block("input", _QUESTION)}
-{tensors_block("output", [images, ("IMAGE_SIZE", "TYPE_INT32", "2", False)])}
+{tensors_block("output", [images, *_SIZE])}
 # Decoding is work of one core for each instance.
 instance_group [ {{ count: 2 kind: KIND_CPU }} ]
 {_queue(serving, 0)}
@@ -137,7 +137,7 @@ instance_group [ {{ count: 2 kind: KIND_CPU }} ]
 
 def _engine(spec: ModelSpec, serving: Serving) -> str:
     height, width = input_hw(spec, serving)
-    dtype = _TRITON_DTYPE[spec.input_dtype]
+    dtype = TRITON_DTYPE[spec.input_dtype]
     images = [(spec.input, dtype, f"3, {height}, {width}", False)]
     # A plan runs on GPUs only: left to Triton, the file also loads with a stand-in on a CPU.
     kind = "" if serving.engine == "tensorrt" else f" kind: KIND_{serving.device.upper()}"
@@ -167,8 +167,7 @@ def _engine(spec: ModelSpec, serving: Serving) -> str:
 
 
 def _postprocess(spec: ModelSpec, serving: Serving) -> str:
-    inputs = [*_raw(spec, serving), ("IMAGE_SIZE", "TYPE_INT32", "2", False), _QUESTION[2]]
-    inputs += _QUESTION[:2] if serving.clip else []
+    inputs = [*_raw(spec, serving), *_SIZE, *_PROMPT_INPUT, *(_IMAGE_FORMS if serving.clip else [])]
     return f"""\
 backend: "python"
 max_batch_size: {serving.max_batch}
@@ -196,29 +195,16 @@ instance_group [ {{ count: {serving.instances} kind: {kind} }} ]
 {_warmup("fastsam_device", spec, serving, [1])}"""
 
 
-_QUESTION: list[Tensor] = [
-    ("IMAGE", "TYPE_STRING", "1", True),
-    ("PIXELS", "TYPE_UINT8", "-1, -1, 3", True),
-    ("PROMPT", "TYPE_STRING", "1", True),
-]
-_ANSWER: list[Tensor] = [
-    ("COUNT", "TYPE_INT32", "1", False),
-    ("IMAGE_SIZE", "TYPE_INT32", "2", False),
-    ("BOXES", "TYPE_FP32", "-1, 4", False),
-    ("SCORES", "TYPE_FP32", "-1", False),
-    ("CLASSES", "TYPE_INT32", "-1", False),
-    ("AREAS", "TYPE_INT32", "-1", False),
-    ("PROMPTS", "TYPE_INT32", "-1", False),
-    ("FITS", "TYPE_FP32", "-1", False),
-    ("PROBABILITIES", "TYPE_FP32", "-1", False),
-    ("CROPS", "TYPE_INT32", "-1, 4", False),
-    ("MASKS", "TYPE_STRING", "-1", False),
-]
+_QUESTION = [tensor_of(tensor, optional=True) for tensor in QUESTION]
+_IMAGE_FORMS = [tensor for tensor in _QUESTION if tensor[0] != PROMPT]
+_PROMPT_INPUT = [tensor for tensor in _QUESTION if tensor[0] == PROMPT]
+_ANSWER = [tensor_of(tensor) for tensor in ANSWER]
+_SIZE = [tensor for tensor in _ANSWER if tensor[0] == IMAGE_SIZE]
 
 
 def _raw(spec: ModelSpec, serving: Serving) -> list[Tensor]:
     height, width = input_hw(spec, serving)
-    dtype = _TRITON_DTYPE[serving.output_dtype]
+    dtype = TRITON_DTYPE[serving.output_dtype]
     rows = f"{4 + spec.class_count + spec.mask_dim}, -1" if spec.layout == "raw" else f"-1, {6 + spec.mask_dim}"
     sides = ", ".join(str(side if side < 0 else side // PROTOTYPE_STRIDE) for side in (height, width))
     return [
@@ -257,7 +243,7 @@ def _warmup(model: str, spec: ModelSpec, serving: Serving, sizes: range | list[i
     else:
         height, width = _warmup_hw(spec, serving)
         value = "zero_data: true"
-        key, dtype, dims = spec.input, _TRITON_DTYPE[spec.input_dtype], f"3, {height}, {width}"
+        key, dtype, dims = spec.input, TRITON_DTYPE[spec.input_dtype], f"3, {height}, {width}"
     blocks = [
         f'  {{ name: "batch of {size}" batch_size: {size} inputs {{ key: "{key}" value '
         f"{{ data_type: {dtype} dims: [ {dims} ] {value} }} }} }}"

@@ -20,7 +20,8 @@ from ..settings import Thresholds
 from ..spec import METADATA_KEY, ModelSpec, parameters_of
 from ..stages.image import ImageSource, load_image, read_file
 from ..wire.answer import OUTPUTS, answers_from_tensors, error_from_text
-from ..wire.question import IMAGE, PIXELS, PROMPT, Question
+from ..wire.question import Question
+from ..wire.tensors import IMAGE, PIXELS, PROMPT
 
 if TYPE_CHECKING:
     from ..engines.triton.client import TritonClient

@@ -25,7 +25,8 @@ from ..stages.image import load_image
 from ..stages.letterbox import Letterbox, fit_model, letterbox
 from ..stages.postprocess import postprocess
 from ..wire.answer import Tensors, answer_tensors, error_text
-from ..wire.question import IMAGE, PIXELS, PROMPT, Limits, Question
+from ..wire.question import Limits, Question
+from ..wire.tensors import IMAGE, PIXELS, PROMPT
 from .clip import clip_on_this_server
 
 Result = Tensors | Exception

@@ -1,36 +1,4 @@
-"""What travels between a client and the Triton models `fastsam` and `fastsam_device`. Both ends import this.
-
-Inputs, b images in a request:
-
-| name   | dtype | shape        |                                                                            |
-|--------|-------|--------------|----------------------------------------------------------------------------|
-| IMAGE  | BYTES | (b, 1)       | an image file: JPEG, PNG, WebP, …; or instead                              |
-| PIXELS | UINT8 | (b, h, w, 3) | RGB                                                                        |
-| PROMPT | BYTES | (b, 1)       | optional: JSON text, what is asked of the image (`question.py`)            |
-
-`{"prompts": [{"points": [[320, 180]], "labels": [1], "mode": "each"}, {"boxes": [[10, 20, 110, 120]]}],
-"conf": 0.4, "iou": 0.9, "max_det": 300, "masks": "rle"}` — every key may be left out; pixels of the image, xyxy.
-Requests share a batch only with those that carry the same inputs: who sends PROMPT at times sends `{}` at others.
-
-Outputs, n the largest count of segments among the b images; rows of an image past its count are zero:
-
-| name       | dtype | shape     |                                                                             |
-|------------|-------|-----------|-----------------------------------------------------------------------------|
-| COUNT      | INT32 | (b, 1)    | segments of the image                                                       |
-| IMAGE_SIZE | INT32 | (b, 2)    | h, w of the image, turned upright                                           |
-| BOXES      | FP32  | (b, n, 4) | x1, y1, x2, y2                                                              |
-| SCORES     | FP32  | (b, n)    |                                                                             |
-| CLASSES    | INT32 | (b, n)    |                                                                             |
-| AREAS      | INT32 | (b, n)    | pixels of the mask                                                          |
-| PROMPTS    | INT32 | (b, n)    | number of the prompt that the segment answers, -1 where none was asked      |
-| FITS       | FP32  | (b, n)    | how well it fits the prompt, -1 where none was asked (JSON has no NaN)      |
-| PROBABI-   | FP32  | (b, n)    | what a text prompt makes of its fit, -1 where none was asked                |
-| LITIES     |       |           |                                                                             |
-| CROPS      | INT32 | (b, n, 4) | x, y, w, h of the mask's crop                                               |
-| MASKS      | BYTES | (b, n)    | "rle": `counts` of COCO's compressed RLE, its size being IMAGE_SIZE;        |
-|            |       |           | "bits": the crop's pixels row by row, 8 to a byte, highest bit first;       |
-|            |       |           | "none": nothing                                                             |
-"""
+"""Segments as the output tensors of the Triton models, and back. Both ends import this; `tensors.py` has the tables."""
 
 from __future__ import annotations
 
@@ -44,19 +12,13 @@ from numpy.typing import NDArray
 from ..errors import FastSamError, ImageError, ModelError, ParameterError, PromptError, ServerError
 from ..masks.store import Masks
 from ..segments import NO_PROMPT, Segments
+from .tensors import ANSWER
 
-_DTYPES: dict[str, type[np.generic]] = {
-    "BOXES": np.float32,
-    "SCORES": np.float32,
-    "CLASSES": np.int32,
-    "AREAS": np.int32,
-    "PROMPTS": np.int32,
-    "FITS": np.float32,
-    "PROBABILITIES": np.float32,
-    "CROPS": np.int32,
-}
+OUTPUTS = tuple(tensor.name for tensor in ANSWER)
+"""Names of the outputs."""
+
+_DTYPES = {tensor.name: tensor.dtype for tensor in ANSWER if tensor.shape[1] is None and tensor.dtype != "bytes"}
 _NO_FIT = -1.0
-OUTPUTS = ("COUNT", "IMAGE_SIZE", *_DTYPES, "MASKS")
 
 Tensors = dict[str, NDArray[Any]]
 

@@ -15,9 +15,7 @@ from ..prompts.fields import known_keys
 from ..prompts.kinds import is_registered, kind_of_json
 from ..segments import Prompt, Segments
 from ..settings import Thresholds
-
-IMAGE, PIXELS, PROMPT = "IMAGE", "PIXELS", "PROMPT"
-"""Names of the inputs; `answer.py` describes them."""
+from .tensors import PIXELS, PROMPT
 
 MASK_FORMATS = ("rle", "bits", "none")
 _THRESHOLDS = tuple(threshold.name for threshold in fields(Thresholds))

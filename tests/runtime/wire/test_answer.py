@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,8 @@ from fastsam_deploy.runtime import (
     PromptError,
     Segments,
 )
+from fastsam_deploy.runtime.spec import TensorInfo
+from fastsam_deploy.runtime.wire import tensors as wire_tensors
 from fastsam_deploy.runtime.wire.answer import (
     OUTPUTS,
     answer_tensors,
@@ -25,6 +28,7 @@ from fastsam_deploy.runtime.wire.answer import (
     error_from_text,
     error_text,
 )
+from fastsam_deploy.runtime.wire.tensors import ANSWER, QUESTION
 
 HEIGHT, WIDTH = 40, 60
 
@@ -116,6 +120,24 @@ def test_dtypes_are_those_of_the_table():
     real = {name for name, kind in kinds.items() if kind == np.float32}
     assert real == {"BOXES", "SCORES", "FITS", "PROBABILITIES"}
     assert {kind for name, kind in kinds.items() if name not in real} == {np.dtype(np.int32)}
+
+
+def test_tensors_are_as_they_are_stated():
+    made = answer_tensors([Segments.empty((4, 5))], ["rle"])
+    for tensor in ANSWER:
+        values = made[tensor.name]
+        assert values.dtype == (np.object_ if tensor.dtype == "bytes" else tensor.dtype)
+        assert values.shape == (1, *(side or 0 for side in tensor.shape[1:])), "no segments, so no rows"
+
+
+@pytest.mark.parametrize(("stated", "title"), [(QUESTION, "Inputs"), (ANSWER, "Outputs")])
+def test_the_table_says_what_is_stated(stated: tuple[TensorInfo, ...], title: str):
+    """For people there is a table in the module's text."""
+    triton = {"bytes": "BYTES", "uint8": "UINT8", "int32": "INT32", "float32": "FP32"}
+    table = (wire_tensors.__doc__ or "").split(title)[1].split("\n\n")[1]
+    cells = [[cell.strip() for cell in line.split("|")[1:4]] for line in table.splitlines()[2:]]
+    written = [(name, dtype, re.sub("[a-z]", "None", shape)) for name, dtype, shape in cells if name]
+    assert written == [(tensor.name, triton[tensor.dtype], str(tensor.shape)) for tensor in stated]
 
 
 @pytest.mark.parametrize("kind", [ImageError, ModelError, ParameterError, PromptError])
