@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..runtime.errors import ParameterError
 from ..runtime.spec import ModelSpec, Suppression, check_imgsz
+from ..runtime.system.identity import check_outputs
 from .checkpoint.load import Checkpoint, load_checkpoint
 from .errors import cannot_be_written
 from .graph.compact import stored_compactly
@@ -72,9 +73,10 @@ def export_onnx(
 
     Raises:
         ExportError: the checkpoint cannot be read, or the file is not equal to it.
-        ParameterError: a setting does not fit.
+        ParameterError: a setting does not fit, or `output` is the checkpoint.
     """
     target = Path(output)
+    check_outputs([Path(checkpoint)], {"output": target})
     _check(target, dynamic=dynamic, batch=batch, half=half, compact=compact)
     check_opset(opset, exporter)
     if suppression is not None:

@@ -16,6 +16,7 @@ from ...runtime.errors import ParameterError
 from ...runtime.spec import METADATA_KEY, ModelSpec, imgsz_for
 from ...runtime.stages.image import SUFFIXES
 from ...runtime.system.atomic import write_atomically
+from ...runtime.system.identity import check_outputs
 from ..errors import ExportError
 from ..graph.fp16 import rounded_like_fp16
 from .graph import TARGETS, Layer, layers_named, layers_of, tensors_to_calibrate, with_folded_weights, with_qdq
@@ -91,9 +92,10 @@ def quantize_model(
 
     Raises:
         ExportError: the file is not near enough to the FP32 one, or cannot be made.
-        ParameterError: a setting does not fit. ModelError: the FP32 file cannot be opened.
+        ParameterError: a setting does not fit, or `output` is an input. ModelError: the FP32 file cannot be opened.
     """
     source, goal = Path(model), Path(output)
+    check_outputs([source, *([keep_from] if keep_from is not None else [])], {"output": goal})
     half = target == "tensorrt" if half is None else half
     _check(goal, target, method, half=half, count=count, ways=(bool(keep), keep_from is not None, run_sweep))
     limits = limits or Limits()

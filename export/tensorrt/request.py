@@ -12,6 +12,7 @@ from ...runtime.engines import open_engine
 from ...runtime.engines.tensorrt.plan_file import ShapeRange
 from ...runtime.errors import MissingDependencyError, ParameterError
 from ...runtime.spec import ModelSpec
+from ...runtime.system.identity import check_outputs
 from .profiles import profiles_for
 from .settings import BuildSettings
 
@@ -80,9 +81,12 @@ def request_for(
         calibration: folder of photographs; needed for int8 from an FP32 file.
 
     Raises:
-        ModelError: the model cannot be read. ParameterError: a setting does not fit.
+        ModelError: the model cannot be read. ParameterError: a setting does not fit, or an output is the model.
     """
     source, target = Path(model), Path(output)
+    settings = settings or BuildSettings()
+    written = {"output": target, "output, for its JSON": target.with_suffix(".json")}
+    check_outputs([source], {**written, "timing cache": settings.timing_cache})
     if source.suffix != ".onnx":
         raise ParameterError(f"model is {source}, expected an .onnx file; export it first: fastsam-export onnx")
     if target.suffix != ".plan":
@@ -91,7 +95,7 @@ def request_for(
         spec = engine.spec
     found, wanted = _precisions(source, spec, precision, calibration)
     profiles = profiles_for(spec, shapes, max_batch, imgsz)
-    return Request(source, target, spec, found, wanted, profiles, settings or BuildSettings(), calibration, device)
+    return Request(source, target, spec, found, wanted, profiles, settings, calibration, device)
 
 
 def _precisions(model: Path, spec: ModelSpec, asked: str | None, calibration: Path | None) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from ..errors import FastSamError
 from ..sources.paths import OVERLAY_STEM
-from ..system.identity import real_path
+from ..system.identity import check_outputs, refuse_overwriting
 
 OVERLAY = f"{OVERLAY_STEM}.jpg"
 """Ending of an overlay. The format may change: inputs are told from overlays of any format."""
@@ -58,17 +58,18 @@ def output_names(paths: Sequence[Path]) -> list[Path]:
 class OutputFolder:
     """A folder for what a run writes; inputs that lie in it are safe."""
 
-    def __init__(self, folder: Path, inputs: Iterable[Path]) -> None:
+    def __init__(self, folder: Path, inputs: Iterable[Path], outputs: Mapping[str, Path | None] | None = None) -> None:
         """
         Args:
             folder: made where it is missing.
             inputs: files that must not be replaced.
+            outputs: what else the run writes, see `check_outputs`.
 
         Raises:
-            FastSamError: the folder cannot be made.
+            FastSamError: the folder cannot be made, or one of `outputs` is an input.
         """
         self.folder = folder
-        self._inputs = frozenset(real_path(path) for path in inputs)
+        self._known = check_outputs(inputs, outputs or {})
         _make_folder(folder)
 
     def file(self, name: Path, ending: str) -> Path:
@@ -89,8 +90,7 @@ class OutputFolder:
         return paths
 
     def _checked(self, path: Path) -> Path:
-        if real_path(path) in self._inputs:
-            raise FastSamError(f"{path}: is one of the inputs and would be overwritten; choose another --output")
+        refuse_overwriting(path, self._known, "--output")
         return path
 
 
@@ -111,8 +111,7 @@ class JsonLines:
         self._temporary = ""
         if self._path is None:
             return
-        if real_path(self._path) in {real_path(path) for path in inputs}:
-            raise FastSamError(f"{target}: is one of the inputs and would be overwritten; choose another --json")
+        check_outputs(inputs, {"--json": self._path})
         try:
             handle, self._temporary = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
         except OSError as error:

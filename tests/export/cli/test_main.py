@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 pytest.importorskip("torch", reason="needs the extra [export]: torch is not installed")
 pytest.importorskip("ultralytics", reason="needs the extra [export]: ultralytics is not installed")
 
-from fastsam_deploy.export.cli.main import size_from_text
+from typer.testing import CliRunner
+
+from fastsam_deploy.export.cli.main import app, size_from_text
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.errors import ParameterError
 
@@ -64,6 +67,37 @@ def test_an_expected_error_is_one_line_and_exit_2(arguments: tuple[str | Path, .
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("onnx", "m.pt", "-o", "m.pt"),
+        ("onnx", "m.pt", "-o", "link.onnx"),
+        ("quantize", "m.onnx", "--calibration", ".", "-o", "./m.onnx"),
+        ("quantize", "m.onnx", "--calibration", ".", "-o", "hard.onnx"),
+        ("quantize", "m.onnx", "--calibration", ".", "--keep-from", "m.pt", "-o", "link.onnx"),
+        ("engine", "m.onnx", "-o", "m.onnx"),
+        ("engine", "m.onnx", "-o", "link.plan"),
+        ("engine", "m.onnx", "--timing-cache", "m.onnx"),
+        ("engine", "m.onnx", "-o", "m.plan", "--timing-cache", "m.json"),
+    ],
+    ids=" ".join,
+)
+def test_no_output_replaces_an_input(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_onnx: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(demo_onnx, "m.onnx")
+    Path("m.pt").write_bytes(b"{}")
+    Path("link.onnx").symlink_to("m.pt")
+    Path("link.plan").symlink_to("m.onnx")
+    os.link("m.onnx", "hard.onnx")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    done = CliRunner().invoke(app, arguments)
+    assert isinstance(done.exception, ParameterError)
+    assert "would be overwritten; choose another" in str(done.exception)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(
