@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .settings import json_file, model_files
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -122,6 +124,8 @@ def fidelity(
 
     from ..measure.gate import FidelityLimits
     from ..measure.run import parse_model, run_fidelity
+    from ..sources.paths import find_images
+    from ..system.identity import check_outputs
 
     limits = FidelityLimits(
         recall=min_recall,
@@ -134,9 +138,15 @@ def fidelity(
         at_iou=at_iou,
         from_px=from_px,
     )
+    arguments = [parse_model(text) for text in (reference, *candidates)]
+    reports = {"--output": output / "report.json", "--output for report.md": output / "report.md"} if output else {}
+    check_outputs(
+        [*find_images(images), *(file for argument in arguments for file in model_files(argument.source))],
+        {**reports, "--json": json_file(json_target)},
+    )
     settings = {"conf": conf, "iou": iou, "max_det": max_det, "imgsz": imgsz, "device": device, "threads": threads}
     report = run_fidelity(
-        [parse_model(text) for text in (reference, *candidates)],
+        arguments,
         images,
         {**settings, "rect": False if square else None},
         limits,

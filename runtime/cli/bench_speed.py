@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ParameterError
+from .settings import json_file, model_files
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -77,8 +78,14 @@ def speed(
     from ..measure.speed import measure_speed
     from ..pipeline import FastSAM
     from ..sources.paths import find_images
+    from ..system.identity import check_outputs
 
     paths = find_images(images)
+    arguments = _arguments(models or [], engines or [])
+    check_outputs(
+        [*paths, *(file for argument in arguments for file in model_files(argument.source))],
+        {"--json": json_file(json_target)},
+    )
     settings: dict[str, Any] = {
         "conf": conf,
         "iou": iou,
@@ -89,7 +96,7 @@ def speed(
     }
     with ExitStack() as stack:
         opened = {}
-        for argument in _arguments(models or [], engines or []):
+        for argument in arguments:
             opened[argument.name] = stack.enter_context(FastSAM(argument.source, **settings | argument.settings))
         show = partial(with_progress, console=Console(stderr=True), label="rounds")
         found = measure_speed(opened, paths, runs=runs, warmup=warmup, progress=show)

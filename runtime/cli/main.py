@@ -42,7 +42,7 @@ from .options import (
     TextOption,
     ThreadsOption,
 )
-from .settings import network_settings, open_model, parse_prompt
+from .settings import json_file, model_files, network_settings, open_model, parse_prompt
 from .video import video
 
 if TYPE_CHECKING:
@@ -141,11 +141,15 @@ def _segment(
     from ..batch.images import Pictures, segment_files
     from ..batch.outputs import JsonLines, OutputFolder
     from ..sources.paths import find_images
+    from ..system.identity import check_outputs
 
     paths = find_images(images)
+    inputs = [*paths, *model_files(network["model"], network["clip"])]
+    outputs = {"--json": json_file(json_target)}
+    check_outputs(inputs, outputs)
     with ExitStack() as stack:
-        sink = stack.enter_context(JsonLines(json_target, paths)) if json_target is not None else None
-        pictures = Pictures(OutputFolder(output, paths) if output is not None else None, **drawn)
+        sink = stack.enter_context(JsonLines(json_target)) if json_target is not None else None
+        pictures = Pictures(OutputFolder(output, inputs, outputs) if output is not None else None, **drawn)
         fastsam = stack.enter_context(open_model(network))
         failed = segment_files(fastsam, paths, prompt, pictures, sink, Console(stderr=True))
         if len(paths) == 1 and failed:

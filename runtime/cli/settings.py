@@ -56,6 +56,27 @@ def open_model(settings: dict[str, Any]) -> FastSAM:
     return TRTFastSAM(**settings)
 
 
+def model_files(model: str | Path | None, clip: Path | None = None) -> list[Path]:
+    """The files that opening a model reads, which no output may replace: itself, what belongs to it, and the CLIP's.
+
+    Args:
+        model: as `--model`; a model on a server has no files.
+    """
+    from ..pipeline import demo_model_path
+
+    files = [] if clip is None or not clip.is_dir() else sorted(clip.iterdir())
+    if is_address(model):
+        return files
+    path = demo_model_path() if model is None else Path(model)
+    beside = [path.with_suffix(".json")] if path.suffix in (".plan", ".engine") else [Path(f"{path}.data")]
+    return [path, *beside, *files]
+
+
+def json_file(target: str | None) -> Path | None:
+    """The file of `--json`; None where there is none, or "-" for standard output."""
+    return None if target in (None, "-") else Path(target)
+
+
 def parse_prompt(
     points: str | None,
     labels: str | None,

@@ -32,7 +32,7 @@ from .options import (
     TextOption,
     ThreadsOption,
 )
-from .settings import network_settings, open_model, parse_prompt
+from .settings import json_file, model_files, network_settings, open_model, parse_prompt
 
 VideoArgument = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)]
 OutputOption = Annotated[
@@ -80,6 +80,7 @@ def video(
     from ..batch.outputs import JsonLines
     from ..batch.video import VideoWriter, segment_video
     from ..sources.video import Video
+    from ..system.identity import check_outputs
 
     prompt = parse_prompt(points, labels, points_mode.value, boxes, text, json_prompts)
     if output is None and json_target is None:
@@ -88,12 +89,13 @@ def video(
         prompt, model=model, device=device, conf=conf, iou=iou, max_det=max_det, imgsz=imgsz, clip=clip,
         threads=threads, engine=engine, precision=precision, hint=hint, cache=cache,
     )  # fmt: skip
+    check_outputs([path, *model_files(model, clip)], {"--output": output, "--json": json_file(json_target)})
     console = Console(stderr=True)
     start, frames, segments = perf_counter(), 0, 0
     with ExitStack() as stack:
         source = stack.enter_context(Video(path))
         fastsam = stack.enter_context(open_model(network))
-        lines = stack.enter_context(JsonLines(json_target, [path])) if json_target is not None else None
+        lines = stack.enter_context(JsonLines(json_target)) if json_target is not None else None
         writer = stack.enter_context(VideoWriter(output, source.info)) if output is not None else None
         done = segment_video(fastsam, source, path, prompt, writer, lines, contours=contours)
         for count in with_progress(done, console, total=source.info.frames):

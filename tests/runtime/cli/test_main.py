@@ -153,6 +153,57 @@ def test_the_input_is_never_overwritten(folder: Path, fastsam: Any) -> None:
     assert Path("photos/coffee.overlay.overlay.jpg").is_file(), "the other image is done"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "segment photos/coffee.jpg --json photos/coffee.jpg",
+        "segment photos --json photos/../photos/coffee.jpg",
+        "segment photos --json linked.jpg",
+        "segment photos --model m.onnx --json m.onnx",
+        "segment photos --model ./m.onnx --json {folder}/m.onnx",
+        "segment photos --model hard.onnx --json m.onnx",
+        "segment photos --model m.plan --json m.json",
+        "segment photos --text dog --clip clip --json clip/clip.json",
+        "video clip.avi -o clip.avi",
+        "video ./clip.avi -o {folder}/clip.avi",
+        "video clip.avi -o linked.avi",
+        "video linked.avi -o clip.avi",
+        "video clip.avi -o hard.avi",
+        "video clip.avi --json clip.avi",
+        "video clip.avi --json linked.avi",
+        "video clip.avi -o x.avi --json x.avi",
+        "video clip.avi -o x.avi --json photos/../x.avi",
+        "video clip.avi --model m.onnx --json m.onnx",
+        "bench speed photos --json photos/coffee.jpg",
+        "bench speed photos -m m.onnx --json m.onnx",
+        "bench fidelity m.onnx other=m.onnx -i photos --json hard.onnx",
+        "bench fidelity m.onnx other=m.onnx -i photos --json photos/cat.jpg",
+        "bench fidelity m.onnx other=m.onnx -i photos -o o --json o/report.json",
+        "bench fidelity report.plan other=m.onnx -i photos -o .",
+    ],
+)
+def test_no_output_replaces_an_input_or_another_output(folder: Path, fastsam: Any, arguments: str) -> None:
+    for name in ("m.onnx", "clip.avi", "m.plan", "m.json", "report.plan", "report.json", "clip/clip.json"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(b"neither a model nor a video: nothing opens it before the check")
+    Path("linked.jpg").symlink_to("photos/coffee.jpg")
+    Path("linked.avi").symlink_to("clip.avi")
+    os.link("clip.avi", "hard.avi")
+    os.link("m.onnx", "hard.onnx")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    code, out, err = fastsam(*arguments.format(folder=folder).split())
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert "would be overwritten; choose another --" in err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_picture_does_not_replace_the_json_of_the_same_run(folder: Path, fastsam: Any) -> None:
+    code, _, err = fastsam("segment", "photos/coffee.jpg", "-o", ".", "--json", "coffee.overlay.jpg", *FAST)
+    assert code == 2
+    assert "coffee.overlay.jpg: is the file of --json and would be overwritten; choose another --output" in err
+    assert [path.name for path in folder.iterdir()] == ["photos"]
+
+
 def test_running_again_over_the_same_folder_does_not_segment_the_overlays(folder: Path, fastsam: Any) -> None:
     for _ in range(2):
         code, out, _ = fastsam("segment", "photos", "--output", "photos", "--json", "-", *FAST)
