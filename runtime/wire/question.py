@@ -15,6 +15,7 @@ from ..prompts.fields import known_keys
 from ..prompts.kinds import is_registered, kind_of_json
 from ..segments import Prompt, Segments
 from ..settings import Thresholds
+from ..stages.image import MAX_PIXELS_ON_SERVER
 from .tensors import PIXELS, PROMPT
 
 MASK_FORMATS = ("rle", "bits", "none")
@@ -35,7 +36,7 @@ class Limits:
     """
 
     image_bytes: int = 64_000_000
-    pixels: int = 50_000_000
+    pixels: int = MAX_PIXELS_ON_SERVER
     prompts: int = 4096
     groups: int = 256
     segments: int = 8192

@@ -279,6 +279,14 @@ def test_an_error_is_one_line_and_exit_code_2(folder: Path, fastsam: Any, argume
     assert not list(folder.glob(".*")), "a temporary file is left"
 
 
+def test_an_image_too_large_is_told_what_to_do(folder: Path, fastsam: Any) -> None:
+    """No option moves the limit, so that a size is told that it takes."""
+    Image.new("1", (20_000, 10_000)).save("large.png")
+    code, _, err = fastsam("segment", "large.png", *FAST)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "200,000,000 pixels, the limit is 178,956,970; make the image smaller, 18918×9459 at most" in err
+
+
 def test_usage_errors_exit_with_2_too(fastsam: Any) -> None:
     assert fastsam("segment")[0] == 2
     assert fastsam("segment", "a.jpg", "--colour")[0] == 2

@@ -271,6 +271,10 @@ def test_images_of_a_request(coffee: Path):
         (_request(coffee.read_bytes(), b"text"), "IMAGE 1 of 2: not an image"),
         (_request(b"\xff\xd8\xff" + b"0" * 100_000), "the server takes 100,000"),
         (_request(np.zeros((401, 600, 3), np.uint8)), "the server takes 240,000 pixels"),
+        (
+            _request(_png(np.zeros((401, 600, 3), np.uint8))),
+            r"the limit is 240,000; make the image smaller, \d+×\d+ at most$",
+        ),
         (_request(np.zeros((0, 600, 3), np.uint8)), "PIXELS: shape"),
     ):
         with pytest.raises(ImageError, match=says):

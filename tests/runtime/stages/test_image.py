@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -310,6 +311,19 @@ def test_a_decompression_bomb_is_refused_from_its_header(max_pixels: int) -> Non
         warnings.simplefilter("error")  # Pillow's own limit would warn; ours is the one that counts
         with pytest.raises(ImageError, match=r"60000×50000 are 3,000,000,000 pixels, the limit is"):
             load_image(huge_png(60000, 50000), max_pixels=max_pixels)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "limit"),
+    [(60000, 50000, MAX_PIXELS), (50000, 60000, 1_000_000), (2_000_000_000, 1, 1000), (1, 999_999, 10), (7, 7, 48)],
+)
+def test_an_image_too_large_is_told_a_size_that_is_not(width: int, height: int, limit: int) -> None:
+    with pytest.raises(ImageError, match="make the image smaller") as caught:
+        load_image(huge_png(width, height), max_pixels=limit)
+    w, h = (int(side) for side in re.findall(r"smaller, (\d+)×(\d+) at most", str(caught.value))[0])
+    assert 0.6 * limit < w * h <= limit
+    assert abs(w * height - h * width) <= max(width, height), "the same shape, but for a pixel"
+    assert ("in Python" in str(caught.value)) == (limit == MAX_PIXELS), "who has another limit has set it"
 
 
 def test_the_size_limit_can_be_moved(photo: NDArray[np.uint8]) -> None:
