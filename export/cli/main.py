@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ...runtime.errors import FastSamError, MissingDependencyError, ParameterError
 from ...runtime.spec import Suppression
+from ...runtime.system.signals import exit_on_signals
 from .engine import engine
 from .quantize import quantize
 
@@ -228,7 +229,8 @@ def _table(title: str, findings: Iterable[Finding]) -> Table:
 def main() -> None:
     """The command: exit code 0, or 2 with one line on stderr for an expected error."""
     try:
-        app()
+        with exit_on_signals():
+            app()
     except FastSamError as error:
         print(f"fastsam-export: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         sys.exit(2)

@@ -9,15 +9,16 @@ import json
 import os
 import re
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any, BinaryIO, TextIO
 
 from ..errors import FastSamError
 from ..sources.paths import OVERLAY_STEM
+from ..system.atomic import stream_to
 from ..system.identity import check_outputs, refuse_overwriting
 
 OVERLAY = f"{OVERLAY_STEM}.jpg"
@@ -106,38 +107,48 @@ class JsonLines:
         Raises:
             FastSamError: the file cannot be written there.
         """
-        self._path = None if target == "-" else Path(target)
-        self._stream: IO[str] = sys.stdout
-        self._temporary = ""
-        if self._path is None:
+        self._stack = ExitStack()
+        self._file: BinaryIO | None = None
+        self._printed = sys.stdout
+        if target == "-":
             return
-        check_outputs(inputs, {"--json": self._path})
-        try:
-            handle, self._temporary = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
-        except OSError as error:
-            raise FastSamError(f"{target}: cannot be written ({error.strerror}); choose another folder") from error
-        self._stream = os.fdopen(handle, "w", encoding="utf-8")
+        check_outputs(inputs, {"--json": Path(target)})
+        self._file = self._stack.enter_context(stream_to(Path(target)))
 
     def write(self, item: Mapping[str, Any]) -> None:
-        """Add a line."""
-        self._stream.write(json.dumps(item, allow_nan=False) + "\n")
-        if self._path is None:
-            self._stream.flush()
+        """Add a line; who reads a pipe gets it at once.
+
+        Raises:
+            FastSamError: standard output is closed, or the disk that it leads to is full.
+        """
+        line = json.dumps(item, allow_nan=False) + "\n"
+        if self._file is None:
+            _print(line, self._printed)
+        else:
+            self._file.write(line.encode())
+            self._file.flush()
 
     def __enter__(self) -> JsonLines:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        if self._path is None:
-            return
-        self._stream.close()
-        if kind is not None:
-            Path(self._temporary).unlink(missing_ok=True)
-            return
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(self._temporary).chmod(0o666 & ~umask)
-        Path(self._temporary).replace(self._path)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+def _print(line: str, stream: TextIO | None) -> None:
+    if stream is None:
+        raise FastSamError("standard output is closed, expected an open one for --json -; name a file instead")
+    try:
+        stream.write(line)
+        stream.flush()
+    except BrokenPipeError:  # who reads has enough; the command ends without a word
+        raise
+    except OSError as error:
+        raise FastSamError(
+            f"standard output: cannot be written ({error.strerror}); make room, or name another file"
+        ) from error
 
 
 def _make_folder(folder: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -16,6 +16,7 @@ from ..pipeline import FastSAM
 from ..render import draw_prompts, draw_segments
 from ..segments import Prompt
 from ..sources.video import Video, VideoInfo
+from ..system.atomic import draft_of
 from .images import as_json
 from .outputs import JsonLines
 
@@ -32,21 +33,23 @@ class VideoWriter:
             info: of the frames to come.
 
         Raises:
-            FastSamError: another ending, or the file cannot be written there.
+            FastSamError: another ending, or the file cannot be written there. At the end: the disk is full.
         """
         codec = _CODECS.get(path.suffix.lower())
         if codec is None:
             raise FastSamError(f"{path}: ending {path.suffix!r}, expected one of {', '.join(_CODECS)}")
         self._path = path
-        self._draft = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
         self._hw, self._count = info.hw, 0
         size = info.hw[1], info.hw[0]
-        self._writer = cv2.VideoWriter(str(self._draft), cv2.VideoWriter.fourcc(*codec), info.fps, size)
-        if not self._writer.isOpened():
-            self._draft.unlink(missing_ok=True)
-            raise FastSamError(
-                f"{path}: cannot be written, or OpenCV {cv2.__version__} has no {codec}; choose another folder, or .avi"
-            )
+        with ExitStack() as stack:
+            self._draft = stack.enter_context(draft_of(path))
+            self._writer = cv2.VideoWriter(str(self._draft), cv2.VideoWriter.fourcc(*codec), info.fps, size)
+            if not self._writer.isOpened():
+                raise FastSamError(
+                    f"{path}: cannot be written, or OpenCV {cv2.__version__} has no {codec}; choose another folder, "
+                    "or .avi"
+                )
+            self._kept = stack.pop_all()
 
     def write(self, image: NDArray[np.uint8]) -> None:
         """Add a frame, (h, w, 3) uint8 RGB.
@@ -66,11 +69,29 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._writer.release()
-        if kind is None:
-            self._draft.replace(self._path)
-        self._draft.unlink(missing_ok=True)
+        if kind is not None:
+            self._kept.__exit__(kind, error, trace)
+            return
+        with self._kept:
+            self._check()
+
+    def _check(self) -> None:
+        """OpenCV says nothing of a full disk: the draft is opened again. Raises FastSamError if it is not whole."""
+        capture = cv2.VideoCapture(str(self._draft))
+        try:
+            count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+            capture.set(cv2.CAP_PROP_POS_FRAMES, self._count - 1)
+            if self._count and not (count == self._count and capture.read()[0]):
+                raise FastSamError(
+                    f"{self._path}: {self._count} frames were written and {count} can be read back, is the disk full? "
+                    "Nothing is left of it; make room, or choose another folder"
+                )
+        finally:
+            capture.release()
 
 
 def segment_video(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -161,16 +160,13 @@ def fidelity(
 
 def _tell(report: Report, output: Path | None, json_target: str | None, console: Console) -> None:
     """Write what is wanted, then the table, notes and the limits that were not kept."""
-    from ..system.atomic import write_atomically
+    from ..batch.outputs import JsonLines
 
     if output is not None:
         report.write(output)
     if json_target is not None:
-        text = json.dumps(report.to_json(), allow_nan=False)
-        if json_target == "-":
-            typer.echo(text)
-        else:
-            write_atomically(Path(json_target), f"{text}\n".encode())
+        with JsonLines(json_target) as lines:
+            lines.write(report.to_json())
     console.print(report.table())
     for result in report.results:
         for note in result.notes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -130,15 +129,12 @@ def _tell(found: list[ModelSpeed], paths: list[Path], settings: dict[str, Any], 
     """The table; JSON where it is wanted, and the table then on standard error if JSON is on standard output."""
     from rich.console import Console
 
-    from ..system.atomic import write_atomically
+    from ..batch.outputs import JsonLines
 
     if json_target is not None:
         report = {"settings": settings, "images": [str(path) for path in paths]}
-        text = json.dumps({**report, "models": [one.to_json() for one in found]})
-        if json_target == "-":
-            typer.echo(text)
-        else:
-            write_atomically(Path(json_target), f"{text}\n".encode())
+        with JsonLines(json_target) as lines:
+            lines.write({**report, "models": [one.to_json() for one in found]})
     Console(stderr=json_target == "-").print(_table(found, len(paths), settings["runs"]))
 
 

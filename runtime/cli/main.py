@@ -12,6 +12,7 @@ import typer
 
 from .. import __version__
 from ..errors import FastSamError
+from ..system.signals import exit_on_signals
 from .bench_fidelity import app as bench_app
 from .bench_speed import speed
 from .options import (
@@ -177,7 +178,8 @@ def doctor(
 def main() -> int:
     """Run the command line: 0, or 2 with one line on standard error. Anything unexpected keeps its traceback."""
     try:
-        app()
+        with exit_on_signals():
+            app()
     except FastSamError as error:
         print(f"fastsam: {error}", file=sys.stderr)  # noqa: T201
         return FAILED

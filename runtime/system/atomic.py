@@ -28,7 +28,7 @@ from . import drafts
 _MOST_LINKS = 40  # as many as Linux follows
 _NO_ROOM = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, or choose another folder")
 _ADVICE = {**_NO_ROOM, errno.EISDIR: "choose another name", errno.ENAMETOOLONG: "choose a shorter name"}
-_ABOUT_WRITING = (*_NO_ROOM, errno.EROFS, errno.EIO, errno.EPIPE)
+_ABOUT_WRITING = (*_NO_ROOM, errno.EROFS, errno.EPIPE)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

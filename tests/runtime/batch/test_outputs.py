@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,39 @@ def test_json_lines_refuse_what_they_must(tree: Path) -> None:
         JsonLines("a/x.jpg", [Path("a/x.jpg")])
     with pytest.raises(FastSamError, match="cannot be written"):
         JsonLines("none/out.json")
+
+
+def test_json_lines_leave_the_umask_alone_and_take_the_longest_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(mask: int) -> int:
+        raise AssertionError("os.umask is for the whole process")
+
+    monkeypatch.setattr(os, "umask", forbidden)
+    path = tmp_path / ("n" * 250 + ".json")
+    with JsonLines(str(path)) as lines:
+        lines.write({"a": 1})
+    assert path.read_text() == '{"a": 1}\n'
+
+
+def test_json_lines_through_a_pipe_are_read_as_they_are_written(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with JsonLines(str(pipe)) as lines:
+        for i in range(3):
+            lines.write({"a": i})
+            assert os.read(reader, 100) == f'{{"a": {i}}}\n'.encode()
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_a_full_disk_behind_json_lines_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        pytest.raises(FastSamError, match=r"/dev/full: cannot be written \(No space left"),
+        JsonLines("/dev/full") as lines,
+    ):
+        lines.write({"a": 1})
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(FastSamError, match="standard output is closed"), JsonLines("-") as lines:
+        lines.write({"a": 1})

@@ -159,3 +159,39 @@ def test_what_is_no_video_is_said(tmp_path: Path, coffee: Path):
         VideoWriter(tmp_path / "out.gif", VideoInfo(SIZE_HW, 10, 1))
     with pytest.raises(FastSamError, match="cannot be written"):
         VideoWriter(tmp_path / "absent" / "out.avi", VideoInfo(SIZE_HW, 10, 1))
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.avi"])
+def test_a_full_disk_is_said_and_leaves_the_old_video(name: str, tmp_path: Path):
+    # A limit of this process's own files stands for the disk: OpenCV goes on writing without a word.
+    resource = pytest.importorskip("resource")
+    (tmp_path / name).write_bytes(b"an earlier one")
+    noise = np.random.default_rng(0).integers(0, 255, (40, *SIZE_HW, 3), np.uint8)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        with pytest.raises(FastSamError, match=rf"{name}: 40 frames were written and \d+ can be read back.*make room"):
+            _write(tmp_path / name, noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == b"an earlier one"
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.avi"])
+@pytest.mark.parametrize(("count", "fps"), [(1, 30.0), (2, 0.5), (41, 29.97)])
+def test_a_whole_video_passes_the_check(name: str, count: int, fps: float, tmp_path: Path):
+    _write(tmp_path / name, np.zeros((count, *SIZE_HW, 3), np.uint8), fps)
+    assert len(_frames(tmp_path / name)) == count
+
+
+def test_a_video_of_the_longest_name(tmp_path: Path):
+    path = tmp_path / ("n" * 251 + ".avi")
+    _write(path, np.zeros((2, *SIZE_HW, 3), np.uint8))
+    assert len(_frames(path)) == 2
+
+
+def _write(path: Path, frames: np.ndarray, fps: float = 10.0) -> None:
+    with VideoWriter(path, VideoInfo(SIZE_HW, fps, len(frames))) as writer:
+        for frame in frames:
+            writer.write(frame)

@@ -87,6 +87,15 @@ def test_the_installed_command_prints_nothing_but_json(folder: Path) -> None:
     assert not (folder / "output").exists(), "with --json alone no pictures are written"
 
 
+def test_a_full_disk_behind_standard_output_is_one_line(folder: Path) -> None:
+    script = Path(sys.executable).with_name("fastsam")
+    with Path("/dev/full").open("wb") as full:
+        asked = [script, "segment", "photos/coffee.jpg", "--json", "-", *FAST]
+        done = subprocess.run(asked, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    said = "fastsam: standard output: cannot be written (No space left on device); make room, or name another file\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
 def test_the_json_can_be_read_back(folder: Path, fastsam: Any) -> None:
     code, out, _ = fastsam("segment", "photos", "--json", "-", *FAST)
     assert code == 0

@@ -1,0 +1,96 @@
+"""Commands end on SIGTERM and SIGHUP as on an exception: nothing half written is left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fastsam_deploy.runtime.system.signals import exit_on_signals
+
+START = "import sys; from fastsam_deploy.runtime.cli.main import main; sys.exit(main())"
+
+
+def drafts(folder: Path) -> list[str]:
+    return [path.name for path in folder.glob(".fs-*")]
+
+
+def wait_for_drafts(folder: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not drafts(folder):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, None)])
+def test_a_command_that_is_ended_leaves_no_draft(number: int, code: int | None, tmp_path: Path, coffee: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for i in range(400):
+        shutil.copyfile(coffee, tmp_path / f"photos/{i}.jpg")
+    (tmp_path / "out.jsonl").write_text("earlier\n")
+    command = [sys.executable, "-c", START, "segment", "photos", "--json", "out.jsonl", "--imgsz", "320"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    wait_for_drafts(tmp_path, process)
+    time.sleep(0.5)  # in the middle of the images
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == code or (code is None and process.returncode != 0)
+    assert "Traceback" not in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "photos"]
+    assert (tmp_path / "out.jsonl").read_text() == "earlier\n"
+
+
+@pytest.mark.export
+def test_an_export_that_is_ended_leaves_no_draft(tmp_path: Path, demo_checkpoint: Path) -> None:
+    pytest.importorskip("ultralytics", reason="needs the extra [export]: ultralytics is not installed")
+    start = "from fastsam_deploy.export.cli.main import main; main()"
+    command = [sys.executable, "-c", start, "onnx", str(demo_checkpoint), "-o", "made/m.onnx", "--imgsz", "64"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    wait_for_drafts(tmp_path / "made", process)
+    process.terminate()
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 143 and "Traceback" not in said
+    assert list((tmp_path / "made").iterdir()) == []
+
+
+def test_handlers_are_those_of_before_afterwards() -> None:
+    with pytest.raises(SystemExit, match="143"), exit_on_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+def test_a_handler_that_is_there_stays() -> None:
+    calls = []
+    before = (
+        signal.signal(signal.SIGTERM, lambda *_: calls.append("called")),
+        signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    try:
+        with exit_on_signals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGHUP, before[1])
+    assert calls == ["called"]
+
+
+def test_another_thread_changes_nothing() -> None:
+    def enter() -> None:
+        with exit_on_signals():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    seen: list[object] = []
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [signal.SIG_DFL]
