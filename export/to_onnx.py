@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +13,10 @@ from numpy.typing import NDArray
 
 from ..runtime.errors import ParameterError
 from ..runtime.spec import ModelSpec, Suppression, check_imgsz
+from ..runtime.system.atomic import draft_of
 from ..runtime.system.identity import check_outputs
 from .checkpoint.load import Checkpoint, load_checkpoint
-from .errors import cannot_be_written
+from .errors import ExportError
 from .graph.compact import stored_compactly
 from .graph.fp16 import computed_in_fp16
 from .graph.suppression import (
@@ -87,13 +86,13 @@ def export_onnx(
     size = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
     height, width = (check_imgsz(side, source.stride) for side in size)
     spec = _spec(source, (height, width), None if dynamic else batch, half=half, compact=compact)
-    with _kept_if_proven(target) as draft:
+    # A place that cannot be written to says so here, before the work.
+    with draft_of(target, parents=True, error=ExportError) as draft:
         step("tracing the network")
         example = _TRACED_BHW if dynamic else (batch, height, width)
         graph = graph_from_network(source.network, example, dynamic=dynamic, opset=opset, exporter=exporter)
         graph = _finished(graph, source, spec, half=half, compact=compact, simplify=simplify)
-        with cannot_be_written(target):
-            onnx.save(graph, draft)
+        onnx.save(graph, draft)
         proof = validate(draft, source, spec, photographs, FP16 if half else FP32, step)
         if suppression is not None:
             step("comparing NMS in the graph")
@@ -108,8 +107,7 @@ def _suppressed(draft: Path, proof: Proof, suppression: Suppression, photographs
         raw.write_bytes(draft.read_bytes())
         graph = with_suppression(onnx.load(raw), proof.spec, suppression)
         onnx.checker.check_model(graph, full_check=True)
-        with cannot_be_written(draft):
-            onnx.save(graph, draft)
+        onnx.save(graph, draft)
         batches = batches_for(proof.spec, photographs)
         share = same_detections(raw, draft, suppression, batches)
     at = f"{len(batches)} inputs"
@@ -156,18 +154,3 @@ def _spec(source: Checkpoint, size_hw: tuple[int, int], batch: int | None, *, ha
         checkpoint_sha256=source.sha256,
         tools={**tool_versions(), **({"weights": "stored as fp16, computed in fp32"} if compact else {})},
     )
-
-
-@contextmanager
-def _kept_if_proven(target: Path) -> Iterator[Path]:
-    """A temporary file in the target's folder, renamed to `target` on success and removed otherwise."""
-    draft = target.with_name(f".{target.stem}.{os.getpid()}.draft.onnx")
-    with cannot_be_written(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft.touch()  # a folder that cannot be written to should say so before the work, not after it
-    try:
-        yield draft
-        with cannot_be_written(target):
-            draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -307,6 +309,19 @@ def test_an_interrupted_export_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         export_onnx(demo_checkpoint, tmp_path / "m.onnx", imgsz=64, exporter="torchscript", simplify=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(
+    demo_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(graph: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(to_onnx.onnx, "save", full)
+    with pytest.raises(ExportError, match=r"m\.onnx: cannot be written \(No space left on device\); make room"):
+        export_onnx(demo_checkpoint, tmp_path / "made/m.onnx", imgsz=64, exporter="torchscript", simplify=False)
+    assert list((tmp_path / "made").iterdir()) == []
 
 
 @pytest.mark.parametrize(
