@@ -32,8 +32,10 @@ import numpy as np
 
 from fastsam_deploy.runtime import FastSAM, Segments
 from fastsam_deploy.runtime.cuda.driver.device import Device, device_number
-from fastsam_deploy.runtime.engines.device_network import DeviceNetwork, open_device_network
+from fastsam_deploy.runtime.cuda.network import DeviceNetwork
+from fastsam_deploy.runtime.engines import open_device_network
 from fastsam_deploy.runtime.masks.overlap import mask_ious
+from fastsam_deploy.runtime.settings import EngineSettings
 from fastsam_deploy.runtime.stages.letterbox import fit_model
 from fastsam_deploy.runtime.trt import TRTFastSAM
 
@@ -48,7 +50,7 @@ Contender = Callable[[np.ndarray], Any]
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parsed(argv)
     free = Device.open(device_number(arguments.device)).memory_free()
-    network = open_device_network(arguments.model, arguments.device)
+    network = open_device_network(arguments.model, EngineSettings(arguments.device))
     measure(network, arguments, free)
     network.close()
 

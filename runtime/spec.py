@@ -35,12 +35,12 @@ Beside them stands `num_dets` (b, 1) int32: how many rows are real; the others a
 
 _COUNT_OUTPUT = "num_dets"
 _LAYOUTS = ("raw", "nms", "split")
-_DTYPES = {"float32": "float32", "float": "float32", "float16": "float16"}
+_FLOATS = ("float32", "float16")
 
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One input or output of a network. A dimension that may vary is None."""
+    """One input or output of a network; dtype by its NumPy name. A dimension that may vary is None."""
 
     name: str
     dtype: str
@@ -120,7 +120,7 @@ class ModelSpec:
         if self.layout not in _LAYOUTS:
             known = ", ".join(map(repr, _LAYOUTS))
             raise ModelError(f"model spec: layout is {self.layout!r}, expected one of {known}; export the file again")
-        if self.input_dtype not in ("float32", "float16"):
+        if self.input_dtype not in _FLOATS:
             raise ModelError(
                 f"model spec: input {self.input} is {self.input_dtype}, expected float32 or float16; export it again"
             )
@@ -237,7 +237,7 @@ def spec_from_tensors(
         detections=detections.name,
         prototypes=prototypes.name,
         layout=layout,
-        input_dtype=_DTYPES[image.dtype],
+        input_dtype=image.dtype,
         batch=image.shape[0],
         size_hw=(image.shape[2], image.shape[3]),
         mask_dim=mask_dim,
@@ -246,7 +246,7 @@ def spec_from_tensors(
 
 def _only_image_input(inputs: Sequence[TensorInfo], source: str) -> TensorInfo:
     found = "; ".join(map(str, inputs)) or "none"
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3 or inputs[0].dtype not in _DTYPES:
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3 or inputs[0].dtype not in _FLOATS:
         raise ModelError(
             f"{source}: inputs are {found}; expected one, images (b, 3, H, W) float32 or float16; "
             "is this a YOLO segmentation network?"

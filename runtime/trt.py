@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .clip.encoders import Clip
-from .engines.device_network import DeviceNetwork, open_device_network
+from .cuda.network import DeviceNetwork
+from .engines import open_device_network
 from .pipeline import FastSAM
 from .segmenters.device import DeviceSegmenter
-from .settings import Thresholds
+from .settings import EngineSettings, Thresholds
 
 
 class TRTFastSAM(FastSAM):
@@ -55,7 +56,7 @@ class TRTFastSAM(FastSAM):
         self.thresholds = Thresholds(conf, iou, max_det)
         self._owns_clip = isinstance(clip, (str, Path))
         owns_network = isinstance(model, (str, Path))
-        network = open_device_network(model, device) if isinstance(model, (str, Path)) else model
+        network = open_device_network(model, EngineSettings(device)) if isinstance(model, (str, Path)) else model
         try:
             self.clip = Clip.open(clip, network.device) if isinstance(clip, (str, Path)) else clip
         except BaseException:

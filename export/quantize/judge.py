@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from ...runtime.engines import open_engine
 from ...runtime.engines.interface import Engine
+from ...runtime.engines.onnxruntime.tensors import tensor_infos
 from ...runtime.engines.segmentation import SegmentationEngine
 from ...runtime.masks.overlap import mask_ious
 from ...runtime.measure.fidelity import Fidelity, fidelity
 from ...runtime.pipeline import FastSAM
 from ...runtime.segments import Segments
-from ...runtime.spec import TensorInfo
 from ...runtime.system.cpu import usable_cpus
 from ..errors import ExportError
 
@@ -148,8 +148,8 @@ class _RoundedNetwork:
         self.device = "cpu"
         self.description: dict[str, Any] = {"engine": "onnxruntime", "version": ort.__version__}
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self.inputs = _infos(self._session.get_inputs())
-        self.outputs = _infos(self._session.get_outputs())
+        self.inputs = tensor_infos(self._session.get_inputs())
+        self.outputs = tensor_infos(self._session.get_outputs())
 
     def run(self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         found: list[NDArray[Any]] = self._session.run(list(outputs), dict(feed))
@@ -157,14 +157,3 @@ class _RoundedNetwork:
 
     def close(self) -> None:
         """The session goes with this."""
-
-
-def _infos(tensors: Sequence[Any]) -> tuple[TensorInfo, ...]:
-    return tuple(
-        TensorInfo(
-            tensor.name,
-            tensor.type.removeprefix("tensor(").removesuffix(")"),
-            tuple(side if isinstance(side, int) and side > 0 else None for side in tensor.shape),
-        )
-        for tensor in tensors
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
@@ -12,6 +11,8 @@ from typing import Any
 
 from ...runtime.clip.spec import SPEC_FILE, TOKENIZER_FILE, read_clip_spec
 from ...runtime.engines import open_network
+from ...runtime.engines.registry import engines_for, files_of
+from ...runtime.engines.tensorrt.plan_file import record_beside
 from ...runtime.errors import ModelError, ParameterError
 from ...runtime.serving.clip import CLIP_IMAGE, CLIP_TEXT
 from ...runtime.spec import ModelSpec, imgsz_for, spec_from_tensors
@@ -19,7 +20,6 @@ from ..errors import ExportError
 from .clip_configs import clip_config
 from .configs import MODELS, WARMUP_IMAGE, Serving, config_of
 
-_ENGINES = {".onnx": "onnxruntime", ".plan": "tensorrt"}
 WARMED_BY_A_PHOTOGRAPH = ("fastsam_preprocess", "fastsam_device")
 _WARMUP_PHOTOGRAPH = "coffee.jpg"
 
@@ -49,7 +49,7 @@ def build_repository(
     """Write a repository that tritonserver can be started on. Whole or not at all.
 
     Args:
-        model: `.onnx`, or `.plan` with its `.json` beside it (`spec` and `profile`: min, opt, max input shapes).
+        model: `.onnx`, or `.plan` with its `.json` beside it.
         output: the repository's folder; new, unless a version is added.
         device: "cpu" or "gpu"; None: "gpu" for a plan, "cpu" for ONNX.
         imgsz: longest side of the network's input; None: the model's own.
@@ -96,9 +96,7 @@ def build_repository(
 def _examine(
     model: Path, device: str | None, imgsz: int | None, rect: bool | None, settings: dict[str, Any]
 ) -> tuple[ModelSpec, Serving]:
-    engine = _ENGINES.get(model.suffix)
-    if engine is None:
-        raise ModelError(f"{model}: suffix {model.suffix!r}, expected .onnx or .plan; export it first")
+    engine = _backend_for(model)
     device = device or ("gpu" if engine == "tensorrt" else "cpu")
     if device not in ("cpu", "gpu") or (engine, device) == ("tensorrt", "cpu"):
         raise ParameterError(
@@ -121,6 +119,14 @@ def _examine(
     return spec, replace(usual, **{"max_batch": min(usual.max_batch, most), **settings})
 
 
+def _backend_for(model: Path) -> str:
+    """Name of Triton's backend that runs such files."""
+    for entry in engines_for(model.suffix):
+        if model.suffix in entry.triton_suffixes:
+            return entry.name
+    raise ModelError(f"{model}: suffix {model.suffix!r}, expected .onnx or .plan; export it first")
+
+
 def _spec_of_onnx(model: Path) -> tuple[ModelSpec, str, int]:
     network = open_network(model)
     try:
@@ -133,25 +139,23 @@ def _spec_of_onnx(model: Path) -> tuple[ModelSpec, str, int]:
             f"{model}: takes batches of {spec.batch} only; Triton's ONNX Runtime needs a batch that may vary: "
             "export it with --dynamic"
         )
-    return spec, {"float": "float32"}.get(dtype, dtype), 1 << 16
+    return spec, dtype, 1 << 16
 
 
 def _spec_of_plan(model: Path) -> tuple[ModelSpec, str, int]:
     """From the JSON beside the plan: reading the plan itself needs a GPU and the TensorRT that built it."""
-    beside = model.with_suffix(".json")
     if not model.is_file():
         raise ModelError(f"{model}: no such file; build it first")
-    try:
-        found = json.loads(beside.read_text(encoding="utf-8"))
-        spec = ModelSpec.from_json(json.dumps(found["spec"]), beside.name)
-        low, best, high = (found["profile"][name] for name in ("min", "opt", "max"))
-        size = low[2:] if low[2:] == best[2:] == high[2:] else [None, None]
-        return replace(spec, batch=None, size_hw=(size[0], size[1])), spec.input_dtype, int(high[0])
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    record = record_beside(model)
+    if record is None:
         raise ModelError(
-            f"{beside}: {error!r}; expected the JSON that is written beside a plan, with spec and profile "
-            "(min, opt and max input shapes); build the plan again"
-        ) from error
+            f"{model.with_suffix('.json')}: no such file; expected the JSON that is written beside a plan; copy it "
+            "too, or build the plan again: fastsam-export engine MODEL.onnx"
+        )
+    shapes = record.profiles[0]  # it takes every shape that any of them takes
+    size = shapes.min[2:] if shapes.min[2:] == shapes.opt[2:] == shapes.max[2:] else (None, None)
+    spec = replace(record.spec, batch=None, size_hw=(size[0], size[1]))
+    return spec, record.spec.input_dtype, shapes.max[0]
 
 
 def _write_model(folder: Path, name: str, version: int, model: Path, spec: ModelSpec, serving: Serving) -> None:
@@ -164,9 +168,9 @@ def _write_model(folder: Path, name: str, version: int, model: Path, spec: Model
         source = files("fastsam_deploy.triton_models") / name / "1" / "model.py"
         (numbered / "model.py").write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     if name in ("fastsam_engine", "fastsam_device"):
-        shutil.copyfile(model, numbered / ("model" + model.suffix))
-        if name == "fastsam_device" and model.suffix == ".plan":
-            shutil.copyfile(model.with_suffix(".json"), numbered / "model.json")  # without it a plan is a foreign one
+        # Triton's own backend takes the network alone; here a plan without its JSON is a foreign one.
+        for file in files_of(model) if name == "fastsam_device" else (model,):
+            shutil.copyfile(file, numbered / f"model{file.suffix}")
     if name in WARMED_BY_A_PHOTOGRAPH:
         (folder / "warmup").mkdir()
         (folder / "warmup" / WARMUP_IMAGE).write_bytes(warmup_image())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..engines.registry import overview
 from ..errors import ParameterError
 from .settings import json_file, model_files
 
@@ -35,7 +36,9 @@ ModelsOption = Annotated[
 EnginesOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--engine", help="onnxruntime or openvino, for .onnx files. May be repeated: each in turn.", show_default=False
+        "--engine",
+        help=f"Engine that opens the files: {overview()}. May be repeated: each in turn.",
+        show_default=False,
     ),
 ]
 RunsOption = Annotated[int, typer.Option(help="Rounds that count.")]

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ..engines.registry import overview
+
 
 class PointsMode(str, Enum):
     """Names of `prompts.POINT_MODES`; importing those here would import OpenCV for `--help`."""
@@ -118,7 +120,7 @@ ImgszOption = Annotated[
 EngineOption = Annotated[
     str | None,
     typer.Option(
-        help="onnxruntime or openvino, for an ONNX file on the CPU. Default: onnxruntime.",
+        help=f"Engine that opens the file: {overview()}. Default: the first that is installed.",
         rich_help_panel=_NETWORK,
         show_default=False,
     ),

@@ -20,8 +20,7 @@ FORMAT = 1
 
 SPEC_FILE, TOKENIZER_FILE = "clip.json", "tokenizer.json"
 _AGAIN = "make the folder again with fastsam-export clip"
-_Tensors = dict[str, tuple[tuple[int | None, ...], tuple[str, ...]]]
-_FLOATS, _INTEGERS = ("float", "float32"), ("int64",)
+_Tensors = dict[str, tuple[tuple[int | None, ...], str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,30 +157,30 @@ def check_encoder(
     Raises:
         ModelError: a tensor is missing, or of another size or type.
     """
-    takes: _Tensors = {"images": ((3, *spec.image.size_hw), _FLOATS)}
+    takes: _Tensors = {"images": ((3, *spec.image.size_hw), "float32")}
     if text:
-        takes = {"tokens": ((spec.text.context_length,), _INTEGERS)}
-    gives: _Tensors = {"features": ((spec.embed_dim,), _FLOATS)}
+        takes = {"tokens": ((spec.text.context_length,), "int64")}
+    gives: _Tensors = {"features": ((spec.embed_dim,), "float32")}
     if spec.image.dense and not text:
-        gives["patch_features"] = ((None, None, spec.embed_dim), _FLOATS)
+        gives["patch_features"] = ((None, None, spec.embed_dim), "float32")
     for tensors, expected in ((inputs, takes), (outputs, gives)):
         found = {tensor.name: tensor for tensor in tensors}
-        for name, (shape, dtypes) in expected.items():
+        for name, (shape, dtype) in expected.items():
             tensor = found.get(name)
-            if tensor is None or not _fits(tensor, shape, dtypes):
+            if tensor is None or not _fits(tensor, shape, dtype):
                 sides = ", ".join("any" if side is None else str(side) for side in shape)
                 have = "; ".join(map(str, tensors)) or "no tensors"
                 raise ModelError(
-                    f"{source}: has {have}; {SPEC_FILE} says {name} (b, {sides}) {dtypes[-1]}: an encoder of another "
+                    f"{source}: has {have}; {SPEC_FILE} says {name} (b, {sides}) {dtype}: an encoder of another "
                     f"model or size; {_AGAIN}"
                 )
     if len(inputs) != 1:
         raise ModelError(f"{source}: inputs are {'; '.join(map(str, inputs))}; expected {', '.join(takes)}; {_AGAIN}")
 
 
-def _fits(tensor: TensorInfo, shape: tuple[int | None, ...], dtypes: tuple[str, ...]) -> bool:
+def _fits(tensor: TensorInfo, shape: tuple[int | None, ...], dtype: str) -> bool:
     """Equal sizes after the batch; a size that one of both leaves open fits."""
-    if len(tensor.shape) != len(shape) + 1 or tensor.dtype not in dtypes:
+    if len(tensor.shape) != len(shape) + 1 or tensor.dtype != dtype:
         return False
     return all(None in (have, want) or have == want for have, want in zip(tensor.shape[1:], shape, strict=True))
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..settings import Thresholds
-from ..spec import SPLIT_OUTPUTS, ModelSpec, TensorInfo
+from ..spec import SPLIT_OUTPUTS, ModelSpec
 from . import launchers
-from .driver.device import Device
 from .driver.graphs import Graph, GraphCache
 from .launchers import Kernels
+from .network import DeviceNetwork, Shape
 from .records import DETECTION_DTYPE, FOUND_DTYPE, PLACE_DTYPE, Tables, pack
 from .shapes import Buffers, Shapes
 from .workspace import Workspace
@@ -25,19 +25,6 @@ _WORDS = 1 << 20
 
 _TOTAL = 16
 """Bytes before the records of an answer: the total of its words, and nothing."""
-
-Shape = tuple[int, ...]
-
-
-class DeviceNetwork(Protocol):
-    """What the stages need of a network; `engines.DeviceNetwork` says more."""
-
-    @property
-    def capturable(self) -> bool: ...
-
-    def output_shapes(self, inputs: Mapping[str, Shape]) -> dict[str, Shape]: ...
-
-    def enqueue(self, pointers: Mapping[str, int], inputs: Mapping[str, Shape], stream: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -67,29 +54,26 @@ class Stages:
         kernels: loaded on the device.
     """
 
-    def __init__(
-        self, network: DeviceNetwork, spec: ModelSpec, outputs: Sequence[TensorInfo], device: Device, graphs: int
-    ) -> None:
+    def __init__(self, network: DeviceNetwork, spec: ModelSpec, graphs: int) -> None:
         """
         Args:
             network: stays the caller's to close, after this.
-            outputs: of the network.
             graphs: CUDA graphs kept, one for each shape of input, those used last; 0: launch every kernel anew. None
                 for a network that cannot be captured: ONNX Runtime's, and one with NMS inside, whose shapes depend on
                 what is in the image.
         """
         self._network = network
         self._spec = spec
-        self._dtypes = {info.name: np.dtype(info.dtype) for info in outputs}
-        self._workspace = Workspace(device)
+        self._dtypes = {info.name: np.dtype(info.dtype) for info in network.outputs}
+        self._workspace = Workspace(network.cuda_device)
         self._shapes: dict[tuple[int, int, int, int], Shapes] = {}
         self._tensors: dict[Shapes, dict[str, int]] = {}  # bytes of the network's inputs and outputs
         self._graphs = GraphCache(graphs) if graphs and network.capturable and spec.layout == "raw" else None
         self._ran: set[Shapes] = set()
         self._expected_words = 0
         self._fetched_words = 0
-        self.kernels = Kernels(device.module)
-        self.stream = device.stream()
+        self.kernels = Kernels(network.cuda_device.module)
+        self.stream = network.cuda_device.stream()
 
     @property
     def uses_graphs(self) -> bool:

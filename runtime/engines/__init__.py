@@ -1,27 +1,22 @@
-"""What runs a network. `open_network` and `open_engine` are the doors; each library is imported behind them."""
+"""What runs a network. `open_network`, `open_engine` and `open_device_network` are the doors to it.
+
+The engines are in `registry`; the library of each is imported when a file is opened with it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..connection import Address, Connection, is_address
-from ..errors import MissingDependencyError, ModelError, ParameterError
 from ..settings import EngineSettings, refuse_settings
-from .interface import Engine, Network
+from .registry import TRITON, engine_for
 
 if TYPE_CHECKING:
+    from ..cuda.network import DeviceNetwork
+    from .interface import Engine, Network
     from .triton.client import TritonClient
-
-_BY_SUFFIX = {".onnx": ("onnxruntime", "openvino"), ".plan": ("tensorrt",), ".engine": ("tensorrt",)}
-"""Modules that open a file, the usual one first."""
-
-_MODULE_OF = {"onnxruntime": "onnxruntime.host", "openvino": "openvino", "tensorrt": "tensorrt.network"}
-
-_EXTRAS = {"onnxruntime": "cpu", "openvino": "openvino", "tensorrt": "trt"}
 
 
 def open_engine(
@@ -61,37 +56,33 @@ def open_network(
     settings = settings or EngineSettings()
     if is_address(model):
         client = open_client(str(model), settings, connection)
-        from .triton.network import TritonNetwork
-
-        return TritonNetwork(client)
+        return network_on_server(client)
     path = Path(model)
-    if path.suffix not in _BY_SUFFIX:
-        known = ", ".join(_BY_SUFFIX)
-        advice = "; export it first: fastsam-export onnx" if path.suffix == ".pt" else ""
-        raise ModelError(f"{path}: suffix {path.suffix!r}, expected one of {known}{advice}")
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file; check the path, or export one with fastsam-export onnx")
-    name = _engine_for(path, settings)
-    try:
-        module = import_module(f".{_MODULE_OF[name]}", __name__)
-    except ModuleNotFoundError as error:
-        extra = "gpu" if settings.device != "cpu" and name == "onnxruntime" else _EXTRAS[name]
-        raise MissingDependencyError(f"{path.name}: {error}; run: pip install 'fastsam-deploy[{extra}]'") from error
     if settings.hint == "latency":  # what every engine does that is not told otherwise
         settings = replace(settings, hint=None)
-    network: Network = module.network_from_file(path, settings)
+    entry = engine_for(path, settings)
+    network: Network = entry.load(path.name, settings.device).network_from_file(path, settings)
     return network
 
 
-def _engine_for(path: Path, settings: EngineSettings) -> str:
-    """Name of the module that opens the file."""
-    known, engine = _BY_SUFFIX[path.suffix], settings.engine
-    if engine is None:
-        installed = (name for name in known if find_spec(name) is not None)
-        return next(installed, known[0]) if settings.device == "cpu" else known[0]
-    if engine not in known:
-        raise ParameterError(f"engine is {engine!r}, expected one of {', '.join(known)} for {path.suffix}, or None")
-    return engine
+def open_device_network(path: str | Path, settings: EngineSettings | None = None) -> DeviceNetwork:
+    """Open a model file for device pointers.
+
+    Args:
+        path: `.plan` or `.engine` for TensorRT, `.onnx` for ONNX Runtime's CUDA provider.
+        settings: None for device "cuda".
+
+    Raises:
+        ModelError: the file is missing, cannot be read or does not run here.
+        DeviceError: no such device.
+        ParameterError: a setting that the engine does not have there.
+        MissingDependencyError: a library is not installed.
+    """
+    path, settings = Path(path), settings or EngineSettings("cuda")
+    entry = engine_for(path, settings, pointers=True)
+    module = entry.load(path.name, settings.device, pointers=True)
+    network: DeviceNetwork = module.device_network_from_file(path, settings)
+    return network
 
 
 def open_client(
@@ -105,9 +96,15 @@ def open_client(
     Raises:
         See `open_network`.
     """
-    refuse_settings(settings or EngineSettings(), address, "the server has its own:")
-    try:
-        from .triton.client import TritonClient
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(f"{address}: {error}; run: pip install 'fastsam-deploy[triton]'") from error
-    return TritonClient(Address.from_text(address), connection or Connection())
+    refuse_settings(settings or EngineSettings(), address, TRITON.refusal, TRITON.settings)
+    client: TritonClient = TRITON.load(address, "cpu").TritonClient(
+        Address.from_text(address), connection or Connection()
+    )
+    return client
+
+
+def network_on_server(client: TritonClient) -> Network:
+    """The network of a client's model; it closes the client."""
+    from .triton.network import TritonNetwork
+
+    return TritonNetwork(client)

@@ -110,6 +110,11 @@ def network_from_file(path: Path, settings: EngineSettings) -> OpenVinoNetwork:
     return OpenVinoNetwork(path, settings)
 
 
+def probe() -> str:
+    """The library, for `fastsam doctor`."""
+    return f"devices {', '.join(ov.Core().available_devices)}; the engine uses CPU"
+
+
 def _properties(settings: EngineSettings) -> dict[str, Any]:
     """OpenVINO's names and values for the settings."""
     precision = settings.precision

@@ -7,9 +7,7 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
@@ -18,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..engines import registry
+from ..engines.registry import EngineEntry, engines_for
 from ..errors import FastSamError, MissingDependencyError
 from ..settings import EngineSettings
 from ..system.cpu import name_and_flags, usable_cpus
@@ -40,13 +40,8 @@ _FLAGS = (
     "asimd",
     "sve",
 )
-_BF16_FLAGS = frozenset(("amx_bf16", "avx512_bf16"))
 _PROBE_SIDE = 320
-_ENGINES = {
-    ".onnx": (("onnxruntime", "cpu"), ("openvino", "cpu"), ("onnxruntime", "cuda")),
-    ".plan": (("tensorrt", "cuda"),),
-    ".engine": (("tensorrt", "cuda"),),
-}
+_DEVICES = ("cpu", "cuda")
 
 
 def examine(model: Path | None = None) -> dict[str, Any]:
@@ -59,8 +54,9 @@ def examine(model: Path | None = None) -> dict[str, Any]:
         Plain JSON values: versions, cpu, engines (each with `works` and `reason`), libraries, model (None if there
         is none to look at).
     """
-    suffix = ".onnx" if model is None else model.suffix
-    engines = [_try_engine(model, name, device) for name, device in _ENGINES.get(suffix, _ENGINES[".onnx"])]
+    entries = engines_for(".onnx" if model is None else model.suffix) or engines_for(".onnx")
+    tried = [(entry, device) for device in _DEVICES for entry in entries if entry.runs_on(device)]
+    engines = [_try_engine(model, entry, device) for entry, device in tried]
     return {
         "fastsam_deploy": __version__,
         "python": f"{platform.python_implementation()} {platform.python_version()} ({sys.executable})",
@@ -68,7 +64,7 @@ def examine(model: Path | None = None) -> dict[str, Any]:
         "packages": {name: _installed(name) for name in _PACKAGES},
         "cpu": _cpu(),
         "engines": engines,
-        "libraries": [_try_library(name, look) for name, look in _LIBRARIES.items()],
+        "libraries": [row for entry in registry.ENGINES if (row := _try_library(entry))] + [_try_driver()],
         "model": _describe_model(model, engines),
     }
 
@@ -101,10 +97,10 @@ def _verdict(row: dict[str, Any]) -> str:
     return f"works: {row['detail']}" if row["works"] else f"no: {row['reason']}"
 
 
-def _try_engine(model: Path | None, name: str, device: str) -> dict[str, Any]:
+def _try_engine(model: Path | None, entry: EngineEntry, device: str) -> dict[str, Any]:
     """Open the model on the device and run it once."""
     row: dict[str, Any] = {
-        "name": f"{name} {device}",
+        "name": f"{entry.name} {device}",
         "works": False,
         "detail": None,
         "reason": None,
@@ -115,9 +111,9 @@ def _try_engine(model: Path | None, name: str, device: str) -> dict[str, Any]:
         from ..engines import open_engine
         from ..pipeline import demo_model_path
 
-        engine = open_engine(model or demo_model_path(), EngineSettings(device, engine=name))
+        engine = open_engine(model or demo_model_path(), EngineSettings(device, engine=entry.name))
     except FastSamError as error:
-        return {**row, "reason": f"{error}{_worth_it(error, name)}"}
+        return {**row, "reason": f"{error}{_worth_it(error, entry)}"}
     except ImportError as error:
         return {**row, "reason": f"{error}; run: pip install 'fastsam-deploy[cpu]'"}
     try:
@@ -133,24 +129,14 @@ def _try_engine(model: Path | None, name: str, device: str) -> dict[str, Any]:
         engine.close()
     precision = engine.spec.precision
     detail = f"{ms:.0f} ms for {len(blob)} × {height}×{width} pixels in {precision}"
-    if name == "openvino" and precision == "bf16":
+    if engine.description.get("precision") == "bf16":
         detail += " (its own choice on this processor; precision='fp32' switches it off)"
     return {**row, "works": True, "detail": detail, "ms": round(ms, 2), "spec": asdict(engine.spec)}
 
 
-def _worth_it(error: FastSamError, name: str) -> str:
-    if name == "openvino" and isinstance(error, MissingDependencyError) and name_and_flags()[1] & _BF16_FLAGS:
-        return "; it uses this processor's BF16 units, ONNX Runtime does not"
-    return ""
-
-
-def _openvino() -> str:
-    core = import_module("openvino").Core()
-    return f"devices {', '.join(core.available_devices)}; the engine uses CPU"
-
-
-def _tensorrt() -> str:
-    return f"TensorRT {import_module('tensorrt').__version__}; opens .plan and .engine files on device 'cuda'"
+def _worth_it(error: FastSamError, entry: EngineEntry) -> str:
+    missing = isinstance(error, MissingDependencyError)
+    return f"; {entry.gain}" if missing and name_and_flags()[1] & entry.made_for else ""
 
 
 def _nvidia_driver() -> str:
@@ -174,22 +160,26 @@ def _nvidia_driver() -> str:
     return f"{', '.join(names) or 'no GPU'}; the driver supports {supports}"
 
 
-_LIBRARIES: dict[str, Callable[[], str]] = {
-    "openvino": _openvino,
-    "tensorrt": _tensorrt,
-    "nvidia driver": _nvidia_driver,
-}
-_EXTRA = {"openvino": "openvino", "tensorrt": "trt"}
-
-
-def _try_library(name: str, look: Callable[[], str]) -> dict[str, Any]:
+def _try_driver() -> dict[str, Any]:
     try:
-        return {"name": name, "works": True, "detail": look(), "reason": None}
-    except ModuleNotFoundError as error:
-        reason = f"not installed ({error}); run: pip install 'fastsam-deploy[{_EXTRA[name]}]'"
+        return _library_row("nvidia driver", detail=_nvidia_driver())
+    except (OSError, AttributeError) as error:
+        return _library_row("nvidia driver", reason=str(error))
+
+
+def _try_library(entry: EngineEntry) -> dict[str, Any] | None:
+    """What an engine's module says of its library; None where it says nothing."""
+    try:
+        module = entry.load(entry.name, next(iter(entry.extras)))
+        return _library_row(entry.name, detail=module.probe()) if hasattr(module, "probe") else None
+    except MissingDependencyError as error:
+        return _library_row(entry.name, reason=f"not installed ({error.__cause__}); {str(error).rpartition('; ')[2]}")
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        reason = str(error)
-    return {"name": name, "works": False, "detail": None, "reason": reason}
+        return _library_row(entry.name, reason=str(error))
+
+
+def _library_row(name: str, *, detail: str | None = None, reason: str | None = None) -> dict[str, Any]:
+    return {"name": name, "works": detail is not None, "detail": detail, "reason": reason}
 
 
 def _installed(package: str) -> str | None:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from ..clip.encoders import Clip
 from ..clip.features import MaskFeatures
 from ..cuda.masks import DeviceAnswer, DeviceMasks, rows_of
+from ..cuda.network import DeviceNetwork
 from ..cuda.records import Tables, boxes_of, refuse_nonfinite
 from ..cuda.shapes import Shapes
 from ..cuda.stages import Answer, Stages
 from ..cuda.workspace import Workspace
-from ..engines.device_network import DeviceNetwork
 from ..errors import ModelError
 from ..segments import Prompt, Segments
 from ..settings import Thresholds
@@ -75,7 +75,7 @@ class DeviceSegmenter:
             self.spec: ModelSpec = spec_from_tensors(network.inputs, network.outputs, network.metadata, network.name)
             self.imgsz = imgsz_for(self.spec, imgsz)
             with network.cuda_device.active():
-                self._stages = Stages(network, self.spec, network.outputs, network.cuda_device, graphs)
+                self._stages = Stages(network, self.spec, graphs)
                 self._questions = Workspace(network.cuda_device)
         except BaseException:
             self.close()

@@ -7,9 +7,9 @@ import pytest
 from fastsam_deploy.runtime.errors import ModelError, ParameterError
 from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec, TensorInfo, check_imgsz, spec_from_tensors
 
-IMAGES = TensorInfo("images", "float", (None, 3, None, None))
-RAW = TensorInfo("output0", "float", (None, 37, None))
-PROTOTYPES = TensorInfo("output1", "float", (None, 32, None, None))
+IMAGES = TensorInfo("images", "float32", (None, 3, None, None))
+RAW = TensorInfo("output0", "float32", (None, 37, None))
+PROTOTYPES = TensorInfo("output1", "float32", (None, 32, None, None))
 
 
 def test_json_round_trip():
@@ -37,7 +37,7 @@ def test_own_metadata_is_taken_and_the_tensors_decide():
 
 
 def test_outputs_are_found_by_shape_not_by_position_or_name():
-    swapped = [TensorInfo("masks", "float", (1, 32, 160, 160)), TensorInfo("boxes", "float", (1, 37, 8400))]
+    swapped = [TensorInfo("masks", "float32", (1, 32, 160, 160)), TensorInfo("boxes", "float32", (1, 37, 8400))]
     spec = spec_from_tensors([TensorInfo("x", "float16", (1, 3, 640, 640))], swapped, {}, "m.onnx")
     assert (spec.detections, spec.prototypes, spec.input) == ("boxes", "masks", "x")
     assert (spec.fixed_hw, spec.batch, spec.input_dtype, spec.precision) == ((640, 640), 1, "float16", "fp16")
@@ -51,14 +51,14 @@ def test_ultralytics_metadata():
         "args": "{'quantize': 16}",
         "version": "8",
     }
-    spec = spec_from_tensors([IMAGES], [TensorInfo("o", "float", (None, 38, None)), PROTOTYPES], meta, "m.onnx")
+    spec = spec_from_tensors([IMAGES], [TensorInfo("o", "float32", (None, 38, None)), PROTOTYPES], meta, "m.onnx")
     assert (spec.class_names, spec.imgsz, spec.precision) == (("cat", "dog"), 480, "fp16")
 
 
 def test_suppressed_layout_and_many_classes():
-    nms = TensorInfo("output0", "float", (None, 300, 38))
+    nms = TensorInfo("output0", "float32", (None, 300, 38))
     assert spec_from_tensors([IMAGES], [nms, PROTOTYPES], {}, "m").layout == "nms"
-    coco = TensorInfo("output0", "float", (1, 116, 8400))
+    coco = TensorInfo("output0", "float32", (1, 116, 8400))
     assert spec_from_tensors([IMAGES], [coco, PROTOTYPES], {}, "m").class_count == 80
 
 
@@ -67,11 +67,11 @@ def test_suppressed_layout_and_many_classes():
     [
         pytest.param([], [RAW, PROTOTYPES], "inputs are none", id="no input"),
         pytest.param([TensorInfo("i", "uint8", (1, 3, 64, 64))], [RAW, PROTOTYPES], "uint8", id="integer input"),
-        pytest.param([TensorInfo("i", "float", (1, 1, 64, 64))], [RAW, PROTOTYPES], "one, images", id="gray input"),
+        pytest.param([TensorInfo("i", "float32", (1, 1, 64, 64))], [RAW, PROTOTYPES], "one, images", id="gray input"),
         pytest.param([IMAGES], [RAW], "prototypes", id="a detection network"),
         pytest.param([IMAGES], [PROTOTYPES], "exactly one of three", id="no detections"),
         pytest.param([IMAGES], [RAW, RAW, PROTOTYPES], "exactly one of three", id="two detections"),
-        pytest.param([IMAGES], [TensorInfo("o", "float", (1, 20, 99)), PROTOTYPES], "neither", id="too few rows"),
+        pytest.param([IMAGES], [TensorInfo("o", "float32", (1, 20, 99)), PROTOTYPES], "neither", id="too few rows"),
     ],
 )
 def test_foreign_networks_are_refused_with_what_was_found(inputs, outputs, says):

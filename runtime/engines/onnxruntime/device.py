@@ -13,13 +13,12 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ...cuda.driver.device import Device, device_number
+from ...cuda.network import Shape
 from ...errors import DeviceError, ModelError, ParameterError
-from ...spec import TensorInfo
-
-Shape = tuple[int, ...]
+from ...settings import EngineSettings
+from .tensors import tensor_infos
 
 _PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
-_DTYPES = {"float": "float32", "double": "float64"}  # ONNX Runtime's names; the others are NumPy's own
 
 
 class OnnxRuntimeCudaNetwork:
@@ -52,8 +51,8 @@ class OnnxRuntimeCudaNetwork:
         self.device = f"cuda:{device.number}"
         self._session: ort.InferenceSession | None = self._new_session()
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self.inputs = _infos(self._session.get_inputs())
-        self.outputs = _infos(self._session.get_outputs())
+        self.inputs = tensor_infos(self._session.get_inputs())
+        self.outputs = tensor_infos(self._session.get_outputs())
 
     @property
     def description(self) -> dict[str, Any]:
@@ -203,22 +202,10 @@ class OnnxRuntimeCudaNetwork:
             raise ParameterError(f"{self.name}: {reason}; choose imgsz or the batch to fit the model") from error
 
 
-def device_network_from_file(path: Path, device: str) -> OnnxRuntimeCudaNetwork:
-    """An ONNX file on "cuda" or "cuda:N".
+def device_network_from_file(path: Path, settings: EngineSettings) -> OnnxRuntimeCudaNetwork:
+    """What `open_device_network` calls.
 
     Raises:
         DeviceError: no such device, or this ONNX Runtime has no CUDA provider.
     """
-    return OnnxRuntimeCudaNetwork(path, Device.open(device_number(device)))
-
-
-def _infos(tensors: Sequence[Any]) -> tuple[TensorInfo, ...]:
-    kinds = [tensor.type.removeprefix("tensor(").removesuffix(")") for tensor in tensors]
-    return tuple(
-        TensorInfo(
-            tensor.name,
-            _DTYPES.get(kind, kind),
-            tuple(side if isinstance(side, int) and side > 0 else None for side in tensor.shape),
-        )
-        for tensor, kind in zip(tensors, kinds, strict=True)
-    )
+    return OnnxRuntimeCudaNetwork(path, Device.open(device_number(settings.device)))

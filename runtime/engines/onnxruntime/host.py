@@ -11,13 +11,12 @@ from typing import Any
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ...errors import DeviceError, ModelError
-from ...settings import EngineSettings, refuse_settings
-from ...spec import METADATA_KEY, TensorInfo
+from ...errors import DeviceError, ModelError, ParameterError
+from ...settings import EngineSettings
+from ...spec import METADATA_KEY
 from ...system.cpu import usable_cpus
 from ..model_cache import ModelCache, Prepared
-
-_SETTINGS = {"device", "threads", "engine", "precision", "cache"}
+from .tensors import tensor_infos
 
 
 class OnnxRuntimeNetwork:
@@ -49,8 +48,8 @@ class OnnxRuntimeNetwork:
             "threads": threads or usable_cpus(),
             **({} if kept is None else {"cache": kept}),
         }
-        self.inputs = _infos(self._session.get_inputs())
-        self.outputs = _infos(self._session.get_outputs())
+        self.inputs = tensor_infos(self._session.get_inputs())
+        self.outputs = tensor_infos(self._session.get_outputs())
 
     def run(self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See `Network.run`."""
@@ -75,13 +74,12 @@ def network_from_file(path: Path, settings: EngineSettings) -> OnnxRuntimeNetwor
     """What `open_network` calls.
 
     Raises:
-        ParameterError: a setting that ONNX Runtime does not have.
+        ParameterError: a cache on another device than the CPU.
         DeviceError: the device or the precision is not to be had.
         ModelError: ONNX Runtime cannot open the file.
     """
-    refuse_settings(settings, path.name, "ONNX Runtime has no such setting; pass engine='openvino', or", _SETTINGS)
-    if settings.device != "cpu":
-        refuse_settings(settings, path.name, "on CUDA nothing is kept:", _SETTINGS - {"cache"})
+    if settings.device != "cpu" and settings.cache:
+        raise ParameterError(f"{path.name}: cache is {settings.cache!r}; it is for device 'cpu': leave cache out")
     precision = settings.precision
     if precision == "bf16":
         raise DeviceError(
@@ -168,14 +166,3 @@ def _open(
             f"{path}: ONNX Runtime {ort.__version__} cannot open it ({reason}); expected an ONNX model; export it again"
         ) from error
     return session
-
-
-def _infos(tensors: list[Any]) -> tuple[TensorInfo, ...]:
-    return tuple(
-        TensorInfo(
-            t.name,
-            t.type.removeprefix("tensor(").removesuffix(")"),
-            tuple(side if isinstance(side, int) and side > 0 else None for side in t.shape),
-        )
-        for t in tensors
-    )

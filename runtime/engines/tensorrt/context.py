@@ -11,12 +11,12 @@ from typing import Any
 import tensorrt as trt
 
 from ...cuda.driver.device import Device
+from ...cuda.network import Shape
 from ...errors import DeviceError, ModelError, ParameterError
 from ...spec import TensorInfo
 from .log import TensorRTLog
 from .plan_file import PlanFile, ShapeRange
 
-Shape = tuple[int, ...]
 Profiles = tuple[dict[str, ShapeRange], ...]
 
 _DTYPES = {

@@ -14,8 +14,9 @@ import tensorrt as trt
 from numpy.typing import NDArray
 
 from ...cuda.driver.device import Device, device_number
+from ...cuda.network import Shape
 from ...errors import DeviceError, ModelError, ParameterError
-from ...settings import EngineSettings, refuse_settings
+from ...settings import EngineSettings
 from ...spec import TensorInfo
 from .buffers import Buffers
 from .context import Lane, Profiles, SharedEngine
@@ -24,9 +25,7 @@ from .plan_file import PlanFile, check_runs_on, read_plan
 
 logger = logging.getLogger(__name__)
 
-Shape = tuple[int, ...]
 _HOST_SHAPES = 8  # kept ready for `run`
-_SETTINGS = {"device", "engine", "precision"}
 
 
 class TensorRTNetwork:
@@ -199,11 +198,10 @@ def network_from_file(path: Path, settings: EngineSettings) -> TensorRTNetwork:
     """What `open_network` calls. A plan has its precision and its tuning in it: what differs from them is refused.
 
     Raises:
-        ParameterError: a setting that a plan does not have.
+        ParameterError: the plan is of another precision.
         DeviceError: the device is not a CUDA device, or there is no driver.
         ModelError: the file is no plan, or does not run here.
     """
-    refuse_settings(settings, path.name, "a plan is made for one GPU already:", _SETTINGS)
     precision = settings.precision
     if settings.device == "cpu":
         raise DeviceError(f"{path.name}: a plan runs on an NVIDIA GPU only; pass device='cuda', or open the ONNX file")
@@ -218,9 +216,13 @@ def network_from_file(path: Path, settings: EngineSettings) -> TensorRTNetwork:
     return network_from_plan(file, Device.open(device_number(settings.device)))
 
 
-def device_network_from_file(path: Path, device: str) -> TensorRTNetwork:
-    """What `open_device_network` calls."""
-    return network_from_file(path, EngineSettings(device))
+device_network_from_file = network_from_file
+"""What `open_device_network` calls: a plan's network takes arrays and device pointers."""
+
+
+def probe() -> str:
+    """The library, for `fastsam doctor`."""
+    return f"TensorRT {trt.__version__}; opens .plan and .engine files on device 'cuda'"
 
 
 def network_from_plan(file: PlanFile, device: Device) -> TensorRTNetwork:

@@ -23,6 +23,7 @@ PLAN_TAG = b"ftrt"
 """What every plan begins with."""
 
 _HEADER_BYTES = 28
+_IMAGE_RANK = 4
 _LONGEST_JSON = 1 << 24
 _AMPERE = (8, 0)
 
@@ -57,7 +58,7 @@ class ShapeRange:
 
 @dataclass(frozen=True)
 class PlanRecord:
-    """The JSON beside a plan. `fastsam-export triton` reads `spec` and `profile`.
+    """The JSON beside a plan.
 
     Attributes:
         spec: of the network in the plan.
@@ -85,12 +86,17 @@ class PlanRecord:
     command: str | None = None
     compared: tuple[str, ...] = field(default_factory=tuple)
 
+    def __post_init__(self) -> None:
+        if not self.profiles or any(len(shapes.min) != _IMAGE_RANK for shapes in self.profiles):
+            told = "; ".join(map(str, self.profiles)) or "none"
+            raise ModelError(f"profiles of a plan: {told}; expected one or more with shapes (b, 3, H, W)")
+
     def to_json(self) -> str:
         """Text of the file."""
         values = asdict(self)
         values["spec"] = json.loads(self.spec.to_json())
         values["profiles"] = [asdict(profile) for profile in self.profiles]
-        values["profile"] = values["profiles"][0]
+        values["profile"] = values["profiles"][0]  # readers of earlier versions look here
         return json.dumps(values, indent=2) + "\n"
 
     @classmethod
@@ -158,7 +164,7 @@ def read_plan(path: Path) -> PlanFile:
             f"{path}: begins with {bytes(content[:8])!r}, which is no TensorRT plan (those begin with {PLAN_TAG!r}); "
             "build one: fastsam-export engine MODEL.onnx"
         )
-    record = None if start else _record_beside(path)
+    record = None if start else record_beside(path)
     if len(plan) < _HEADER_BYTES:
         raise ModelError(f"{path}: holds {len(plan)} bytes, no whole plan; copy it again, or build it again")
     if record is not None:
@@ -220,7 +226,12 @@ def _capability(text: str, file: PlanFile) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def _record_beside(path: Path) -> PlanRecord | None:
+def record_beside(path: Path) -> PlanRecord | None:
+    """What the JSON beside a plan says, None where there is none.
+
+    Raises:
+        ModelError: it cannot be read, or is no such JSON.
+    """
     beside = path.with_suffix(".json")
     try:
         return PlanRecord.from_json(beside.read_text(encoding="utf-8"), str(beside))

@@ -242,10 +242,10 @@ def test_the_spec_keeps_the_thresholds_and_a_raw_one_says_nothing_of_them() -> N
 
 def test_a_file_that_lacks_one_of_the_outputs_is_refused() -> None:
     shapes = {"num_dets": (1, 1), "boxes": (1, 9, 4), "scores": (1, 9), "classes": (1, 9)}
-    outputs = [TensorInfo(name, "float", shape) for name, shape in shapes.items()]
-    outputs.append(TensorInfo("output1", "float", (1, 32, 8, 8)))
+    outputs = [TensorInfo(name, "float32", shape) for name, shape in shapes.items()]
+    outputs.append(TensorInfo("output1", "float32", (1, 32, 8, 8)))
     with pytest.raises(ModelError, match="outputs are num_dets"):
-        spec_from_tensors([TensorInfo("images", "float", (1, 3, 32, 32))], outputs, {}, "m.onnx")
+        spec_from_tensors([TensorInfo("images", "float32", (1, 3, 32, 32))], outputs, {}, "m.onnx")
 
 
 def test_a_second_nms_and_another_answer_are_refused(suppressed: Path, demo_onnx: Path, tmp_path: Path) -> None:

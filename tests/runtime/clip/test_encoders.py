@@ -230,7 +230,7 @@ def test_the_two_networks_are_not_mixed_up():
         ImageEncoder(text, spec)
     with pytest.raises(ModelError, match=r"image\.onnx: has images .*says tokens"):
         TextEncoder(image, spec, TINY / "tokenizer.json")
-    two = (TensorInfo("images", "float", (None, 3, 64, 64)), TensorInfo("more", "float", (None,)))
+    two = (TensorInfo("images", "float32", (None, 3, 64, 64)), TensorInfo("more", "float", (None,)))
     with pytest.raises(ModelError, match="expected images"):
         check_encoder(spec, two, image.outputs, "x", text=False)
     with pytest.raises(ModelError, match="patch_features"):

@@ -25,7 +25,7 @@ from fastsam_deploy.runtime import (
 )
 from fastsam_deploy.runtime.cuda import stages
 from fastsam_deploy.runtime.cuda.driver.device import Device
-from fastsam_deploy.runtime.engines.device_network import DeviceNetwork
+from fastsam_deploy.runtime.cuda.network import DeviceNetwork
 from fastsam_deploy.runtime.masks.overlap import mask_ious
 from fastsam_deploy.runtime.masks.packed import PackedMasks
 from fastsam_deploy.runtime.stages.image import load_image

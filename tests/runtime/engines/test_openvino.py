@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,14 @@ from fastsam_deploy.runtime import (
     Segments,
     load_image,
 )
-from fastsam_deploy.runtime import engines as door
-from fastsam_deploy.runtime.engines import open_engine, open_network
+from fastsam_deploy.runtime.engines import open_engine, open_network, registry
 from fastsam_deploy.runtime.engines.interface import Network
 from fastsam_deploy.runtime.engines.segmentation import SegmentationEngine
 from fastsam_deploy.runtime.settings import EngineSettings
 from fastsam_deploy.runtime.system.cpu import name_and_flags, usable_cpus
 
 OUTPUTS = ("output0", "output1")
-needs_openvino = pytest.mark.skipif(door.find_spec("openvino") is None, reason="needs openvino: pip install openvino")
+needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="needs openvino: pip install openvino")
 
 
 @pytest.fixture(scope="module")
@@ -237,8 +237,8 @@ def test_which_engine_opens_a_file_when_none_is_named(
         opened.append(name)
         raise ModuleNotFoundError(f"No module named {name!r}")
 
-    monkeypatch.setattr(door, "find_spec", lambda name: name if name in installed else None)
-    monkeypatch.setattr(door, "import_module", module)
+    monkeypatch.setattr(registry, "find_spec", lambda name: name if name in installed else None)
+    monkeypatch.setattr(registry, "import_module", module)
     extra = {"onnxruntime": "cpu" if device == "cpu" else "gpu", "openvino": "openvino"}[expected]
     with pytest.raises(MissingDependencyError, match=rf"pip install 'fastsam-deploy\[{extra}\]'"):
         open_network(demo_onnx, EngineSettings(device))

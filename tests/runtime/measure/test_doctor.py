@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from fastsam_deploy.runtime.engines import registry
 from fastsam_deploy.runtime.measure import doctor
+
+ENTRIES = {entry.name: entry for entry in registry.ENGINES}
 
 
 class Driver:
@@ -51,23 +54,42 @@ def test_a_driver_that_does_not_work_has_a_reason(monkeypatch: pytest.MonkeyPatc
         raise OSError(f"{name}: cannot open shared object file")
 
     monkeypatch.setattr(ctypes, "CDLL", library or missing)
-    row = doctor._try_library("nvidia driver", doctor._nvidia_driver)
+    row = doctor._try_driver()
     assert not row["works"]
     assert reason in row["reason"]
 
 
 def test_libraries_are_really_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    core = SimpleNamespace(available_devices=["CPU", "GPU"])
-    modules = {"openvino": SimpleNamespace(Core=lambda: core), "tensorrt": SimpleNamespace(__version__="10.9")}
-    monkeypatch.setattr(doctor, "import_module", modules.__getitem__)
-    assert doctor._openvino() == "devices CPU, GPU; the engine uses CPU"
-    assert doctor._tensorrt().startswith("TensorRT 10.9")
+    modules = {".openvino": SimpleNamespace(probe=lambda: "devices CPU, GPU"), ".onnxruntime.host": SimpleNamespace()}
+    monkeypatch.setattr(registry, "import_module", lambda name, _: modules[name])
+    row = {"name": "openvino", "works": True, "detail": "devices CPU, GPU", "reason": None}
+    assert doctor._try_library(ENTRIES["openvino"]) == row
+    assert doctor._try_library(ENTRIES["onnxruntime"]) is None, "it has nothing to tell"
 
-    def broken(_: str) -> None:
+    def broken(name: str, _: str) -> None:
         raise OSError("libnvinfer.so.10: undefined symbol")
 
-    monkeypatch.setattr(doctor, "import_module", broken)
-    assert doctor._try_library("tensorrt", doctor._tensorrt)["reason"] == "libnvinfer.so.10: undefined symbol"
+    def missing(name: str, _: str) -> None:
+        raise ModuleNotFoundError("No module named 'tensorrt'")
+
+    for importing, reason in (
+        (broken, "libnvinfer.so.10: undefined symbol"),
+        (missing, "not installed (No module named 'tensorrt'); run: pip install 'fastsam-deploy[trt]'"),
+    ):
+        monkeypatch.setattr(registry, "import_module", importing)
+        assert doctor._try_library(ENTRIES["tensorrt"]) == {
+            **row,
+            "name": "tensorrt",
+            "works": False,
+            "detail": None,
+            "reason": reason,
+        }
+
+
+def test_engines_tell_of_their_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    openvino = pytest.importorskip("fastsam_deploy.runtime.engines.openvino")
+    monkeypatch.setattr(openvino.ov, "Core", lambda: SimpleNamespace(available_devices=["CPU", "GPU"]))
+    assert openvino.probe() == "devices CPU, GPU; the engine uses CPU"
 
 
 def test_an_engine_that_opens_but_does_not_run_is_told(monkeypatch: pytest.MonkeyPatch, demo_onnx: Path) -> None:
@@ -85,14 +107,14 @@ def test_an_engine_that_opens_but_does_not_run_is_told(monkeypatch: pytest.Monke
         return engine
 
     monkeypatch.setattr(engines, "open_engine", fragile)
-    row = doctor._try_engine(demo_onnx, "onnxruntime", "cpu")
+    row = doctor._try_engine(demo_onnx, ENTRIES["onnxruntime"], "cpu")
     assert (row["works"], row["reason"]) == (False, "opens, but fails to run: CUDA out of memory")
 
 
 def test_openvino_is_tried_and_its_precision_told(monkeypatch: pytest.MonkeyPatch, demo_onnx: Path) -> None:
     openvino = pytest.importorskip("fastsam_deploy.runtime.engines.openvino")
     monkeypatch.setattr(openvino, "_name_of_type", lambda _: "bf16")  # as on a processor with AMX
-    row = doctor._try_engine(demo_onnx, "openvino", "cpu")
+    row = doctor._try_engine(demo_onnx, ENTRIES["openvino"], "cpu")
     assert row["works"] and row["spec"]["precision"] == "bf16"
     assert "in bf16 (its own choice on this processor; precision='fp32' switches it off)" in row["detail"]
 
@@ -101,14 +123,12 @@ def test_openvino_is_tried_and_its_precision_told(monkeypatch: pytest.MonkeyPatc
 def test_a_processor_that_openvino_is_made_for(
     monkeypatch: pytest.MonkeyPatch, demo_onnx: Path, flags: set[str], told: bool
 ) -> None:
-    from fastsam_deploy.runtime import engines
-
     def missing(name: str, _: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}")
 
-    monkeypatch.setattr(engines, "import_module", missing)
+    monkeypatch.setattr(registry, "import_module", missing)
     monkeypatch.setattr(doctor, "name_and_flags", lambda: ("a processor", frozenset(flags)))
-    row = doctor._try_engine(demo_onnx, "openvino", "cpu")
+    row = doctor._try_engine(demo_onnx, ENTRIES["openvino"], "cpu")
     assert not row["works"] and "pip install 'fastsam-deploy[openvino]'" in row["reason"]
     assert ("it uses this processor's BF16 units" in row["reason"]) is told
 
@@ -116,9 +136,9 @@ def test_a_processor_that_openvino_is_made_for(
 def test_a_plan_is_tried_with_tensorrt_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tried = []
 
-    def record(_: Path, name: str, device: str) -> dict[str, Any]:
-        tried.append((name, device))
-        return {"name": name, "works": False, "detail": None, "reason": "not here", "spec": None}
+    def record(_: Path, entry: registry.EngineEntry, device: str) -> dict[str, Any]:
+        tried.append((entry.name, device))
+        return {"name": entry.name, "works": False, "detail": None, "reason": "not here", "spec": None}
 
     monkeypatch.setattr(doctor, "_try_engine", record)
     doctor.examine(tmp_path / "model.plan")

@@ -24,7 +24,8 @@ from fastsam_deploy.runtime import (
     Thresholds,
     load_image,
 )
-from fastsam_deploy.runtime.engines import Engine, open_engine
+from fastsam_deploy.runtime.engines import open_engine
+from fastsam_deploy.runtime.engines.interface import Engine
 from fastsam_deploy.runtime.serving.models import (
     Parameters,
     Postprocess,

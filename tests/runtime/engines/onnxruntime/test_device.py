@@ -14,6 +14,7 @@ import pytest
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.engines.segmentation import SegmentationEngine
 from fastsam_deploy.runtime.errors import DeviceError, FastSamError, ModelError, ParameterError
+from fastsam_deploy.runtime.settings import EngineSettings
 from tests.emulator.tensorrt.memory_device import MemoryDevice
 
 ours = importlib.import_module("fastsam_deploy.runtime.engines.onnxruntime.device")
@@ -143,7 +144,7 @@ def test_a_cpu_where_cuda_was_asked_for_is_an_error(
     with pytest.raises(DeviceError, match=r"expected CUDAExecutionProvider; run: pip .*fastsam-deploy"):
         ours.OnnxRuntimeCudaNetwork(demo_onnx, device)
     with pytest.raises(DeviceError, match="expected 'cuda' or 'cuda:N'"):
-        ours.device_network_from_file(demo_onnx, "cpu")
+        ours.device_network_from_file(demo_onnx, EngineSettings("cpu"))
     # Some builds list the provider, and then choose another one.
     monkeypatch.setattr(ours.ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     with (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fastsam_deploy.runtime import DeviceError, FastSAM, ParameterError
-from fastsam_deploy.runtime.engines import find_spec, model_cache, open_network
+from fastsam_deploy.runtime.engines import model_cache, open_network
 from fastsam_deploy.runtime.engines.onnxruntime import host as onnxruntime
 from fastsam_deploy.runtime.settings import EngineSettings
 from fastsam_deploy.runtime.system.cpu import usable_cpus
@@ -118,14 +118,14 @@ def test_a_folder_that_cannot_be_written_is_told_and_no_error(
     model: Path, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, expected = _open(model, engine, cache=False)
-    real = tempfile.mkstemp
+    real = os.open
 
-    def mkstemp(*arguments: Any, **named: Any) -> Any:
-        if Path(named.get("dir") or "") == model.parent:  # root may write anywhere: no mode would stop the test
-            raise PermissionError(13, "Permission denied")
-        return real(*arguments, **named)
+    def refusing(path: Any, *arguments: Any, **named: Any) -> int:
+        if isinstance(path, (str, Path)) and Path(path).parent == model.parent and ".part" in str(path):
+            raise PermissionError(13, "Permission denied")  # root may write anywhere: no mode would stop the test
+        return real(path, *arguments, **named)
 
-    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
+    monkeypatch.setattr(os, "open", refusing)
     told, found = _open(model, engine)
     assert str(told).startswith("not written: ") and "Permission denied" in str(told) and _same(found, expected)
     assert list(model.parent.iterdir()) == [model]

@@ -20,7 +20,7 @@ from fastsam_deploy.export.tensorrt.request import request_for
 from fastsam_deploy.export.tensorrt.settings import BuildSettings
 from fastsam_deploy.export.tensorrt.to_engine import _record, _write_pair
 from fastsam_deploy.runtime import FastSAM
-from fastsam_deploy.runtime.engines import open_engine
+from fastsam_deploy.runtime.engines import open_device_network, open_engine, open_network, registry
 from fastsam_deploy.runtime.engines.segmentation import SegmentationEngine
 from fastsam_deploy.runtime.errors import DeviceError, FastSamError, ModelError, ParameterError
 from fastsam_deploy.runtime.settings import EngineSettings
@@ -236,10 +236,18 @@ def test_outputs_of_no_fixed_size_are_refused(newest: World, plan: Path, monkeyp
     ],
 )
 def test_what_a_plan_does_not_have_is_refused(
-    newest: World, plan: Path, device: str, settings: dict[str, Any], kind: type[Exception], message: str
+    newest: World,
+    plan: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    settings: dict[str, Any],
+    kind: type[Exception],
+    message: str,
 ) -> None:
-    with pytest.raises(kind, match=message):
-        newest.ours.network.network_from_file(plan, EngineSettings(device, **settings))
+    monkeypatch.setattr(registry, "import_module", lambda *_: newest.ours.network)
+    for door in (open_network, open_device_network):
+        with pytest.raises(kind, match=message):
+            door(plan, EngineSettings(device, **settings))
     assert freed(newest)
 
 

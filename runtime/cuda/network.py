@@ -1,22 +1,14 @@
-"""Networks that run on device pointers, for the pipeline that stays on the GPU."""
+"""What the stages on the device ask of a network: that it runs on device pointers. The engines implement it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from ..errors import MissingDependencyError, ModelError
 from ..spec import TensorInfo
-
-if TYPE_CHECKING:
-    from ..cuda.driver.device import Device
+from .driver.device import Device
 
 Shape = tuple[int, ...]
-
-_BY_SUFFIX = {".plan": "tensorrt.network", ".engine": "tensorrt.network", ".onnx": "onnxruntime.device"}
-_EXTRA_OF_MODULE = {"tensorrt.network": "trt", "onnxruntime.device": "gpu,cuda"}
 
 
 class DeviceNetwork(Protocol):
@@ -86,31 +78,3 @@ class DeviceNetwork(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-def open_device_network(path: str | Path, device: str = "cuda") -> DeviceNetwork:
-    """Open a model file for device pointers.
-
-    Args:
-        path: `.plan` or `.engine` for TensorRT, `.onnx` for ONNX Runtime's CUDA provider.
-        device: "cuda" or "cuda:N".
-
-    Raises:
-        ModelError: the file is missing, cannot be read or does not run here.
-        DeviceError: no such device.
-        MissingDependencyError: a library is not installed.
-    """
-    path = Path(path)
-    if path.suffix not in _BY_SUFFIX:
-        advice = "; export it first: fastsam-export onnx" if path.suffix == ".pt" else ""
-        raise ModelError(f"{path}: suffix {path.suffix!r}, expected one of {', '.join(_BY_SUFFIX)}{advice}")
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file; check the path, or build one with fastsam-export engine")
-    name = _BY_SUFFIX[path.suffix]
-    try:
-        module = import_module(f".{name}", __package__)
-    except ModuleNotFoundError as error:
-        extra = _EXTRA_OF_MODULE[name]
-        raise MissingDependencyError(f"{path.name}: {error}; run: pip install 'fastsam-deploy[{extra}]'") from error
-    network: DeviceNetwork = module.device_network_from_file(path, device)
-    return network
