@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from fastsam_deploy.export.graph.fp16 import decoding_nodes, rounded_like_fp16
 from fastsam_deploy.export.quantize.graph import layers_of, with_folded_weights
-from fastsam_deploy.export.quantize.judge import Judge, Limits
+from fastsam_deploy.export.quantize.judge import Judge, QuantizationLimits
 from fastsam_deploy.export.quantize.to_int8 import quantize_model
 from fastsam_deploy.runtime.stages.image import load_image
 from fastsam_deploy.runtime.stages.letterbox import fit, letterbox
@@ -34,7 +34,7 @@ from fastsam_deploy.runtime.system.atomic import write_atomically
 from .photographs import ROOT, as_json, processor
 
 SIZE_HW = (768, 1024)
-EVERYTHING = Limits(0, 0)
+EVERYTHING = QuantizationLimits(0, 0)
 
 
 def fp16_parts(model: onnx.ModelProto) -> dict[str, set[str]]:

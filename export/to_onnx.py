@@ -19,17 +19,11 @@ from .checkpoint.load import Checkpoint, load_checkpoint
 from .errors import ExportError
 from .graph.compact import stored_compactly
 from .graph.fp16 import computed_in_fp16
-from .graph.suppression import (
-    SAME_SHARE,
-    check_suppression,
-    same_detections,
-    spec_with_suppression,
-    with_suppression,
-)
+from .graph.suppression import check_suppression, spec_with_suppression, with_suppression
 from .graph.trace import DEFAULT_OPSET, check_opset, graph_from_network, tidied, tool_versions, with_metadata
-from .proof.findings import Finding
 from .proof.inputs import batches_for, load_photographs
 from .proof.network import FP16, FP32, Proof, validate
+from .proof.suppression import compare_suppression
 
 _TRACED_BHW = (2, 256, 320)
 """What a dynamic graph is traced with: batch, height and width all different, so that none stands for another."""
@@ -108,10 +102,7 @@ def _suppressed(draft: Path, proof: Proof, suppression: Suppression, photographs
         graph = with_suppression(onnx.load(raw), proof.spec, suppression)
         onnx.checker.check_model(graph, full_check=True)
         onnx.save(graph, draft)
-        batches = batches_for(proof.spec, photographs)
-        share = same_detections(raw, draft, suppression, batches)
-    at = f"{len(batches)} inputs"
-    finding = Finding("detections as by NMS outside (share)", share, SAME_SHARE, at, more_is_better=True)
+        finding = compare_suppression(raw, draft, suppression, batches_for(proof.spec, photographs))
     spec = spec_with_suppression(proof.spec, suppression)
     return replace(proof, spec=spec, findings=(*proof.findings, finding))
 

@@ -30,10 +30,12 @@ PROTOTYPE_STRIDE = 4
 SPLIT_OUTPUTS = ("boxes", "scores", "classes", "coefficients")
 """Of the layout `split`: (b, max_det, 4), (b, max_det), (b, max_det) int32, (b, max_det, mask_dim).
 
-Beside them stands `num_dets` (b, 1) int32: how many rows are real; the others are zero.
+Beside them stands `COUNT_OUTPUT`.
 """
 
-_COUNT_OUTPUT = "num_dets"
+COUNT_OUTPUT = "num_dets"
+"""Of the layout `split`: (b, 1) int32, how many rows are real; the others are zero."""
+
 _LAYOUTS = ("raw", "nms", "split")
 _FLOATS = ("float32", "float16")
 
@@ -54,6 +56,15 @@ class TensorInfo:
 @dataclass(frozen=True, slots=True)
 class Suppression(Thresholds):
     """The thresholds that a graph with NMS inside was made with: what they drop cannot come back."""
+
+    def nearest(self, asked: Thresholds) -> Thresholds:
+        """The thresholds that the graph can serve and that are nearest to those asked for.
+
+        Example:
+            >>> Suppression(0.4, 0.8, 50).nearest(Thresholds(0.25, 0.9, 100))
+            Thresholds(conf=0.4, iou=0.8, max_det=50)
+        """
+        return Thresholds(max(asked.conf, self.conf), self.iou, min(asked.max_det, self.max_det))
 
     def check(self, asked: Thresholds) -> None:
         """Refuse thresholds that ask for more than the graph's answer holds.
@@ -267,7 +278,7 @@ def _prototypes_output(outputs: Sequence[TensorInfo], source: str) -> TensorInfo
 
 def _detections_output(outputs: Sequence[TensorInfo], prototypes: TensorInfo, source: str) -> TensorInfo:
     by_name = {t.name: t for t in outputs}
-    if set(by_name) == {_COUNT_OUTPUT, *SPLIT_OUTPUTS, prototypes.name}:
+    if set(by_name) == {COUNT_OUTPUT, *SPLIT_OUTPUTS, prototypes.name}:
         return by_name[SPLIT_OUTPUTS[0]]
     three = [t for t in outputs if len(t.shape) == 3]
     if len(three) != 1 or len(outputs) != 2:

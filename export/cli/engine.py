@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Table
 
 from ...runtime.cuda.driver.device import device_number
 from ...runtime.errors import ParameterError
+from .tables import findings_table
 
 if TYPE_CHECKING:
     from ..tensorrt.request import Request
@@ -102,11 +102,7 @@ def _print_commands(request: Request, console: Console, *, verbose: bool) -> Non
 
 def _report(plan: Plan, console: Console) -> None:
     if plan.findings:
-        table = Table("compared with ONNX Runtime", "worst", "allowed", "at")
-        for finding in plan.findings:
-            bound = "≥" if finding.more_is_better else "≤"
-            table.add_row(finding.what, f"{finding.worst:.3g}", f"{bound} {finding.limit:g}", finding.at)
-        console.print(table)
+        console.print(findings_table("compared with ONNX Runtime", plan.findings))
     record = plan.record
     taken = "; ".join(map(str, record.profiles))
     layers = f"; {plan.layers}" if plan.layers else "; not compared with ONNX Runtime"

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from ...runtime.errors import FastSamError, MissingDependencyError, ParameterError
 from ...runtime.spec import Suppression
 from ...runtime.system.signals import exit_on_signals
 from .engine import engine
 from .quantize import quantize
+from .tables import findings_table
 
 if TYPE_CHECKING:
     from ..clip.to_clip import ClipProof
-    from ..proof.findings import Finding
     from ..proof.network import Proof
 
 app = typer.Typer(
@@ -188,7 +186,7 @@ def suppression_from_options(nms: bool, **given: float | None) -> Suppression | 
 
 
 def _report(proof: Proof, console: Console) -> None:
-    console.print(_table("compared with the checkpoint", proof.findings))
+    console.print(findings_table("compared with the checkpoint", proof.findings))
     spec = proof.spec
     size = "any" if spec.fixed_hw is None else "{} × {}".format(*spec.fixed_hw)
     found = f"{proof.detections} detections by the checkpoint, {proof.detections_exported} by the file"
@@ -204,7 +202,7 @@ def _report(proof: Proof, console: Console) -> None:
 
 
 def _report_clip(proof: ClipProof, console: Console) -> None:
-    console.print(_table("compared with the model", proof.findings))
+    console.print(findings_table("compared with the model", proof.findings))
     spec = proof.spec
     height, width = spec["image"]["size"]
     dense = "with" if spec["image"]["dense"] else "no"
@@ -216,14 +214,6 @@ def _report_clip(proof: ClipProof, console: Console) -> None:
         soft_wrap=True,
         highlight=False,
     )
-
-
-def _table(title: str, findings: Iterable[Finding]) -> Table:
-    table = Table(title, "worst", "allowed", "at")
-    for finding in findings:
-        bound = "≥" if finding.more_is_better else "≤"
-        table.add_row(finding.what, f"{finding.worst:.3g}", f"{bound} {finding.limit:g}", finding.at)
-    return table
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ def quantize(
 ) -> None:
     """FP32 ONNX to INT8 (QDQ), compared with the FP32 file on photographs before it gets its name."""
     try:
-        from ..quantize.judge import Limits
+        from ..quantize.judge import QuantizationLimits
         from ..quantize.to_int8 import quantize_model
     except ModuleNotFoundError as error:
         raise MissingDependencyError(f"{error}; run: pip install 'fastsam-deploy[export]'") from error
@@ -62,7 +62,7 @@ def quantize(
             half=half,
             count=images,
             imgsz=imgsz,
-            limits=Limits(min_iou, min_recall),
+            limits=QuantizationLimits(min_iou, min_recall),
             step=status.update,
         )
     _report(made, Console())
@@ -71,17 +71,17 @@ def quantize(
 def _report(made: Quantized, console: Console) -> None:
     if made.sweep is not None:
         console.print(_sweep_table(made.sweep))
-    found, limits = made.likeness, made.limits
+    likeness = made.likeness
     table = Table("compared with the FP32 file", "found", "asked for")
-    table.add_row("mean mask IoU", f"{found.mean_iou:.4f}", f"≥ {limits.mean_iou:g}")
-    table.add_row("recall of its masks", f"{found.recall:.4f}", f"≥ {limits.recall:g}")
-    table.add_row("detections one to one", f"{found.matched:.4f}", "")
-    table.add_row("detections", f"{found.detections_rounded}", f"{found.detections} by the FP32 file")
+    for finding in made.findings:
+        table.add_row(*finding.cells()[:3])
+    table.add_row("detections one to one", f"{likeness.matched:.4f}", "")
+    table.add_row("detections", f"{likeness.detections_rounded}", f"{likeness.detections} by the FP32 file")
     console.print(table)
     which = "others" if made.unseen else "the same, there were no more"
     console.print(
         f"{made.path}: {len(made.rounded)} convolutions in INT8, {len(made.kept)} kept high, calibrated on "
-        f"{made.calibrated_on} photographs, compared on {found.images} ({which}), "
+        f"{made.calibrated_on} photographs, compared on {likeness.images} ({which}), "
         f"{made.path.stat().st_size / 1e6:.1f} MB",
         soft_wrap=True,
         highlight=False,

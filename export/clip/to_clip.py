@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 from ...runtime.clip.spec import FORMAT, read_clip_spec
+from ...runtime.measure.findings import Finding
 from ..errors import ExportError
 from ..graph.trace import DEFAULT_OPSET, quiet, without_traces
-from ..proof.findings import Finding
 from ..proof.inputs import load_photographs
 from .fp16 import halved
 from .models import DEFAULT, load_clip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer
 
+from ...runtime.measure.findings import Comparison, Finding
 from ..errors import ExportError
-from ..proof.findings import Finding
+from ..proof.outputs import malformed, share_off
 from .source import ClipSource, ImageSettings
 from .tokenizer import padded
 
 Array = NDArray[np.float32]
 
 IMAGE, PATCHES, TEXT = "image features", "patch features", "text features"
+OTHER_TOKENS = "texts with other tokens"
 
 CHUNK = 3
 """Inputs that are run at once; each is also run alone."""
@@ -60,8 +62,8 @@ TEXTS = (
 
 
 @dataclass(frozen=True)
-class Tolerances:
-    """What is allowed.
+class ClipLimits:
+    """The largest difference allowed between the files and their model.
 
     Attributes:
         cosine: 1 − cosine of features, and of the features of each patch.
@@ -71,30 +73,33 @@ class Tolerances:
     cosine: float
     patches: float
 
+    def by_quantity(self) -> dict[str, float | None]:
+        """Quantity → limit, for `Comparison.findings`.
+
+        Example:
+            >>> FP32.by_quantity()["text features (1 − cosine)"]
+            0.0001
+        """
+        return {
+            OTHER_TOKENS: 0.0,
+            f"{IMAGE} (1 − cosine)": self.cosine,
+            f"{PATCHES} (1 − cosine)": self.cosine,
+            f"{PATCHES} (share)": self.patches,
+            f"{TEXT} (1 − cosine)": self.cosine,
+        }
+
 
 # Seen: 1e-12 and 2e-6 with a random ViT-B/32.
-FP32 = Tolerances(1e-4, 1e-3)
+FP32 = ClipLimits(1e-4, 1e-3)
 # Seen: 6e-7 and 8e-4 with a random ViT-B/32 on a CPU.
-FP16 = Tolerances(1e-3, 3e-2)
-
-
-@dataclass
-class _Comparison:
-    """The worst of everything; failures that are not a number go to `broken`."""
-
-    worst: dict[str, tuple[float, str]] = field(default_factory=dict)
-    broken: list[str] = field(default_factory=list)
-
-    def add(self, what: str, value: float, at: str) -> None:
-        if what not in self.worst or not value <= self.worst[what][0]:
-            self.worst[what] = (value, at)
+FP16 = ClipLimits(1e-3, 3e-2)
 
 
 def validate_clip(
     folder: Path,
     source: ClipSource,
     photographs: Sequence[NDArray[np.uint8]],
-    tolerances: Tolerances,
+    limits: ClipLimits,
     step: Callable[[str], None] = lambda _: None,
 ) -> tuple[Finding, ...]:
     """Compare the files in `folder` with the model they were made from.
@@ -106,23 +111,21 @@ def validate_clip(
     Raises:
         ExportError: with the numbers of every comparison that failed.
     """
-    seen = _Comparison()
+    comparison = Comparison()
     step("comparing tokens")
     tokens = source.tokenizer.reference(TEXTS)
-    _compare_tokens(Tokenizer.from_file(str(folder / "tokenizer.json")), tokens, source, seen)
+    _compare_tokens(Tokenizer.from_file(str(folder / "tokenizer.json")), tokens, source, comparison)
     step("comparing image features")
     images = images_for(source.image, photographs)
-    _compare_tower(folder / "image.onnx", "images", images, source, seen)
+    _compare_tower(folder / "image.onnx", "images", images, source, comparison)
     step("comparing text features")
-    _compare_tower(folder / "text.onnx", "tokens", tokens, source, seen)
-    findings = _findings(seen, tolerances)
-    failed = [*seen.broken, *(str(finding) for finding in findings if not finding.passed)]
-    if failed:
+    _compare_tower(folder / "text.onnx", "tokens", tokens, source, comparison)
+    if failed := comparison.failures(limits.by_quantity()):
         raise ExportError(
             f"the files are not equal to {source.name}: {'; '.join(failed)}. Nothing was written; try FP32 if this was "
             "--half, and report it otherwise"
         )
-    return findings
+    return comparison.findings(limits.by_quantity())
 
 
 def images_for(settings: ImageSettings, photographs: Sequence[NDArray[np.uint8]]) -> Array:
@@ -146,15 +149,17 @@ def _box(photo: NDArray[np.uint8], aspect: float) -> tuple[float, float, float, 
     return (width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2
 
 
-def _compare_tokens(file: Tokenizer, expected: NDArray[np.int64], source: ClipSource, seen: _Comparison) -> None:
+def _compare_tokens(file: Tokenizer, expected: NDArray[np.int64], source: ClipSource, comparison: Comparison) -> None:
     settings = source.tokenizer
-    found = padded(file, TEXTS, settings.context_length, settings.pad_id, settings.end_id)
-    differ = np.flatnonzero((found != expected).any(1))
-    at = repr(TEXTS[differ[0]]) if len(differ) else f"{len(TEXTS)} texts"
-    seen.add("texts with other tokens", float(len(differ)), at)
+    tokens = padded(file, TEXTS, settings.context_length, settings.pad_id, settings.end_id)
+    differ = np.flatnonzero((tokens != expected).any(1))
+    at = repr(TEXTS[differ[0]]) if len(differ) else f"all {len(TEXTS)} texts"
+    comparison.add(OTHER_TOKENS, float(len(differ)), at)
 
 
-def _compare_tower(path: Path, name: str, inputs: NDArray[np.generic], source: ClipSource, seen: _Comparison) -> None:
+def _compare_tower(
+    path: Path, name: str, inputs: NDArray[np.generic], source: ClipSource, comparison: Comparison
+) -> None:
     """Every input alone, then all in chunks, against the library's own answer."""
     import onnxruntime
 
@@ -162,15 +167,15 @@ def _compare_tower(path: Path, name: str, inputs: NDArray[np.generic], source: C
     expected = _reference(name, inputs, source)
     names = [output.name for output in session.get_outputs()]
     if names != list(expected):
-        seen.broken.append(f"{path.name} has the outputs {', '.join(names)}, expected {', '.join(expected)}")
+        comparison.faults.append(f"{path.name} has the outputs {', '.join(names)}, expected {', '.join(expected)}")
         return
     alone = [slice(i, i + 1) for i in range(len(inputs))]
     chunks = [slice(i, i + CHUNK) for i in range(0, len(inputs), CHUNK)]
     for part in (*alone, *chunks):
         at = f"{name} {part.start}" + ("" if part in alone else f"–{part.stop - 1} at once")
-        for output, found in zip(names, session.run(None, {name: inputs[part]}), strict=True):
+        for output, features in zip(names, session.run(None, {name: inputs[part]}), strict=True):
             what = PATCHES if output == "patch_features" else IMAGE if name == "images" else TEXT
-            _compare(found, expected[output][part], what, at, seen)
+            _compare(features, expected[output][part], what, at, comparison)
 
 
 def _reference(name: str, inputs: NDArray[np.generic], source: ClipSource) -> dict[str, Array]:
@@ -178,36 +183,18 @@ def _reference(name: str, inputs: NDArray[np.generic], source: ClipSource) -> di
         given = torch.from_numpy(inputs)
         if name == "tokens":
             return {"features": source.encode_text(given).numpy()}
-        found = {"features": source.encode_image(given).numpy()}
+        features = {"features": source.encode_image(given).numpy()}
         if source.patches is not None:
-            found["patch_features"] = source.patches(given).numpy()
-        return found
+            features["patch_features"] = source.patches(given).numpy()
+        return features
 
 
-def _compare(found: NDArray[np.generic], expected: Array, what: str, at: str, seen: _Comparison) -> None:
-    if found.dtype != expected.dtype or found.shape != expected.shape:
-        seen.broken.append(
-            f"{what} are {found.dtype} {found.shape} at {at}, the model has {expected.dtype} {expected.shape}"
-        )
+def _compare(features: NDArray[np.generic], expected: Array, what: str, at: str, comparison: Comparison) -> None:
+    if problem := malformed(features, expected):
+        comparison.faults.append(f"{what} at {at}: {problem}")
         return
-    a, b = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    a, b = np.asarray(features, np.float64), np.asarray(expected, np.float64)
     lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     cosine = (a * b).sum(-1) / np.maximum(lengths, np.finfo(np.float64).tiny)
-    seen.add(f"{what} (1 − cosine)", float((1 - cosine).max()), at)
-    share = np.abs(a - b).max() / max(np.abs(b).max(), np.finfo(np.float32).tiny)
-    seen.add(f"{what} (share)", float(share), at)
-
-
-def _findings(seen: _Comparison, tolerances: Tolerances) -> tuple[Finding, ...]:
-    limits = {
-        "texts with other tokens": 0.0,
-        f"{IMAGE} (1 − cosine)": tolerances.cosine,
-        f"{PATCHES} (1 − cosine)": tolerances.cosine,
-        f"{PATCHES} (share)": tolerances.patches,
-        f"{TEXT} (1 − cosine)": tolerances.cosine,
-    }
-    return tuple(
-        Finding(what, seen.worst[what][0], limit, seen.worst[what][1])
-        for what, limit in limits.items()
-        if what in seen.worst
-    )
+    comparison.add(f"{what} (1 − cosine)", float((1 - cosine).max()), at)
+    comparison.add(f"{what} (share)", share_off(a, b), at)

@@ -10,31 +10,23 @@ a constant and whose axis is never shorter than K, and no tensor without element
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from ...runtime.engines import open_engine
-from ...runtime.engines.interface import Engine
 from ...runtime.errors import ParameterError
 from ...runtime.spec import METADATA_KEY, SPLIT_OUTPUTS, ModelSpec, Suppression
-from ...runtime.stages.decode import CLASS_OFFSET_PX, Detections, decode, largest_float32_below
+from ...runtime.stages.decode import CLASS_OFFSET_PX, largest_float32_below
 from ..errors import ExportError
-from ..proof.inputs import Batch
 
 TOP_K_LIMIT = 3840
 """Largest K that TensorRT's TopK takes."""
 
 OLDEST_OPSET = 13
 """Of Split with its sizes as an input."""
-
-SAME_SHARE = 0.995
-"""Of the detections: two boxes may overlap by exactly `iou`, and then the last bit of a division decides."""
 
 
 def check_suppression(suppression: Suppression, opset: int) -> None:
@@ -184,50 +176,3 @@ def _outputs(batch: str | int, mask_dim: int, max_det: int) -> list[onnx.ValueIn
         "coefficients": (TensorProto.FLOAT, [batch, max_det, mask_dim]),
     }
     return [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in shapes.items()]
-
-
-def same_detections(raw: Path, suppressed: Path, suppression: Suppression, batches: Sequence[Batch]) -> float:
-    """Share of the raw file's detections that the file with NMS in its graph gives too.
-
-    Args:
-        suppression: the thresholds that the graph is to have.
-
-    Raises:
-        ExportError: fewer than 0.995 of them, others beside them, or the file tells other thresholds.
-    """
-    same = total = extra = 0
-    with closing(open_engine(raw)) as reference, closing(open_engine(suppressed)) as engine:
-        if engine.spec.suppression != suppression:
-            raise ExportError(
-                f"the file says that its graph suppresses with {engine.spec.suppression}, expected {suppression}. "
-                "Nothing was written; export without --nms, and report it"
-            )
-        for batch in batches:
-            expected, found = (_decoded(each, batch, suppression) for each in (reference, engine))
-            for a, b in zip(expected, found, strict=True):
-                both = _in_both(a, b)
-                same, total, extra = same + both, total + len(a.scores), extra + len(b.scores) - both
-    share = same / total if total else 1.0
-    if not (share >= SAME_SHARE and extra <= total * (1 - SAME_SHARE)):
-        raise ExportError(
-            f"NMS in the graph keeps {same} of {total} detections and {extra} others, expected {SAME_SHARE:.1%} of "
-            "them and no others. Nothing was written; export without --nms, and report it"
-        )
-    return share
-
-
-def _decoded(engine: Engine, batch: Batch, suppression: Suppression) -> list[Detections]:
-    found = engine.run(batch.images)["detections"]
-    return [decode(one, engine.spec, suppression) for one in found]
-
-
-def _in_both(a: Detections, b: Detections) -> int:
-    """Rows of `a` that `b` has: boxes within a thousandth of a pixel, scores, classes and coefficients alike."""
-    rows = [
-        np.concatenate((each.boxes_xyxy, each.scores[:, None], each.classes[:, None], each.coefficients), axis=1)
-        for each in (a, b)
-    ]
-    if not len(rows[0]) or not len(rows[1]):
-        return 0
-    off = np.abs(np.subtract(rows[0][:, None], rows[1][None])).max(2)
-    return int((off.min(1) <= 1e-3).sum())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +19,22 @@ from ...runtime.engines.interface import Engine
 from ...runtime.engines.onnxruntime.tensors import tensor_infos
 from ...runtime.engines.segmentation import SegmentationEngine
 from ...runtime.masks.overlap import mask_ious
-from ...runtime.measure.fidelity import Fidelity, fidelity
+from ...runtime.measure.fidelity import fidelity
+from ...runtime.measure.findings import Comparison, Finding
 from ...runtime.pipeline import FastSAM
 from ...runtime.segments import Segments
+from ...runtime.settings import Thresholds
 from ...runtime.system.cpu import usable_cpus
 from ..errors import ExportError
 
-_CONF, _IOU, _MAX_DET = 0.4, 0.9, 300
+_SHOWN = Thresholds(0.4, 0.9, 300)
+"""Detections that are compared."""
+
 _MARGIN = 0.1
 """An object whose score fell below the threshold by less than this is found, but not counted as above it."""
 
 _FOUND_IOU = 0.5
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a rounded file has to reach.
-
-    Attributes:
-        mean_iou: of the masks of detections that both files make.
-        recall: see `Likeness.recall`.
-    """
-
-    mean_iou: float = 0.95
-    recall: float = 0.98
+_MEAN_IOU, _RECALL = "mean mask IoU", "recall"
 
 
 @dataclass(frozen=True)
@@ -67,11 +59,33 @@ class Likeness:
     quality: float
     images: int
 
-    def shortfalls(self, limits: Limits) -> list[str]:
-        """What does not reach its limit, in words; nothing where all is well."""
-        wanted = {"mean mask IoU": (self.mean_iou, limits.mean_iou), "recall": (self.recall, limits.recall)}
-        return [f"{name} {value:.4f}, expected at least {low:g}" for name, (value, low) in wanted.items()
-                if not value >= low]  # fmt: skip
+
+@dataclass(frozen=True)
+class QuantizationLimits:
+    """What a rounded file has to reach.
+
+    Attributes:
+        mean_iou: of the masks of detections that both files make.
+        recall: see `Likeness.recall`.
+    """
+
+    mean_iou: float = 0.95
+    recall: float = 0.98
+
+    def findings(self, *likenesses: Likeness) -> tuple[Finding, ...]:
+        """A finding for each limit, of the worst of the likenesses: all of them have to reach it.
+
+        Example:
+            >>> exact = Likeness(0.99, 0.97, 0.95, 100, 98, 0.96, images=12)
+            >>> coarse = Likeness(0.94, 0.99, 0.95, 100, 98, 0.92, images=12)
+            >>> [finding.worst for finding in QuantizationLimits().findings(exact, coarse)]
+            [0.94, 0.97]
+        """
+        worst = Comparison()
+        for likeness in likenesses:
+            worst.add(_MEAN_IOU, likeness.mean_iou, more_is_better=True)
+            worst.add(_RECALL, likeness.recall, more_is_better=True)
+        return worst.findings({_MEAN_IOU: self.mean_iou, _RECALL: self.recall})
 
 
 class Judge:
@@ -85,10 +99,10 @@ class Judge:
         self._photographs = tuple(photographs)
         self._imgsz = imgsz
         with closing(open_engine(model)) as engine:
-            self._reference = self._answers(engine, _CONF)
+            self._reference = self._answers(engine, _SHOWN.conf)
         if not any(len(segments) for segments in self._reference):
             raise ExportError(
-                f"{model.name} finds nothing with a score above {_CONF} in {len(self._photographs)} photographs; "
+                f"{model.name} finds nothing with a score above {_SHOWN.conf} in {len(self._photographs)} photographs; "
                 "expected some of what the model was trained for: give others"
             )
 
@@ -100,26 +114,25 @@ class Judge:
                 Runtime on this processor would compute; False: with ONNX Runtime's integer kernels.
         """
         with closing(SegmentationEngine(_RoundedNetwork(graph, as_written=as_written))) as engine:
-            return self._likeness(self._answers(engine, _CONF - _MARGIN))
+            return self._likeness(self._answers(engine, _SHOWN.conf - _MARGIN))
 
     def _answers(self, engine: Engine, conf: float) -> list[Segments]:
-        inside = engine.spec.suppression
-        iou, most = (_IOU, _MAX_DET) if inside is None else (inside.iou, inside.max_det)
-        lowest = conf if inside is None else max(conf, inside.conf)
-        with FastSAM(engine, conf=lowest, iou=iou, max_det=most, imgsz=self._imgsz) as model:
+        asked, suppression = replace(_SHOWN, conf=conf), engine.spec.suppression
+        served = suppression.nearest(asked) if suppression else asked
+        with FastSAM(engine, **asdict(served), imgsz=self._imgsz) as model:
             return [model.segment(path) for path in self._photographs]
 
     def _likeness(self, answers: Sequence[Segments]) -> Likeness:
-        above = [segments[np.flatnonzero(segments.scores > _CONF)] for segments in answers]
-        found: Fidelity = fidelity(self._reference, above)
-        held = sum(_held(true, seen) for true, seen in zip(self._reference, answers, strict=True))
+        above = [segments[np.flatnonzero(segments.scores > _SHOWN.conf)] for segments in answers]
+        measured = fidelity(self._reference, above)
+        held = sum(_held(reference, answer) for reference, answer in zip(self._reference, answers, strict=True))
         return Likeness(
-            found.mean_iou,
-            held / found.reference_count,
-            found.recall(_FOUND_IOU),
-            found.reference_count,
-            found.candidate_count,
-            found.quality,
+            measured.mean_iou,
+            held / measured.reference_count,
+            measured.recall(_FOUND_IOU),
+            measured.reference_count,
+            measured.candidate_count,
+            measured.quality,
             len(self._photographs),
         )
 

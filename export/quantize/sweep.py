@@ -10,8 +10,9 @@ from pathlib import Path
 import onnx
 
 from ...runtime.errors import ParameterError
+from ...runtime.measure.findings import failures
 from .graph import Layer
-from .judge import Judge, Likeness, Limits
+from .judge import Judge, Likeness, QuantizationLimits
 
 _FORMAT = "fastsam-deploy sweep 1"
 
@@ -85,7 +86,7 @@ def sweep(
     layers: Sequence[Layer],
     rounded: Callable[[Collection[Layer]], onnx.ModelProto],
     judge: Judge,
-    limits: Limits,
+    limits: QuantizationLimits,
     *,
     as_written: bool,
     step: Callable[[str], None] = lambda _: None,
@@ -118,7 +119,7 @@ def sweep(
         chosen = [layer for layer in layers if layer.name not in always and layer.group not in high]
         likeness = judge.judge(rounded(chosen), as_written=as_written)
         tries.append((tuple(sorted(always | {x.name for x in layers if x.group in high})), likeness))
-        if not likeness.shortfalls(limits):
+        if not failures(limits.findings(likeness)):
             break
     keep, last = tries[-1]
-    return Sweep(tuple(blocks), tuple(tries), keep, not last.shortfalls(limits))
+    return Sweep(tuple(blocks), tuple(tries), keep, not failures(limits.findings(last)))

@@ -13,6 +13,7 @@ import onnx
 
 from ...runtime.engines import open_engine
 from ...runtime.errors import ParameterError
+from ...runtime.measure.findings import Finding, failures
 from ...runtime.spec import METADATA_KEY, ModelSpec, imgsz_for
 from ...runtime.stages.image import SUFFIXES
 from ...runtime.system.atomic import write_atomically
@@ -20,7 +21,7 @@ from ...runtime.system.identity import check_outputs
 from ..errors import ExportError
 from ..graph.fp16 import rounded_like_fp16
 from .graph import TARGETS, Layer, layers_named, layers_of, tensors_to_calibrate, with_folded_weights, with_qdq
-from .judge import Judge, Likeness, Limits
+from .judge import Judge, Likeness, QuantizationLimits
 from .ranges import METHODS, histograms, network_inputs, range_of
 from .sweep import Sweep, kept_in, sweep
 
@@ -36,7 +37,7 @@ class Quantized:
         path: the file.
         spec: what it says of itself.
         likeness: to the FP32 file.
-        limits: what was asked of it.
+        findings: the worst of each figure that has a limit, of the file as ONNX Runtime computes it and in true FP16.
         rounded, kept: names of the convolutions in INT8, and of those that stayed high.
         calibrated_on: photographs.
         unseen: the photographs that were compared on are not among those.
@@ -46,7 +47,7 @@ class Quantized:
     path: Path
     spec: ModelSpec
     likeness: Likeness
-    limits: Limits
+    findings: tuple[Finding, ...]
     rounded: tuple[str, ...]
     kept: tuple[str, ...]
     calibrated_on: int
@@ -67,7 +68,7 @@ def quantize_model(
     half: bool | None = None,
     count: int = 64,
     imgsz: int | None = None,
-    limits: Limits | None = None,
+    limits: QuantizationLimits | None = None,
     step: Callable[[str], None] = lambda _: None,
 ) -> Quantized:
     """Make an INT8 (QDQ) file from an FP32 one and compare it with that on photographs.
@@ -87,7 +88,7 @@ def quantize_model(
         half: what is not INT8 computes in FP16; None: with "tensorrt" yes, with "cpu" no.
         count: photographs to calibrate on, spread evenly over those given.
         imgsz: longest side of the network's input, pixels; None: the model's own.
-        limits: what the file has to reach; None: the defaults of `Limits`.
+        limits: what the file has to reach; None: the defaults of `QuantizationLimits`.
         step: told what is being done.
 
     Raises:
@@ -98,7 +99,7 @@ def quantize_model(
     check_outputs([source, *([keep_from] if keep_from is not None else [])], {"output": goal})
     half = target == "tensorrt" if half is None else half
     _check(goal, target, method, half=half, count=count, ways=(bool(keep), keep_from is not None, run_sweep))
-    limits = limits or Limits()
+    limits = limits or QuantizationLimits()
     seen, compared = _divided(_photographs(Path(images) if isinstance(images, str) else images), count)
     step("opening the FP32 file")
     spec = _fp32_spec(source)
@@ -131,12 +132,14 @@ def quantize_model(
     judge = Judge(source, compared, side)
     # The file itself, and what it would be in true FP16: ONNX Runtime leaves much of that rounding out.
     judged = [graph, rounded_like_fp16(with_qdq(plain, low, ranges, target))] if half else [graph]
-    likeness = min((judge.judge(one, as_written=as_written) for one in judged), key=lambda found: found.quality)
-    if missing := likeness.shortfalls(limits):
+    likenesses = [judge.judge(variant, as_written=as_written) for variant in judged]
+    findings = limits.findings(*likenesses)
+    if missing := failures(findings):
         raise ExportError(_too_far(missing, swept))
+    likeness = min(likenesses, key=lambda variant: variant.quality)
     _write(graph, goal, made)
     names = tuple(layer.name for layer in low), tuple(layer.name for layer in layers if layer.name in high)
-    return Quantized(goal, made, likeness, limits, *names, len(seen), not set(seen) & set(compared), swept)
+    return Quantized(goal, made, likeness, findings, *names, len(seen), not set(seen) & set(compared), swept)
 
 
 def _check(goal: Path, target: str, method: str, *, half: bool, count: int, ways: Sequence[bool]) -> None:

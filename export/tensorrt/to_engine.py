@@ -25,7 +25,7 @@ from .trtexec import find_trtexec, major_of, run_trtexec, trtexec_command
 
 if TYPE_CHECKING:
     from ...runtime.cuda.driver.device import Device
-    from ..proof.findings import Finding
+    from ...runtime.measure.findings import Finding
     from .layers import LayerTypes
 
 Step = Callable[[str], None]

@@ -72,6 +72,8 @@ class Engine(Protocol):
     def run(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """(b, 3, H, W) float32 RGB in [0, 1] → {"detections": …, "prototypes": …}, arrays of the caller's own.
 
+        In the layout "split" the detections are joined to rows as in "nms", and `num_dets` says how many are real.
+
         Raises:
             ParameterError: the shape is one that the model does not take.
         """

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ParameterError
-from ..spec import SPLIT_OUTPUTS, ModelSpec, spec_from_tensors
+from ..spec import COUNT_OUTPUT, SPLIT_OUTPUTS, ModelSpec, spec_from_tensors
 from .interface import Network
 
 
@@ -46,10 +46,11 @@ class SegmentationEngine:
                 "set imgsz to fit, or export the model with --dynamic"
             )
         feed = {spec.input: images.astype(spec.input_dtype, copy=False)}
-        names = SPLIT_OUTPUTS if spec.layout == "split" else (spec.detections,)
-        *detections, prototypes = self._network.run(feed, [*names, spec.prototypes])
-        joined = _rows(*detections) if spec.layout == "split" else detections[0]
-        return {"detections": joined, "prototypes": prototypes}
+        if spec.layout != "split":
+            detections, prototypes = self._network.run(feed, [spec.detections, spec.prototypes])
+            return {"detections": detections, "prototypes": prototypes}
+        counts, *columns, prototypes = self._network.run(feed, [COUNT_OUTPUT, *SPLIT_OUTPUTS, spec.prototypes])
+        return {"detections": _rows(*columns), "prototypes": prototypes, COUNT_OUTPUT: counts}
 
     def close(self) -> None:
         """Free the network."""

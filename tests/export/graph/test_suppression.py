@@ -16,12 +16,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fastsam_deploy.export.errors import ExportError
-from fastsam_deploy.export.graph.suppression import (
-    TOP_K_LIMIT,
-    check_suppression,
-    same_detections,
-    with_suppression,
-)
+from fastsam_deploy.export.graph.suppression import TOP_K_LIMIT, check_suppression, with_suppression
+from fastsam_deploy.export.proof.suppression import compare_suppression
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.errors import ModelError, ParameterError
 from fastsam_deploy.runtime.measure.fidelity import fidelity
@@ -261,11 +257,26 @@ def test_a_second_nms_and_another_answer_are_refused(suppressed: Path, demo_onnx
     with open_engine(demo_onnx) as engine:
         batches = batches_for(replace(engine.spec, imgsz=96), load_photographs())
     inside = Suppression(0.001, 0.9, 300)
-    assert same_detections(demo_onnx, suppressed, inside, batches[:1]) == 1
+    assert compare_suppression(demo_onnx, suppressed, inside, batches[:1]).worst == 1
     with pytest.raises(ExportError, match=r"keeps \d+ of \d+ detections"):
-        same_detections(demo_onnx, tmp_path / "wrong.onnx", inside, batches[:1])
+        compare_suppression(demo_onnx, tmp_path / "wrong.onnx", inside, batches[:1])
     with pytest.raises(ExportError, match=r"max_det=300.*expected.*max_det=20"):
-        same_detections(demo_onnx, suppressed, DEFAULT, batches[:1])
+        compare_suppression(demo_onnx, suppressed, DEFAULT, batches[:1])
+
+
+def test_nothing_to_suppress_is_no_proof(tmp_path: Path) -> None:
+    """A graph that always gives nothing would pass on images in which nothing is found."""
+    from fastsam_deploy.export.proof.inputs import Batch
+
+    values = detections(0, 1, batch=1)
+    values[:, 4] *= 0.2
+    raw, spec = constant_network(values, 1)
+    suppression = Suppression(0.25, 0.7, 20)
+    onnx.save(raw, tmp_path / "raw.onnx")
+    onnx.save(with_suppression(raw, spec, suppression), tmp_path / "nms.onnx")
+    batch = Batch(np.zeros((1, 3, 32, 32), np.float32), ())
+    with pytest.raises(ExportError, match=r"nothing is detected with a score above 0\.25 .*give other photographs"):
+        compare_suppression(tmp_path / "raw.onnx", tmp_path / "nms.onnx", suppression, [batch])
 
 
 def test_a_triton_repository_is_refused(suppressed: Path, tmp_path: Path) -> None:

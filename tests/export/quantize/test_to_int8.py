@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,14 @@ from fastsam_deploy.export.graph.suppression import with_suppression
 from fastsam_deploy.export.proof.inputs import load_photographs
 from fastsam_deploy.export.quantize import to_int8 as module
 from fastsam_deploy.export.quantize.graph import layers_named, layers_of, with_folded_weights, with_qdq
-from fastsam_deploy.export.quantize.judge import Judge, Likeness, Limits
+from fastsam_deploy.export.quantize.judge import Judge, Likeness, QuantizationLimits
 from fastsam_deploy.export.quantize.ranges import Histogram, histograms, network_inputs, range_of
 from fastsam_deploy.export.quantize.sweep import kept_in, sweep
 from fastsam_deploy.export.quantize.to_int8 import Quantized, quantize_model
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.errors import ModelError, ParameterError
 from fastsam_deploy.runtime.measure.fidelity import compare
+from fastsam_deploy.runtime.measure.findings import failures
 from fastsam_deploy.runtime.pipeline import FastSAM
 from fastsam_deploy.runtime.spec import Suppression
 
@@ -302,7 +304,7 @@ class StrictJudge:
 
 def test_the_sweep_keeps_the_worst_blocks_and_no_more(plain: onnx.ModelProto, tmp_path: Path) -> None:
     layers = layers_of(plain)
-    found = sweep(layers, Graph, StrictJudge(), Limits(0.97, 0.98), as_written=True)  # type: ignore[arg-type]
+    found = sweep(layers, Graph, StrictJudge(), QuantizationLimits(0.97, 0.98), as_written=True)  # type: ignore[arg-type]
     assert [block.group for block in found.blocks[:2]] == ["model.4", "model.9"]
     assert found.reached and len(found.tries) == 3
     kept_groups = {layer.group for layer in layers if layer.name in found.keep and not layer.ends_head}
@@ -311,7 +313,7 @@ def test_the_sweep_keeps_the_worst_blocks_and_no_more(plain: onnx.ModelProto, tm
     path.write_text(found.to_json(model="m.onnx"))
     assert kept_in(path) == found.keep
     assert layers_named(layers, kept_in(path)) == set(found.keep)
-    hopeless = sweep(layers, Graph, StrictJudge(), Limits(1, 1), as_written=True)  # type: ignore[arg-type]
+    hopeless = sweep(layers, Graph, StrictJudge(), QuantizationLimits(1, 1), as_written=True)  # type: ignore[arg-type]
     assert not hopeless.reached
 
 
@@ -351,9 +353,30 @@ def test_a_network_that_finds_nothing_cannot_be_judged(demo_onnx: Path, tmp_path
 
 def test_limits_name_what_is_missing() -> None:
     likeness = Likeness(0.94, 0.99, 1, 1, 1, 1, 1)
-    assert likeness.shortfalls(Limits()) == ["mean mask IoU 0.9400, expected at least 0.95"]
-    assert likeness.shortfalls(Limits(0.9, 0.9)) == []
-    assert len(replace(likeness, recall=float("nan")).shortfalls(Limits())) == 2
+    assert failures(QuantizationLimits().findings(likeness)) == ["mean mask IoU is 0.94, expected at least 0.95"]
+    assert failures(QuantizationLimits(0.9, 0.9).findings(likeness)) == []
+    assert len(failures(QuantizationLimits().findings(replace(likeness, recall=float("nan"))))) == 2
+
+
+@pytest.mark.parametrize("variant", [0, 1], ids=["the file", "the file in true FP16"])
+@pytest.mark.parametrize("short", [{"recall": 0.9}, {"mean_iou": 0.9}], ids=str)
+def test_every_variant_is_held_to_every_limit(
+    variant: int,
+    short: dict[str, float],
+    demo_onnx: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also the one of higher panoptic quality, which is no limit."""
+    good = Likeness(0.97, 0.99, 0.9, 100, 100, 0.8, 4)
+    likenesses = [good, good]
+    likenesses[variant] = replace(good, quality=0.95, **short)
+    monkeypatch.setattr(module, "Judge", lambda *_: SimpleNamespace(judge=lambda *_, **__: likenesses.pop(0)))
+    (name,) = short
+    with pytest.raises(ExportError, match=f"{name.replace('mean_iou', 'mean mask IoU')} is 0.9, expected at least"):
+        quantize_model(demo_onnx, tmp_path / "m.onnx", photos, count=2, imgsz=64, half=True)
+    assert list(tmp_path.iterdir()) == [] and likenesses == []
 
 
 def test_a_graph_without_convolutions_is_refused() -> None:

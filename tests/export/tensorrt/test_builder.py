@@ -214,12 +214,13 @@ def test_int8_is_calibrated_on_the_photographs(
     assert plan.record.spec.precision == "int8"
     assert plan.layers is not None and plan.layers.convolutions["int8"] > 10
     assert {finding.what for finding in plan.findings} == {
-        *("mask IoU, mean", "missing detections (share)", "additional detections (share)")
+        *("scores", "coefficients (share)", "prototypes (share)"),
+        *("mask IoU, mean", "missing detections (share)", "additional detections (share)"),
     }
     assert plan.record.command is not None and f"--calibration {coffee.parent.name}" in plan.record.command
 
 
-def test_a_graph_with_nms_is_compared_by_its_masks(
+def test_a_graph_with_nms_is_compared_by_its_detections(
     newest: World, demo_onnx: Path, tmp_path: Path, images: Path
 ) -> None:
     from fastsam_deploy.export.graph.suppression import spec_with_suppression, with_suppression
@@ -232,5 +233,8 @@ def test_a_graph_with_nms_is_compared_by_its_masks(
     onnx.save(graph, tmp_path / "nms.onnx")
     plan = build(tmp_path / "nms.onnx", tmp_path / "nms.plan", images)
     assert plan.record.spec.suppression == suppression
-    assert plan.findings[0].what == "mask IoU, mean"
+    assert {finding.what for finding in plan.findings} == {
+        *("prototypes (share)", "same detections (share)"),
+        *("mask IoU, mean", "missing detections (share)", "additional detections (share)"),
+    }
     assert newest.violations == []

@@ -1,0 +1,68 @@
+"""Does NMS in the graph keep the detections that NMS outside of it keeps?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from ...runtime.engines import open_engine
+from ...runtime.engines.interface import Engine
+from ...runtime.measure.findings import Finding
+from ...runtime.spec import Suppression
+from ...runtime.stages.decode import Detections, decode
+from ..errors import ExportError
+from .inputs import Batch
+from .outputs import RowTolerance, check_counts, count_alike
+
+SAME_SHARE = 0.995
+"""Of the detections: two boxes may overlap by exactly `iou`, and then the last bit of a division decides."""
+
+_SAME = RowTolerance(1e-3, 1e-3, 1e-3)
+
+
+def compare_suppression(raw: Path, suppressed: Path, suppression: Suppression, batches: Sequence[Batch]) -> Finding:
+    """Compare the detections of a file with NMS in its graph with those of the file that it was made from.
+
+    Args:
+        suppression: the thresholds that the graph is to have.
+
+    Returns:
+        The share of the raw file's detections that the other file gives too, at least 0.995.
+
+    Raises:
+        ExportError: it gives fewer of them, others beside them, or another count than it has rows; its metadata has
+            other thresholds; or the raw file detects nothing, so that there is nothing to compare.
+    """
+    same = total = extra = 0
+    with closing(open_engine(raw)) as reference, closing(open_engine(suppressed)) as engine:
+        if engine.spec.suppression != suppression:
+            raise ExportError(
+                f"the file says that its graph suppresses with {engine.spec.suppression}, expected {suppression}. "
+                "Nothing was written; export without --nms, and report it"
+            )
+        for batch in batches:
+            expected, detections = (_detections(each, batch, suppression) for each in (reference, engine))
+            for true, suppressed_ones in zip(expected, detections, strict=True):
+                both = count_alike(true, suppressed_ones, _SAME)
+                same, total = same + both, total + len(true.scores)
+                extra += len(suppressed_ones.scores) - both
+    if not total:
+        raise ExportError(
+            f"nothing is detected with a score above {suppression.conf:g} in {len(batches)} inputs, expected at least "
+            "one to compare NMS on. Nothing was written; give other photographs with --images, or lower --conf"
+        )
+    if not (same >= total * SAME_SHARE and extra <= total * (1 - SAME_SHARE)):
+        raise ExportError(
+            f"NMS in the graph keeps {same} of {total} detections and {extra} others, expected {SAME_SHARE:.1%} of "
+            "them and no others. Nothing was written; export without --nms, and report it"
+        )
+    at = f"all {len(batches)} inputs"
+    return Finding("detections as by NMS outside (share)", same / total, SAME_SHARE, at, more_is_better=True)
+
+
+def _detections(engine: Engine, batch: Batch, suppression: Suppression) -> list[Detections]:
+    outputs = engine.run(batch.images)
+    if problem := check_counts(outputs):
+        raise ExportError(f"the file {problem}. Nothing was written; export without --nms, and report it")
+    return [decode(image, engine.spec, suppression) for image in outputs["detections"]]
