@@ -32,7 +32,9 @@ from fastsam_deploy.runtime.cli.main import FAILED
 from fastsam_deploy.runtime.measure.fidelity import Fidelity, compare
 from fastsam_deploy.runtime.measure.findings import failures
 from fastsam_deploy.runtime.measure.gate import Contender, FidelityLimits, judge
-from fastsam_deploy.runtime.measure.run import ModelArgument, input_shape
+from fastsam_deploy.runtime.measure.run import ModelArgument, input_shape, settings_of
+from fastsam_deploy.runtime.opening import ModelSettings
+from fastsam_deploy.runtime.settings import refuse_settings
 from fastsam_deploy.runtime.sources.paths import find_images
 from fastsam_deploy.runtime.system.atomic import write_atomically
 
@@ -92,16 +94,19 @@ class Checkpoint:
         """Nothing to free."""
 
 
-def open_checkpoint(argument: ModelArgument, settings: dict[str, Any]) -> Contender | None:
+def open_checkpoint(argument: ModelArgument, settings: ModelSettings) -> Contender | None:
     """A checkpoint as a contender; None where the model is something else."""
     if not argument.source.lower().endswith(".pt"):
         return None
-    settings = settings | argument.settings
-    model = Checkpoint(argument.source, **settings)
+    given = settings_of(argument, settings)
+    has = ("device", "threads")
+    refuse_settings(given.engine, argument.source, "a checkpoint runs in ultralytics:", has)
+    ours = (*has, "conf", "iou", "max_det", "imgsz", "rect")
+    model = Checkpoint(argument.source, **{name: given.keywords()[name] for name in ours})
     described = {
         "engine": "ultralytics",
         "precision": "fp32",
-        "device": settings["device"],
+        "device": given.engine.device,
         "ultralytics": version("ultralytics"),
         "torch": version("torch"),
         "checkpoint_sha256": hashlib.sha256(Path(argument.source).read_bytes()).hexdigest(),

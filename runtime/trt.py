@@ -10,7 +10,7 @@ from .cuda.network import DeviceNetwork
 from .engines import open_device_network
 from .pipeline import FastSAM
 from .segmenters.device import DeviceSegmenter
-from .settings import EngineSettings, Thresholds
+from .settings import EngineSettings, Thresholds, refuse_settings
 
 
 class TRTFastSAM(FastSAM):
@@ -39,6 +39,8 @@ class TRTFastSAM(FastSAM):
         rect: bool | None = None,
         graphs: int = 8,
         clip: str | Path | Clip | None = None,
+        engine: str | None = None,
+        precision: str | None = None,
     ) -> None:
         """
         Args:
@@ -49,6 +51,7 @@ class TRTFastSAM(FastSAM):
             conf, iou, max_det, imgsz, rect: see `FastSAM`.
             graphs: shapes of input for which a CUDA graph is kept, those used last; 0: none.
             clip: for text prompts, see `FastSAM`; a folder is opened on `device` with ONNX Runtime.
+            engine, precision: see `FastSAM`; what a plan is already, or there is an error.
 
         Raises:
             ParameterError, ModelError, DeviceError, MissingDependencyError.
@@ -56,7 +59,12 @@ class TRTFastSAM(FastSAM):
         self.thresholds = Thresholds(conf, iou, max_det)
         self._owns_clip = isinstance(clip, (str, Path))
         owns_network = isinstance(model, (str, Path))
-        network = open_device_network(model, EngineSettings(device)) if isinstance(model, (str, Path)) else model
+        settings = EngineSettings(device, engine=engine, precision=precision)
+        if isinstance(model, (str, Path)):
+            network = open_device_network(model, settings)
+        else:
+            refuse_settings(settings, model.name, "an open network has its own:", {"device"})
+            network = model
         try:
             self.clip = Clip.open(clip, network.device) if isinstance(clip, (str, Path)) else clip
         except BaseException:

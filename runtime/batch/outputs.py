@@ -98,11 +98,10 @@ class OutputFolder:
 class JsonLines:
     """One line of JSON for each item, to standard output ("-") or to a file that appears whole at the end."""
 
-    def __init__(self, target: str, inputs: Iterable[Path] = ()) -> None:
+    def __init__(self, target: str) -> None:
         """
         Args:
             target: "-" or the path of a file.
-            inputs: files that must not be replaced.
 
         Raises:
             FastSamError: the file cannot be written there.
@@ -112,7 +111,6 @@ class JsonLines:
         self._printed = sys.stdout
         if target == "-":
             return
-        check_outputs(inputs, {"--json": Path(target)})
         self._file = self._stack.enter_context(stream_to(Path(target)))
 
     def write(self, item: Mapping[str, Any]) -> None:

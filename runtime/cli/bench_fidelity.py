@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .settings import json_file, model_files
+from .groups import with_groups
+from .options import NetworkOptions, network_option, option, result_option
+from .results import STANDARD_OUTPUT, json_file, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..measure.gate import FidelityLimits
     from ..measure.report import Report
 
 app = typer.Typer(name="bench", help="Measure models on your own images.", no_args_is_help=True, add_completion=False)
@@ -19,16 +24,7 @@ app = typer.Typer(name="bench", help="Measure models on your own images.", no_ar
 NOT_KEPT = 1
 """Exit code when a limit is not kept; 2 stays for errors, so that a pipeline can tell them apart."""
 
-_MODELS, _GATE, _RESULTS = "Models", "Gate", "Results"
-
-
-def _limit(text: str, *names: str) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel=_GATE, show_default=False)
-
-
-def _plain(text: str, panel: str, *names: str, **settings: Any) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel=panel, **settings)
-
+_gate_option = partial(option, panel="Gate")
 
 ReferenceArgument = Annotated[
     str, typer.Argument(metavar="REFERENCE", help="The model that is believed, such as the FP32 ONNX file.")
@@ -43,44 +39,54 @@ CandidatesArgument = Annotated[
     ),
 ]
 ImagesOption = Annotated[
-    list[str],
-    typer.Option("--images", "-i", metavar="IMAGE|FOLDER|GLOB", help="What to compare on. May be repeated."),
+    list[str], option("What to compare on. May be repeated.", "--images", "-i", metavar="IMAGE|FOLDER|GLOB")
 ]
-ConfOption = Annotated[float, _plain("Keep segments with a score above it.", _MODELS)]
-IouOption = Annotated[float, _plain("Of boxes that overlap more than this the better stays.", _MODELS)]
-MaxDetOption = Annotated[int, _plain("At most this many segments in an image.", _MODELS)]
-ImgszOption = Annotated[
-    int | None, _plain("Longest side of the input. Default: the model's own.", _MODELS, show_default=False)
-]
-SquareOption = Annotated[bool, _plain("Square inputs; for comparing with a model of fixed size.", _MODELS, "--square")]
-DeviceOption = Annotated[str, _plain("Of models in this process: cpu, cuda or cuda:N.", _MODELS)]
-ThreadsOption = Annotated[int | None, _plain("CPU threads of models in this process.", _MODELS, show_default=False)]
-MinRecall = Annotated[float | None, _limit("Share of the reference's detections that the candidate has, at --at-iou.")]
-MinPrecision = Annotated[
-    float | None, _limit("Share of the candidate's detections that the reference has, at --at-iou.")
-]
-AtIou = Annotated[float, _plain("Mask IoU that --min-recall and --min-precision are for, 0.5 … 1.", _GATE)]
-MinMeanIou = Annotated[float | None, _limit("Mean IoU of matched masks.")]
-MinIou = Annotated[float | None, _limit("IoU of every matched mask.")]
-FromPx = Annotated[int, _plain("--min-iou is for masks of at least so many pixels.", _GATE)]
-MinBoundaryF = Annotated[float | None, _limit("Mean F-measure of outlines, within 0.0075 of the image's diagonal.")]
-MaxBoxPx = Annotated[float | None, _limit("Deviation of every edge of a matched box, pixels.")]
-MaxScoreDeviation = Annotated[float | None, _limit("Deviation of every matched score.")]
+SquareOption = Annotated[bool, network_option("Square inputs; for comparing with a model of fixed size.", "--square")]
 OutputOption = Annotated[
     Path | None,
-    _plain(
-        "Folder for report.md, report.json and pictures of the worst images.",
-        _RESULTS,
-        "--output",
-        "-o",
-        show_default=False,
-    ),
+    result_option("Folder for report.md, report.json and pictures of the worst images.", "--output", "-o"),
 ]
 JsonOption = Annotated[
-    str | None,
-    _plain("The report as JSON; - is standard output.", _RESULTS, "--json", metavar="FILE|-", show_default=False),
+    str | None, result_option("The report as JSON; - is standard output.", "--json", metavar="FILE|-")
 ]
-WorstOption = Annotated[int, _plain("So many pictures for each candidate.", _RESULTS, min=0)]
+WorstOption = Annotated[int, result_option("So many pictures for each candidate.", min=0)]
+
+
+@dataclass(frozen=True)
+class GateOptions:
+    """What a candidate has to keep."""
+
+    min_recall: Annotated[
+        float | None, _gate_option("Share of the reference's detections that the candidate has, at --at-iou.")
+    ] = None
+    min_precision: Annotated[
+        float | None, _gate_option("Share of the candidate's detections that the reference has, at --at-iou.")
+    ] = None
+    at_iou: Annotated[float, _gate_option("Mask IoU that --min-recall and --min-precision are for, 0.5 … 1.")] = 0.75
+    min_mean_iou: Annotated[float | None, _gate_option("Mean IoU of matched masks.")] = None
+    min_iou: Annotated[float | None, _gate_option("IoU of every matched mask.")] = None
+    from_px: Annotated[int, _gate_option("--min-iou is for masks of at least so many pixels.")] = 0
+    min_boundary_f: Annotated[
+        float | None, _gate_option("Mean F-measure of outlines, within 0.0075 of the image's diagonal.")
+    ] = None
+    max_box_px: Annotated[float | None, _gate_option("Deviation of every edge of a matched box, pixels.")] = None
+    max_score_deviation: Annotated[float | None, _gate_option("Deviation of every matched score.")] = None
+
+    def limits(self) -> FidelityLimits:
+        """The limits. Raises ParameterError: one is out of its range."""
+        from ..measure.gate import FidelityLimits
+
+        return FidelityLimits(
+            recall=self.min_recall,
+            precision=self.min_precision,
+            mean_iou=self.min_mean_iou,
+            min_iou=self.min_iou,
+            boundary_f=self.min_boundary_f,
+            box_px=self.max_box_px,
+            score=self.max_score_deviation,
+            at_iou=self.at_iou,
+            from_px=self.from_px,
+        )
 
 
 @app.callback()
@@ -89,27 +95,16 @@ def _commands() -> None:
 
 
 @app.command()
+@with_groups
 def fidelity(
     context: typer.Context,
     reference: ReferenceArgument,
     candidates: CandidatesArgument,
     images: ImagesOption,
-    conf: ConfOption = 0.4,
-    iou: IouOption = 0.9,
-    max_det: MaxDetOption = 300,
-    imgsz: ImgszOption = None,
+    *,
+    network: NetworkOptions,
     square: SquareOption = False,
-    device: DeviceOption = "cpu",
-    threads: ThreadsOption = None,
-    min_recall: MinRecall = None,
-    min_precision: MinPrecision = None,
-    at_iou: AtIou = 0.75,
-    min_mean_iou: MinMeanIou = None,
-    min_iou: MinIou = None,
-    from_px: FromPx = 0,
-    min_boundary_f: MinBoundaryF = None,
-    max_box_px: MaxBoxPx = None,
-    max_score_deviation: MaxScoreDeviation = None,
+    gate: GateOptions,
     output: OutputOption = None,
     json_target: JsonOption = None,
     worst: WorstOption = 4,
@@ -121,55 +116,39 @@ def fidelity(
     """
     from rich.console import Console
 
-    from ..measure.gate import FidelityLimits
-    from ..measure.run import parse_model, run_fidelity
+    from ..measure.run import files_of, parse_model, run_fidelity
     from ..sources.paths import find_images
     from ..system.identity import check_outputs
 
-    limits = FidelityLimits(
-        recall=min_recall,
-        precision=min_precision,
-        mean_iou=min_mean_iou,
-        min_iou=min_iou,
-        boundary_f=min_boundary_f,
-        box_px=max_box_px,
-        score=max_score_deviation,
-        at_iou=at_iou,
-        from_px=from_px,
-    )
-    arguments = [parse_model(text) for text in (reference, *candidates)]
+    limits = gate.limits()
+    models = [parse_model(text) for text in (reference, *candidates)]
+    paths = find_images(images)
     reports = {"--output": output / "report.json", "--output for report.md": output / "report.md"} if output else {}
-    check_outputs(
-        [*find_images(images), *(file for argument in arguments for file in model_files(argument.source))],
-        {**reports, "--json": json_file(json_target)},
-    )
-    settings = {"conf": conf, "iou": iou, "max_det": max_det, "imgsz": imgsz, "device": device, "threads": threads}
+    check_outputs([*paths, *files_of(models)], {**reports, "--json": json_file(json_target)})
     report = run_fidelity(
-        arguments,
-        images,
-        {**settings, "rect": False if square else None},
+        models,
+        paths,
+        network.settings(rect=False if square else None),
         limits,
         worst=worst if output is not None else 0,
         console=Console(stderr=True),
         opener=context.obj,
     )
-    _tell(report, output, json_target, Console(stderr=json_target == "-"))
+    if output is not None:
+        report.write(output)
+    write_json(json_target, report.to_json())
+    _show(report, Console(stderr=json_target == STANDARD_OUTPUT))
     if not report.passed:
         raise typer.Exit(NOT_KEPT)
 
 
-def _tell(report: Report, output: Path | None, json_target: str | None, console: Console) -> None:
-    """Write what is wanted, then the table, notes and the limits that were not kept."""
-    from ..batch.outputs import JsonLines
+def _show(report: Report, console: Console) -> None:
+    """The table, notes, and the limits that were not kept."""
+    from ..batch.console import say
 
-    if output is not None:
-        report.write(output)
-    if json_target is not None:
-        with JsonLines(json_target) as lines:
-            lines.write(report.to_json())
     console.print(report.table())
     for result in report.results:
         for note in result.notes:
-            console.print(f"note: {result.candidate.name}: {note}", markup=False, highlight=False, soft_wrap=True)
+            say(console, f"note: {result.candidate.name}: {note}")
     for line in report.failures():
         typer.echo(f"fastsam: not kept: {line}", err=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..engines.registry import overview
 from ..errors import ParameterError
-from .settings import json_file, model_files
+from .groups import with_groups
+from .options import NetworkOptions, option
+from .results import STANDARD_OUTPUT, json_file, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,85 +25,57 @@ ImagesArgument = Annotated[
 ]
 ModelsOption = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
+        "\\[NAME=]PATH|ADDRESS\\[@SETTING=VALUE,…], such as model.onnx@threads=1; settings: device, engine, precision, "
+        "threads, imgsz. May be repeated. Default: the demo model.",
         "--model",
         "-m",
         metavar="MODEL",
-        help="\\[NAME=]PATH|ADDRESS\\[@SETTING=VALUE,…], such as model.onnx@threads=1; settings: device, engine, "
-        "precision, threads, imgsz. May be repeated. Default: the demo model.",
-        show_default=False,
     ),
 ]
 EnginesOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--engine",
-        help=f"Engine that opens the files: {overview()}. May be repeated: each in turn.",
-        show_default=False,
-    ),
+    option(f"Engine that opens the files: {overview()}. May be repeated: each in turn.", "--engine"),
 ]
-RunsOption = Annotated[int, typer.Option(help="Rounds that count.")]
-WarmupOption = Annotated[int, typer.Option(help="Rounds before that.")]
-ConfOption = Annotated[float, typer.Option(help="Keep segments with a score above it.")]
-IouOption = Annotated[float, typer.Option(help="Of boxes that overlap more than this the better stays.")]
-MaxDetOption = Annotated[int, typer.Option(help="At most this many segments, best first.")]
-ImgszOption = Annotated[
-    int | None, typer.Option(help="Longest side of the input. Default: the model's own.", show_default=False)
-]
-DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N; never another.")]
-ThreadsOption = Annotated[
-    int | None, typer.Option(help="CPU threads. Default: all that this process may use.", show_default=False)
-]
-JsonOption = Annotated[
-    str | None,
-    typer.Option("--json", metavar="FILE|-", help="The figures as JSON; - is standard output.", show_default=False),
-]
+RunsOption = Annotated[int, option("Rounds that count.")]
+WarmupOption = Annotated[int, option("Rounds before that.")]
+JsonOption = Annotated[str | None, option("The figures as JSON; - is standard output.", "--json", metavar="FILE|-")]
 
 
+@with_groups
 def speed(
     images: ImagesArgument,
+    *,
     models: ModelsOption = None,
-    engines: EnginesOption = None,
+    engine: EnginesOption = None,
     runs: RunsOption = 10,
     warmup: WarmupOption = 2,
-    conf: ConfOption = 0.4,
-    iou: IouOption = 0.9,
-    max_det: MaxDetOption = 300,
-    imgsz: ImgszOption = None,
-    device: DeviceOption = "cpu",
-    threads: ThreadsOption = None,
+    network: NetworkOptions,
     json_target: JsonOption = None,
 ) -> None:
     """Time models on images, stage by stage: median and 95th percentile; several models are taken in turn."""
     from rich.console import Console
 
     from ..batch.console import with_progress
+    from ..measure.run import files_of, open_argument
     from ..measure.speed import measure_speed
-    from ..pipeline import FastSAM
     from ..sources.paths import find_images
     from ..system.identity import check_outputs
 
-    paths = find_images(images)
-    arguments = _arguments(models or [], engines or [])
-    check_outputs(
-        [*paths, *(file for argument in arguments for file in model_files(argument.source))],
-        {"--json": json_file(json_target)},
-    )
-    settings: dict[str, Any] = {
-        "conf": conf,
-        "iou": iou,
-        "max_det": max_det,
-        "imgsz": imgsz,
-        "device": device,
-        "threads": threads,
-    }
+    paths, settings = find_images(images), network.settings()
+    arguments = _arguments(models or [], engine or [])
+    check_outputs([*paths, *files_of(arguments)], {"--json": json_file(json_target)})
     with ExitStack() as stack:
-        opened = {}
-        for argument in arguments:
-            opened[argument.name] = stack.enter_context(FastSAM(argument.source, **settings | argument.settings))
+        opened = {argument.name: stack.enter_context(open_argument(argument, settings)) for argument in arguments}
         show = partial(with_progress, console=Console(stderr=True), label="rounds")
-        found = measure_speed(opened, paths, runs=runs, warmup=warmup, progress=show)
-    _tell(found, paths, {**settings, "runs": runs, "warmup": warmup}, json_target)
+        measured = measure_speed(opened, paths, runs=runs, warmup=warmup, progress=show)
+    report = {
+        "settings": {**settings.to_json(), "runs": runs, "warmup": warmup},
+        "images": [str(path) for path in paths],
+        "models": [model.to_json() for model in measured],
+    }
+    write_json(json_target, report)
+    Console(stderr=json_target == STANDARD_OUTPUT).print(_table(measured, len(paths), runs))
 
 
 def _arguments(models: list[str], engines: list[str]) -> list[ModelArgument]:
@@ -126,19 +99,6 @@ def _arguments(models: list[str], engines: list[str]) -> list[ModelArgument]:
     if twice is not None:
         raise ParameterError(f"two models are called {twice}; expected a name for each; write NAME=PATH")
     return found
-
-
-def _tell(found: list[ModelSpeed], paths: list[Path], settings: dict[str, Any], json_target: str | None) -> None:
-    """The table; JSON where it is wanted, and the table then on standard error if JSON is on standard output."""
-    from rich.console import Console
-
-    from ..batch.outputs import JsonLines
-
-    if json_target is not None:
-        report = {"settings": settings, "images": [str(path) for path in paths]}
-        with JsonLines(json_target) as lines:
-            lines.write({**report, "models": [one.to_json() for one in found]})
-    Console(stderr=json_target == "-").print(_table(found, len(paths), settings["runs"]))
 
 
 def _table(found: list[ModelSpeed], images: int, runs: int) -> Table:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,39 +14,10 @@ from ..errors import FastSamError
 from ..system.signals import exit_on_signals
 from .bench_fidelity import app as bench_app
 from .bench_speed import speed
-from .options import (
-    BoxesOption,
-    CacheOption,
-    ClipOption,
-    ConfOption,
-    ContoursOption,
-    CutoutsOption,
-    DeviceOption,
-    EngineOption,
-    HintOption,
-    ImagesArgument,
-    ImgszOption,
-    IouOption,
-    JsonOption,
-    LabelsOption,
-    MasksOption,
-    MaxDetOption,
-    ModelFileOption,
-    ModelOption,
-    OutputOption,
-    PointsMode,
-    PointsModeOption,
-    PointsOption,
-    PrecisionOption,
-    PromptOption,
-    TextOption,
-    ThreadsOption,
-)
-from .settings import json_file, model_files, network_settings, open_model, parse_prompt
+from .groups import with_groups
+from .options import ImagesArgument, ModelFileOption, ModelOption, NetworkOptions, PromptOptions, ResultOptions
+from .results import json_file
 from .video import video
-
-if TYPE_CHECKING:
-    from ..segments import Prompt
 
 app = typer.Typer(
     name="fastsam",
@@ -82,77 +52,37 @@ def _options(
 
 
 @app.command()
+@with_groups
 def segment(
     images: ImagesArgument,
+    *,
     model: ModelOption = None,
-    points: PointsOption = None,
-    labels: LabelsOption = None,
-    points_mode: PointsModeOption = PointsMode.merge,
-    boxes: BoxesOption = None,
-    text: TextOption = None,
-    json_prompts: PromptOption = None,
-    clip: ClipOption = None,
-    conf: ConfOption = 0.4,
-    iou: IouOption = 0.9,
-    max_det: MaxDetOption = 300,
-    imgsz: ImgszOption = None,
-    device: DeviceOption = "cpu",
-    threads: ThreadsOption = None,
-    engine: EngineOption = None,
-    precision: PrecisionOption = None,
-    hint: HintOption = None,
-    cache: CacheOption = False,
-    output: OutputOption = None,
-    json_target: JsonOption = None,
-    masks: MasksOption = False,
-    cutouts: CutoutsOption = False,
-    contours: ContoursOption = True,
+    prompts: PromptOptions,
+    network: NetworkOptions,
+    results: ResultOptions,
 ) -> None:
     """Segment images: everything in them, or what points, boxes and texts ask for.
 
     A bad image does not stop the others; it is reported, and the exit code is 2 at the end.
     """
-    prompt = parse_prompt(points, labels, points_mode.value, boxes, text, json_prompts)
-    network = network_settings(
-        prompt, model=model, device=device, conf=conf, iou=iou, max_det=max_det, imgsz=imgsz, clip=clip,
-        threads=threads, engine=engine, precision=precision, hint=hint, cache=cache,
-    )  # fmt: skip
-    if output is None and (json_target is None or masks or cutouts):
-        output = Path("output")
-    drawn = {"masks": masks, "cutouts": cutouts, "contours": contours}
-    _segment(images, prompt, output, json_target, network, drawn)
-
-
-def _segment(
-    images: list[str],
-    prompt: Prompt | list[Prompt] | None,
-    output: Path | None,
-    json_target: str | None,
-    network: dict[str, Any],
-    drawn: dict[str, bool],
-) -> None:
-    """Find the images, open the model and the outputs, segment, close.
-
-    Args:
-        network: arguments of FastSAM, or of TRTFastSAM for a plan.
-        drawn: switches of Pictures.
-    """
     from rich.console import Console
 
     from ..batch.images import Pictures, segment_files
     from ..batch.outputs import JsonLines, OutputFolder
+    from ..opening import model_files, open_model
     from ..sources.paths import find_images
     from ..system.identity import check_outputs
 
-    paths = find_images(images)
-    inputs = [*paths, *model_files(network["model"], network["clip"])]
-    outputs = {"--json": json_file(json_target)}
+    prompt, settings, paths = prompts.parsed(model), network.settings(), find_images(images)
+    inputs = [*paths, *model_files(model, prompts.clip)]
+    outputs = {"--json": json_file(results.json_target)}
     check_outputs(inputs, outputs)
     with ExitStack() as stack:
-        sink = stack.enter_context(JsonLines(json_target)) if json_target is not None else None
-        pictures = Pictures(OutputFolder(output, inputs, outputs) if output is not None else None, **drawn)
-        fastsam = stack.enter_context(open_model(network))
-        failed = segment_files(fastsam, paths, prompt, pictures, sink, Console(stderr=True))
+        lines = stack.enter_context(JsonLines(results.json_target)) if results.json_target is not None else None
+        folder = OutputFolder(results.folder, inputs, outputs) if results.folder is not None else None
+        pictures = Pictures(folder, results.masks, results.cutouts, results.contours)
+        fastsam = stack.enter_context(open_model(model, settings, clip=prompts.clip))
+        failed = segment_files(fastsam, paths, prompt, pictures, lines, Console(stderr=True))
         if len(paths) == 1 and failed:
             raise failed[0][1]
         if len(failed) == len(paths):  # inside, so that no empty file takes the place of an earlier answer

@@ -1,14 +1,21 @@
-"""Arguments and options of the command `fastsam`."""
+"""Arguments, options and groups of options of the command `fastsam`; see `groups` for what a group is."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..engines.registry import overview
+from .prompts import check_clip, parse_prompt
+
+if TYPE_CHECKING:
+    from ..opening import ModelSettings
+    from ..segments import Prompt
 
 
 class PointsMode(str, Enum):
@@ -19,7 +26,21 @@ class PointsMode(str, Enum):
     all = "all"
 
 
-_PROMPT, _NETWORK, _RESULTS = "Prompts", "Network", "Results"
+def option(text: str, *names: str, panel: str | None = None, **settings: Any) -> Any:
+    """An option.
+
+    Args:
+        text: its help.
+        names: such as "--output", "-o"; none: made of the parameter's name.
+        panel: of the help, under which it stands.
+        settings: as Typer takes them.
+
+    >>> Annotated[float, option("Keep segments with a score above it.", panel="Network")]    # doctest: +SKIP
+    """
+    return typer.Option(*names, help=text, rich_help_panel=panel, **settings)
+
+
+_prompt, network_option, result_option = (partial(option, panel=name) for name in ("Prompts", "Network", "Results"))
 
 ImagesArgument = Annotated[
     list[str],
@@ -31,156 +52,135 @@ ImagesArgument = Annotated[
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option(
+    option(
+        "ONNX file, TensorRT plan, or a model on a Triton server: grpc://HOST:8001/fastsam. Default: the demo model "
+        "that comes along.",
         "--model",
         "-m",
-        help="ONNX file, TensorRT plan, or a model on a Triton server: grpc://HOST:8001/fastsam. Default: the demo "
-        "model that comes along.",
-        show_default=False,
     ),
 ]
 ModelFileOption = Annotated[
-    Path | None,
-    typer.Option("--model", "-m", help="ONNX file. Default: the demo model that comes along.", show_default=False),
+    Path | None, option("ONNX file. Default: the demo model that comes along.", "--model", "-m")
 ]
-PointsOption = Annotated[
+JsonLinesOption = Annotated[
     str | None,
-    typer.Option(
-        help='Points, pixels of the image: "[[520,360],[620,300]]".', rich_help_panel=_PROMPT, show_default=False
-    ),
-]
-LabelsOption = Annotated[
-    str | None,
-    typer.Option(
-        help='One label for each point, 1 = foreground, 0 = background: "[1,0]". Default: all foreground.',
-        rich_help_panel=_PROMPT,
-        show_default=False,
-    ),
-]
-PointsModeOption = Annotated[
-    PointsMode,
-    typer.Option(
-        help="merge: one object from all points; each: one for each foreground point; "
-        "all: every segment that holds a foreground and no background point.",
-        rich_help_panel=_PROMPT,
-    ),
-]
-BoxesOption = Annotated[
-    str | None,
-    typer.Option(
-        help='Boxes, left, top, right, bottom: "[[570,200,800,600]]". One segment for each.',
-        rich_help_panel=_PROMPT,
-        show_default=False,
-    ),
-]
-TextOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--text",
-        metavar="TEXT",
-        help='What to look for: "a yellow dog". One segment for each --text; needs --clip.',
-        rich_help_panel=_PROMPT,
-        show_default=False,
-    ),
-]
-PromptOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--prompt",
-        metavar="JSON",
-        help='Any prompt as a server takes it: \'{"points": [[520, 360]], "mode": "each"}\'. Can be repeated; the '
-        "options above come first.",
-        rich_help_panel=_PROMPT,
-        show_default=False,
-    ),
-]
-ClipOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--clip",
-        metavar="FOLDER",
-        help="CLIP model for --text, made by: fastsam-export clip.",
-        rich_help_panel=_NETWORK,
-        show_default=False,
-    ),
-]
-ConfOption = Annotated[float, typer.Option(help="Keep segments with a score above it.", rich_help_panel=_NETWORK)]
-IouOption = Annotated[
-    float, typer.Option(help="Of boxes that overlap more than this the better stays.", rich_help_panel=_NETWORK)
-]
-MaxDetOption = Annotated[int, typer.Option(help="At most this many segments, best first.", rich_help_panel=_NETWORK)]
-ImgszOption = Annotated[
-    int | None,
-    typer.Option(
-        help="Longest side of the network's input, a multiple of 32. Default: the model's own.",
-        rich_help_panel=_NETWORK,
-        show_default=False,
-    ),
-]
-EngineOption = Annotated[
-    str | None,
-    typer.Option(
-        help=f"Engine that opens the file: {overview()}. Default: the first that is installed.",
-        rich_help_panel=_NETWORK,
-        show_default=False,
-    ),
-]
-PrecisionOption = Annotated[
-    str | None,
-    typer.Option(
-        help="fp32 or bf16: the engine computes in it, or there is an error. Default: the engine's own.",
-        rich_help_panel=_NETWORK,
-        show_default=False,
-    ),
-]
-HintOption = Annotated[
-    str | None,
-    typer.Option(
-        help="latency, or throughput: OpenVINO has several images under way at once.",
-        rich_help_panel=_NETWORK,
-        show_default=False,
-    ),
-]
-CacheOption = Annotated[
-    bool,
-    typer.Option(
-        "--cache", help="Keep the prepared network beside the model: it opens sooner.", rich_help_panel=_NETWORK
-    ),
-]
-DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N; never another.", rich_help_panel=_NETWORK)]
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option(
-        help="CPU threads. Default: all that this process may use.", rich_help_panel=_NETWORK, show_default=False
-    ),
-]
-OutputOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        help="Folder for pictures: NAME.overlay.jpg for each image. Default: ./output; with --json alone, none.",
-        rich_help_panel=_RESULTS,
-        show_default=False,
-    ),
-]
-JsonOption = Annotated[
-    str | None,
-    typer.Option(
+    result_option(
+        "Write one line of JSON for each image; - is standard output, and messages go to standard error.",
         "--json",
         metavar="FILE|-",
-        help="Write one line of JSON for each image; - is standard output, and messages go to standard error.",
-        rich_help_panel=_RESULTS,
-        show_default=False,
     ),
 ]
-MasksOption = Annotated[
-    bool,
-    typer.Option("--masks", help="Also NAME.masks/000.png …: white inside, black outside.", rich_help_panel=_RESULTS),
-]
-CutoutsOption = Annotated[
-    bool, typer.Option("--cutouts", help="Also NAME.cutouts/000.png …: transparent outside.", rich_help_panel=_RESULTS)
-]
-ContoursOption = Annotated[
-    bool, typer.Option("--contours/--no-contours", help="Outline the segments.", rich_help_panel=_RESULTS)
-]
+ContoursOption = Annotated[bool, result_option("Outline the segments.", "--contours/--no-contours")]
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """What to look for; everything where nothing is given."""
+
+    points: Annotated[str | None, _prompt('Points, pixels of the image: "[[520,360],[620,300]]".')] = None
+    labels: Annotated[
+        str | None,
+        _prompt('One label for each point, 1 = foreground, 0 = background: "[1,0]". Default: all foreground.'),
+    ] = None
+    points_mode: Annotated[
+        PointsMode,
+        _prompt(
+            "merge: one object from all points; each: one for each foreground point; "
+            "all: every segment that holds a foreground and no background point."
+        ),
+    ] = PointsMode.merge
+    boxes: Annotated[
+        str | None,
+        _prompt('Boxes, left, top, right, bottom: "[[570,200,800,600]]". One segment for each.'),
+    ] = None
+    text: Annotated[
+        list[str] | None,
+        _prompt(
+            'What to look for: "a yellow dog". One segment for each --text; needs --clip.', "--text", metavar="TEXT"
+        ),
+    ] = None
+    json_prompts: Annotated[
+        list[str] | None,
+        _prompt(
+            'Any prompt as a server takes it: \'{"points": [[520, 360]], "mode": "each"}\'. Can be repeated; the '
+            "options above come first.",
+            "--prompt",
+            metavar="JSON",
+        ),
+    ] = None
+    clip: Annotated[
+        Path | None,
+        network_option("CLIP model for --text, made by: fastsam-export clip.", "--clip", metavar="FOLDER"),
+    ] = None
+
+    def parsed(self, model: str | None) -> Prompt | list[Prompt] | None:
+        """The prompt for a model; None for everything. Raises PromptError, see `parse_prompt` and `check_clip`."""
+        prompt = parse_prompt(
+            self.points, self.labels, self.points_mode.value, self.boxes, self.text, self.json_prompts
+        )
+        check_clip(prompt, self.clip, model)
+        return prompt
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """How a model is opened, and what of its answers is kept. The names are `FastSAM`'s."""
+
+    conf: Annotated[float, network_option("Keep segments with a score above it.")] = 0.4
+    iou: Annotated[float, network_option("Of boxes that overlap more than this the better stays.")] = 0.9
+    max_det: Annotated[int, network_option("At most this many segments, best first.")] = 300
+    imgsz: Annotated[
+        int | None,
+        network_option("Longest side of the network's input, a multiple of 32. Default: the model's own."),
+    ] = None
+    device: Annotated[str, network_option("cpu, cuda or cuda:N; never another.")] = "cpu"
+    threads: Annotated[int | None, network_option("CPU threads. Default: all that this process may use.")] = None
+    engine: Annotated[
+        str | None,
+        network_option(f"Engine that opens the file: {overview()}. Default: the first that is installed."),
+    ] = None
+    precision: Annotated[
+        str | None,
+        network_option("fp32 or bf16: the engine computes in it, or there is an error. Default: the engine's own."),
+    ] = None
+    hint: Annotated[
+        str | None, network_option("latency, or throughput: OpenVINO has several images under way at once.")
+    ] = None
+    cache: Annotated[
+        bool, network_option("Keep the prepared network beside the model: it opens sooner.", "--cache")
+    ] = False
+
+    def settings(self, *, rect: bool | None = None) -> ModelSettings:
+        """The settings of a model.
+
+        Raises:
+            DeviceError, ParameterError: a value is out of its range.
+        """
+        from ..opening import ModelSettings
+
+        return ModelSettings.from_keywords(**vars(self), rect=rect)
+
+
+@dataclass(frozen=True)
+class ResultOptions:
+    """What to write for images."""
+
+    output: Annotated[
+        Path | None,
+        result_option(
+            "Folder for pictures: NAME.overlay.jpg for each image. Default: ./output; with --json alone, none.",
+            "--output",
+            "-o",
+        ),
+    ] = None
+    json_target: JsonLinesOption = None
+    masks: Annotated[bool, result_option("Also NAME.masks/000.png …: white inside, black outside.", "--masks")] = False
+    cutouts: Annotated[bool, result_option("Also NAME.cutouts/000.png …: transparent outside.", "--cutouts")] = False
+    contours: ContoursOption = True
+
+    @property
+    def folder(self) -> Path | None:
+        """For pictures; None where none are wanted."""
+        if self.output is None and (self.json_target is None or self.masks or self.cutouts):
+            return Path("output")
+        return self.output

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +15,8 @@ from ..batch.console import with_progress
 from ..batch.images import describe_model
 from ..connection import is_address
 from ..errors import ParameterError
+from ..opening import ModelSettings, model_files, open_model
 from ..pipeline import FastSAM
-from ..sources.paths import find_images
 from .gate import Contender, FidelityLimits, measure
 from .report import Report, folder_name
 
@@ -36,7 +36,7 @@ class ModelArgument:
     Attributes:
         name: what reports call it.
         source: path or address.
-        settings: arguments of FastSAM that this model has of its own.
+        settings: keywords of `FastSAM` that this model has of its own.
     """
 
     name: str
@@ -44,7 +44,7 @@ class ModelArgument:
     settings: dict[str, Any]
 
 
-Opener = Callable[[ModelArgument, dict[str, Any]], Contender | None]
+Opener = Callable[[ModelArgument, ModelSettings], Contender | None]
 """Opens a model that the runtime cannot, None where it is not of its kind. See `run_fidelity`."""
 
 
@@ -77,29 +77,47 @@ def _setting(text: str, whole: str) -> tuple[str, Any]:
         raise ParameterError(f"{whole}: setting {text!r}; expected some of {known} after the @, with commas") from error
 
 
-def open_contender(argument: ModelArgument, settings: dict[str, Any]) -> Contender:
-    """Open a model as `FastSAM` does; the caller closes its `segmenter`.
+def files_of(arguments: Iterable[ModelArgument]) -> list[Path]:
+    """Files that opening the models reads, which no report may replace."""
+    return [file for argument in arguments for file in model_files(argument.source)]
+
+
+def settings_of(argument: ModelArgument, settings: ModelSettings) -> ModelSettings:
+    """The settings of one model: those of all models that it can have, and its own.
+
+    >>> settings_of(parse_model("grpc://host:8001/fastsam"), ModelSettings.from_keywords(threads=2)).engine.threads
+    """
+    return settings.for_model(argument.source).changed(**argument.settings)
+
+
+def open_argument(argument: ModelArgument, settings: ModelSettings) -> FastSAM:
+    """Open a model of the command line, a plan with every stage on its GPU.
 
     Args:
-        settings: arguments of FastSAM for all models; device and threads are not for those on a server.
+        settings: of all models.
 
     Raises:
-        FastSamError: see `FastSAM`.
+        FastSamError: see `open_model`.
+    """
+    return open_model(argument.source, settings_of(argument, settings))
+
+
+def open_contender(argument: ModelArgument, settings: ModelSettings) -> Contender:
+    """Open a model as `open_argument` does; the caller closes its `segmenter`.
+
+    Raises:
+        ParameterError: it is a checkpoint. FastSamError: see `open_model`.
     """
     if argument.source.lower().endswith(".pt"):
         raise ParameterError(
             f"{argument.source}: a PyTorch checkpoint, and the runtime has no PyTorch; expected an exported model; "
             "python -m benchmarks.fidelity compare takes a checkpoint as the reference, fastsam-export onnx exports it"
         )
-    if is_address(argument.source):
-        settings = {key: value for key, value in settings.items() if key not in ("device", "threads")}
-    model = FastSAM(argument.source, **settings | argument.settings)
+    model = open_argument(argument, settings)
     described = {**describe_model(model), "class_names": list(model.spec.class_names)}
     if not is_address(argument.source):  # what shapes a server makes is its own affair
         sides = model.spec.size_hw
-        described["input"] = (
-            input_shape(model.imgsz, settings.get("rect")) if None in sides else f"{sides[1]}×{sides[0]}"
-        )
+        described["input"] = input_shape(model.imgsz, settings.rect) if None in sides else f"{sides[1]}×{sides[0]}"
     return Contender(argument.name, argument.source, model, described)
 
 
@@ -110,8 +128,8 @@ def input_shape(imgsz: int, rect: bool | None) -> str:
 
 def run_fidelity(
     models: Sequence[ModelArgument],
-    images: Sequence[str],
-    settings: dict[str, Any],
+    paths: Sequence[Path],
+    settings: ModelSettings,
     limits: FidelityLimits,
     *,
     worst: int,
@@ -121,8 +139,8 @@ def run_fidelity(
     """Open all models, the first being the reference, measure, and close them.
 
     Args:
-        images: files, folders and patterns.
-        settings: arguments of FastSAM for all models.
+        paths: image files.
+        settings: of all models; each may have some of its own.
         worst: so many samples of each candidate are kept for pictures.
         console: where a terminal sees how far it is.
         opener: is asked first for each model; see `Opener`.
@@ -134,7 +152,6 @@ def run_fidelity(
     for one in models:
         if names[folder_name(one.name).casefold()] > 1:
             raise ParameterError(f"two models are called {one.name}; expected a name for each; write NAME={one.source}")
-    paths = find_images(images)
     with ExitStack() as stack:
         opened = []
         for argument in models:
@@ -143,4 +160,4 @@ def run_fidelity(
             opened.append(contender)
         show = partial(with_progress, console=console, label="comparing")
         results = measure(opened[0], opened[1:], paths, limits, worst=worst, progress=show)
-    return Report(opened[0], results, paths, settings, limits)
+    return Report(opened[0], results, paths, settings.to_json(), limits)

@@ -13,8 +13,9 @@ import numpy as np
 from ..errors import ParameterError
 from ..pipeline import FastSAM
 
-STAGES = ("load", "letterbox", "engine", "decode", "masks")
-"""Stages of a model in this process, in their order. What falls between them is "other"; on a server, all of it is."""
+STAGES = ("load", "letterbox", "engine", "device", "decode", "masks")
+"""Stages of a model in this process, in their order; "device" is all that a GPU does in one piece. What falls between
+them is "other"; on a server, all of it is."""
 
 TOTAL, OTHER = "total", "other"
 

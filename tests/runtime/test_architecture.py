@@ -32,6 +32,7 @@ ORDER = [
     "render",
     "pipeline",
     "trt",
+    "opening",
     "serving",
     "sources",
     "batch",

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from fastsam_deploy.runtime.cli import main as cli
+from fastsam_deploy.runtime.cli.prompts import parse_prompt
 from fastsam_deploy.runtime.errors import PromptError
 from fastsam_deploy.runtime.prompts.boxes import Boxes
 from fastsam_deploy.runtime.prompts.points import Points
@@ -359,7 +360,7 @@ def test_prompts_number_their_answers(folder: Path, fastsam: Any, points_mode: s
     ],
 )
 def test_parse_prompt(given: tuple[str | None, str | None, str | None], kinds: Any) -> None:
-    found = cli.parse_prompt(given[0], given[1], "merge", given[2])
+    found = parse_prompt(given[0], given[1], "merge", given[2])
     if kinds is None:
         assert found is None
     elif isinstance(kinds, list):
@@ -370,10 +371,10 @@ def test_parse_prompt(given: tuple[str | None, str | None, str | None], kinds: A
 
 
 def test_texts_are_a_prompt_beside_the_others() -> None:
-    one = cli.parse_prompt(None, None, "merge", None, ["a dog", "a cat"])
+    one = parse_prompt(None, None, "merge", None, ["a dog", "a cat"])
     assert isinstance(one, Text)
     assert one.texts == ("a dog", "a cat")
-    both = cli.parse_prompt("[[1, 2]]", None, "merge", None, ["a dog"])
+    both = parse_prompt("[[1, 2]]", None, "merge", None, ["a dog"])
     assert [type(prompt) for prompt in both] == [Points, Text]
 
 
@@ -417,10 +418,10 @@ def test_texts_that_cannot_be_asked(folder: Path, fastsam: Any, arguments: list[
 
 def test_any_prompt_as_json_joins_the_others() -> None:
     asked = ['{"text": "a dog", "mode": "dense"}', '{"points": [3, 4], "mode": "each"}']
-    found = cli.parse_prompt(None, None, "merge", "[1,2,3,4]", ["a cat"], asked)
+    found = parse_prompt(None, None, "merge", "[1,2,3,4]", ["a cat"], asked)
     assert [type(prompt) for prompt in found] == [Boxes, Text, Text, Points]
     assert (found[2], found[3].mode) == (Text("a dog", "dense"), "each")
-    assert isinstance(cli.parse_prompt(None, None, "merge", None, None, asked[:1]), Text)
+    assert isinstance(parse_prompt(None, None, "merge", None, None, asked[:1]), Text)
 
 
 def test_a_prompt_as_json_is_answered_as_its_option(folder: Path, fastsam: Any) -> None:
@@ -455,7 +456,7 @@ def test_a_prompt_that_cannot_be_read(folder: Path, fastsam: Any, asked: str, me
 
 def test_huge_json_in_a_prompt_is_cut_in_the_message() -> None:
     with pytest.raises(PromptError) as caught:
-        cli.parse_prompt("[" * 5000, None, "merge", None)
+        parse_prompt("[" * 5000, None, "merge", None)
     assert len(str(caught.value)) < 300
 
 

@@ -1,4 +1,4 @@
-"""What the commands make of their options: a prompt, and an open model. Heavy libraries are imported when called."""
+"""Prompts of the command line. Heavy libraries are imported when called."""
 
 from __future__ import annotations
 
@@ -7,74 +7,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..connection import is_address
-from ..errors import ParameterError, PromptError
+from ..errors import PromptError
 
 if TYPE_CHECKING:
-    from ..pipeline import FastSAM
     from ..segments import Prompt
 
 
-def network_settings(prompt: Prompt | list[Prompt] | None, **given: Any) -> dict[str, Any]:
-    """Arguments of FastSAM: those of the options that were given.
+def check_clip(prompt: Prompt | list[Prompt] | None, clip: Path | None, model: str | None) -> None:
+    """A prompt that is answered by a CLIP needs one, and a CLIP needs such a prompt.
+
+    Args:
+        clip: folder of a CLIP model.
+        model: a server may have a CLIP of its own, and says it where it has none.
 
     Raises:
-        PromptError: texts without a CLIP, or a CLIP without texts.
+        PromptError: one is there without the other.
     """
     from ..prompts.base import looks_at_image
 
-    # A server may have a CLIP of its own, and says it where it has none.
-    if (given["clip"] is None) == looks_at_image(prompt) and not (given["clip"] is None and is_address(given["model"])):
+    if (clip is None) == looks_at_image(prompt) and not (clip is None and is_address(model)):
         raise PromptError(
             "--clip without --text; expected both or none; add what to look for: --text 'a dog'"
-            if given["clip"]
+            if clip
             else "--text without --clip; expected the folder of a CLIP model; make one with fastsam-export clip"
         )
-    own = ("threads", "engine", "precision", "hint", "cache")
-    return {
-        name: value for name, value in given.items() if name not in own or (value is not None and value is not False)
-    }
-
-
-def open_model(settings: dict[str, Any]) -> FastSAM:
-    """The model of the command line: a plan with every stage on its GPU, anything else as `FastSAM` opens it.
-
-    Args:
-        settings: from `network_settings`.
-
-    Raises:
-        FastSamError: it cannot be opened, or a setting is one that a plan does not have.
-    """
-    from ..pipeline import FastSAM
-
-    if Path(settings["model"] or "").suffix not in (".plan", ".engine"):
-        return FastSAM(**settings)
-    for name in ("threads", "engine", "precision", "hint", "cache"):
-        if name in settings:
-            raise ParameterError(f"--{name}: a plan is made for one GPU and one precision already: leave it out")
-    from ..trt import TRTFastSAM
-
-    return TRTFastSAM(**settings)
-
-
-def model_files(model: str | Path | None, clip: Path | None = None) -> list[Path]:
-    """The files that opening a model reads, which no output may replace: itself, what belongs to it, and the CLIP's.
-
-    Args:
-        model: as `--model`; a model on a server has no files.
-    """
-    from ..pipeline import demo_model_path
-
-    files = [] if clip is None or not clip.is_dir() else sorted(clip.iterdir())
-    if is_address(model):
-        return files
-    path = demo_model_path() if model is None else Path(model)
-    beside = [path.with_suffix(".json")] if path.suffix in (".plan", ".engine") else [Path(f"{path}.data")]
-    return [path, *beside, *files]
-
-
-def json_file(target: str | None) -> Path | None:
-    """The file of `--json`; None where there is none, or "-" for standard output."""
-    return None if target in (None, "-") else Path(target)
 
 
 def parse_prompt(

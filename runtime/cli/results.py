@@ -1,0 +1,35 @@
+"""Where the JSON of a command goes. Heavy libraries are imported when called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+STANDARD_OUTPUT = "-"
+
+
+def json_file(target: str | None) -> Path | None:
+    """The file of `--json`; None where there is none, or `-` for standard output.
+
+    >>> json_file("answers.json").name, json_file("-"), json_file(None)
+    ('answers.json', None, None)
+    """
+    return None if target in (None, STANDARD_OUTPUT) else Path(target)
+
+
+def write_json(target: str | None, value: Mapping[str, Any]) -> None:
+    """Write plain values as one line of JSON, a file whole or not at all; None: nowhere.
+
+    Raises:
+        FastSamError: the file cannot be written.
+        ValueError: a number is NaN or infinite.
+
+    >>> write_json("-", {"passed": True})
+    {"passed": true}
+    """
+    from ..batch.outputs import JsonLines
+
+    if target is not None:
+        with JsonLines(target) as lines:
+            lines.write(value)
