@@ -74,3 +74,26 @@ def answers(network: Any, coffee: Path, cat: Path) -> Callable[[str, int], Any]:
         return known[name, imgsz]
 
     return run
+
+
+@pytest.fixture(scope="module")
+def cuda_device(kernels_build: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The GPU, or the emulated one with the kernels' own source compiled for the host."""
+    from fastsam_deploy.runtime.cuda.driver.device import Device
+    from tests.emulator.driver.emulated import Emulated, driver
+
+    loaded = driver()
+    if isinstance(loaded, Emulated):
+        loaded.add_kernels(kernels_build.build_cpu_kernels(tmp_path_factory.mktemp("kernels")))
+    return Device.open(0)
+
+
+@pytest.fixture(scope="module")
+def open_network(cuda_device: Any) -> Callable[[Path], Any]:
+    """Opens an ONNX file on it: in ONNX Runtime's CUDA provider, or its CPU provider on the same addresses."""
+    pytest.importorskip("onnxruntime")
+    from fastsam_deploy.runtime.engines.onnxruntime.device import OnnxRuntimeCudaNetwork
+    from tests.emulator.driver.emulated import driver
+
+    memory = "cpu" if driver().emulated else "cuda"
+    return lambda path: OnnxRuntimeCudaNetwork(path, cuda_device, memory=memory)

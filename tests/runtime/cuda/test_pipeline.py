@@ -25,7 +25,6 @@ from fastsam_deploy.runtime import (
 )
 from fastsam_deploy.runtime.cuda import stages
 from fastsam_deploy.runtime.cuda.driver.device import Device
-from fastsam_deploy.runtime.cuda.network import DeviceNetwork
 from fastsam_deploy.runtime.masks.overlap import mask_ious
 from fastsam_deploy.runtime.masks.packed import PackedMasks
 from fastsam_deploy.runtime.stages.image import load_image
@@ -41,25 +40,6 @@ IMGSZ = 256
 LOW = Thresholds(conf=0.15)
 MANY = Thresholds(conf=0.02)
 """As many detections as there is room for, many of them small, of which some have no pixel."""
-
-
-@pytest.fixture(scope="module")
-def cuda_device(kernels_build, tmp_path_factory: pytest.TempPathFactory) -> Device:
-    """The GPU, or the emulated one with the kernels' own source compiled for the host."""
-    found = driver()
-    if isinstance(found, Emulated):
-        found.add_kernels(kernels_build.build_cpu_kernels(tmp_path_factory.mktemp("kernels")))
-    return Device.open(0)
-
-
-@pytest.fixture(scope="module")
-def open_network(cuda_device: Device) -> Callable[[Path], DeviceNetwork]:
-    """Opens an ONNX file on it: in ONNX Runtime's CUDA provider, or its CPU provider on the same addresses."""
-    pytest.importorskip("onnxruntime")
-    from fastsam_deploy.runtime.engines.onnxruntime.device import OnnxRuntimeCudaNetwork
-
-    memory = "cpu" if driver().emulated else "cuda"
-    return lambda path: OnnxRuntimeCudaNetwork(path, cuda_device, memory=memory)
 
 
 @pytest.fixture(scope="module")
