@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +16,7 @@ from torch import nn
 
 from ...runtime.clip.spec import FORMAT, read_clip_spec
 from ...runtime.measure.findings import Finding
+from ...runtime.system.atomic import draft_folder
 from ..errors import ExportError
 from ..graph.trace import DEFAULT_OPSET, quiet, without_traces
 from ..proof.inputs import load_photographs
@@ -93,7 +91,7 @@ def write_clip(
                 f"{source.name}: its {what} tower has {size_in_bytes(tower) / 1e9:.1f} GB of weights, one ONNX file "
                 "holds 2 GB; export a smaller model"
             )
-    with _kept_if_proven(target) as draft:
+    with draft_folder(target, replace=True, parents=True, error=ExportError) as draft:
         step("tracing the image tower")
         onnx.save(_image_graph(source, photographs, half=half), draft / "image.onnx")
         step("tracing the text tower")
@@ -103,6 +101,7 @@ def write_clip(
         (draft / "clip.json").write_text(json.dumps(spec, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         read_clip_spec(draft)  # what the runtime would refuse is not left behind
         findings = validate_clip(draft, source, photographs, FP16 if half else FP32, step)
+        _check_output(target)  # what came there since the start is not lost either
     return ClipProof(target, spec, findings, len(photographs) + 1, len(TEXTS))
 
 
@@ -202,28 +201,3 @@ def _check_output(target: Path) -> None:
             f"{target}: holds {', '.join((foreign or held)[:4])}, expected an empty folder or one with the files of an "
             "earlier export and nothing else; choose another, or empty it"
         )
-
-
-@contextmanager
-def _kept_if_proven(target: Path) -> Iterator[Path]:
-    """A temporary folder beside the target, renamed to `target` on success and removed otherwise."""
-    target = target.absolute()
-    draft, old = (target.with_name(f".{target.name}.{os.getpid()}.{what}") for what in ("draft", "old"))
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft.mkdir()
-    except OSError as error:
-        raise ExportError(f"{target}: cannot be written ({error}); choose another place") from error
-    try:
-        yield draft
-        _check_output(target)  # what came there since the start is not lost either
-        if target.exists():
-            target.rename(old)
-        draft.rename(target)
-    except OSError as error:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        raise ExportError(f"{target}: cannot be written ({error}); choose another place") from error
-    finally:
-        for folder in (draft, old):
-            shutil.rmtree(folder, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from ...runtime.errors import ParameterError
 from ...runtime.measure.findings import Finding, failures
 from ...runtime.spec import METADATA_KEY, ModelSpec, imgsz_for
 from ...runtime.stages.image import SUFFIXES
-from ...runtime.system.atomic import write_atomically
+from ...runtime.system.atomic import draft_of, scratch_beside, write_atomically
 from ...runtime.system.identity import check_outputs
 from ..errors import ExportError
 from ..graph.fp16 import rounded_like_fp16
@@ -99,6 +98,8 @@ def quantize_model(
     check_outputs([source, *([keep_from] if keep_from is not None else [])], {"output": goal})
     half = target == "tensorrt" if half is None else half
     _check(goal, target, method, half=half, count=count, ways=(bool(keep), keep_from is not None, run_sweep))
+    with scratch_beside(goal, ".onnx", parents=True, error=ExportError):
+        pass  # a folder that cannot be written to says so before the work, not after it
     limits = limits or QuantizationLimits()
     seen, compared = _divided(_photographs(Path(images) if isinstance(images, str) else images), count)
     step("opening the FP32 file")
@@ -221,16 +222,9 @@ def _too_far(missing: Sequence[str], swept: Sweep | None) -> str:
 
 
 def _write(graph: onnx.ModelProto, goal: Path, spec: ModelSpec) -> None:
-    """Under a temporary name first; what our runtime does not open never gets the final one."""
-    draft = goal.with_name(f".{goal.stem}.{os.getpid()}.draft.onnx")
-    try:
-        goal.parent.mkdir(parents=True, exist_ok=True)
+    """What our runtime does not open never gets the final name."""
+    with draft_of(goal, error=ExportError) as draft:
         onnx.save(graph, draft)
         with closing(open_engine(draft)) as engine:
             if engine.spec != spec:
                 raise ExportError(f"the file says {engine.spec}, expected {spec}; report it")
-        draft.replace(goal)
-    except OSError as error:
-        raise ExportError(f"{goal}: cannot be written ({error}); choose another place") from error
-    finally:
-        draft.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,20 +77,19 @@ def write_in_precision(
         changed = replace(spec, precision="fp16")
         graph = _with_spec(computed_in_fp16(graph), changed)
     else:
-        graph, changed = _quantized(model, spec, target, calibration, imgsz), replace(spec, precision="int8")
+        graph, changed = _quantized(model, spec, calibration, imgsz), replace(spec, precision="int8")
     onnx.save(graph, target)
     return graph, changed
 
 
-def _quantized(
-    model: Path, spec: ModelSpec, target: Path, calibration: Path | None, imgsz: int | None
-) -> onnx.ModelProto:
+def _quantized(model: Path, spec: ModelSpec, calibration: Path | None, imgsz: int | None) -> onnx.ModelProto:
     if calibration is None:
         raise ParameterError(f"{model.name}: int8 needs photographs to calibrate on; give --calibration FOLDER")
     from ..quantize.to_int8 import quantize_model
 
-    quantize_model(model, target, calibration, imgsz=None if spec.fixed_hw else imgsz)
-    return onnx.load(target)
+    with tempfile.TemporaryDirectory() as folder:
+        made = quantize_model(model, Path(folder) / "int8.onnx", calibration, imgsz=None if spec.fixed_hw else imgsz)
+        return onnx.load(made.path)
 
 
 def _with_spec(graph: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:

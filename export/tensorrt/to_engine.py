@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -16,8 +15,8 @@ from ...runtime.engines.segmentation import SegmentationEngine
 from ...runtime.engines.tensorrt.plan_file import PlanRecord, read_plan, version_of_plan
 from ...runtime.errors import MissingDependencyError
 from ...runtime.spec import ModelSpec
-from ...runtime.system.atomic import write_atomically
-from ..errors import cannot_be_written
+from ...runtime.system.atomic import draft_of, drafts_of, scratch_beside
+from ..errors import ExportError
 from ..proof.inputs import load_photographs
 from .profiles import spec_for
 from .request import Request
@@ -68,20 +67,20 @@ def build_engine(request: Request, images: Path | None = None, step: Step = lamb
     from .layers import check_precision, layer_types
     from .precision import convolution_share, write_in_precision
 
-    with _drafts(request.output) as (onnx_draft, plan_draft):
+    with _plan_draft(request.output) as draft, scratch_beside(request.output, ".onnx", error=ExportError) as onnx_file:
         step(f"making the {request.precision} graph")
         graph, spec = write_in_precision(
-            request.model, request.spec, request.precision, onnx_draft, request.calibration, request.imgsz
+            request.model, request.spec, request.precision, onnx_file, request.calibration, request.imgsz
         )
-        content = onnx_draft.read_bytes()
+        content = onnx_file.read_bytes()
         with device.active():
             plan = builder.plan_from_onnx(
                 content, request.model.name, spec.input, request.profiles, request.settings,
                 tensorrt_log.tensorrt_log(), step,
             )  # fmt: skip
         record = _record(request, spec, plan, content, builder.trt.__version__, device)
-        _write_pair(plan_draft, plan, record)
-        with closing(tensorrt.network_from_plan(read_plan(plan_draft), device)) as network:
+        _write_pair(draft, plan, record)
+        with closing(tensorrt.network_from_plan(read_plan(draft), device)) as network:
             layers = layer_types(network.layer_information())
             check_precision(layers, request.precision, convolution_share(graph, request.precision))
             with closing(open_engine(request.model)) as reference:
@@ -90,8 +89,7 @@ def build_engine(request: Request, images: Path | None = None, step: Step = lamb
                     engine, reference, request.profiles, photographs, LIMITS[request.precision], step
                 )
         record = replace(record, compared=tuple(map(str, findings)))
-        _write_pair(plan_draft, plan, record)
-        _rename_pair(plan_draft, request.output)
+        _write_record(draft, record)
     return Plan(request.output, record, findings, layers)
 
 
@@ -111,9 +109,8 @@ def onnx_in_precision(request: Request) -> Path:
     if request.precision == request.file_precision:
         return request.model
     target = request.output.with_name(f"{request.output.stem}-{request.precision}.onnx")
-    with _drafts(request.output) as (draft, _):
+    with draft_of(target, parents=True, error=ExportError) as draft:
         write_in_precision(request.model, request.spec, request.precision, draft, request.calibration, request.imgsz)
-        draft.replace(target)
     return target
 
 
@@ -127,13 +124,12 @@ def build_with_trtexec(request: Request, *, verbose: bool = False) -> Plan:
     major = major_of(program)
     onnx_file = onnx_in_precision(request)
     try:
-        with _drafts(request.output) as (_, draft):
+        with _plan_draft(request.output) as draft:
             run_trtexec(_trtexec(request, onnx_file, draft, major, verbose, program), onnx_file, draft)
             plan = draft.read_bytes()
             spec = replace(request.spec, precision=request.precision)
             record = _record(request, spec, plan, onnx_file.read_bytes(), version_of_plan(plan), None)
-            _write_pair(draft, plan, record)
-            _rename_pair(draft, request.output)
+            _write_record(draft, record)
     except BaseException:
         if onnx_file != request.model:
             onnx_file.unlink(missing_ok=True)
@@ -182,27 +178,19 @@ def _record(
 
 
 def _write_pair(plan_path: Path, plan: bytes, record: PlanRecord) -> None:
-    write_atomically(plan_path, plan)
-    write_atomically(plan_path.with_suffix(".json"), record.to_json().encode())
+    plan_path.write_bytes(plan)
+    _write_record(plan_path, record)
 
 
-def _rename_pair(draft: Path, target: Path) -> None:
-    with cannot_be_written(target):
-        # The JSON first: between the two renames an old plan does not fit a new JSON, and is refused.
-        draft.with_suffix(".json").replace(target.with_suffix(".json"))
-        draft.replace(target)
+def _write_record(plan_path: Path, record: PlanRecord) -> None:
+    plan_path.with_suffix(".json").write_text(record.to_json(), encoding="utf-8")
 
 
 @contextmanager
-def _drafts(target: Path) -> Iterator[tuple[Path, Path]]:
-    """Names for an ONNX file and a plan (with its JSON) in the target's folder; what is left of them goes."""
-    base = f".{target.stem}.{os.getpid()}.draft"
-    drafts = [target.with_name(base + suffix) for suffix in (".onnx", ".plan", ".json")]
-    with cannot_be_written(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        drafts[0].touch()  # a folder that cannot be written to should say so before the work, not after it
-    try:
-        yield drafts[0], drafts[1]
-    finally:
-        for draft in drafts:
-            draft.unlink(missing_ok=True)
+def _plan_draft(plan: Path) -> Iterator[Path]:
+    """A draft of the plan, with one of its JSON beside it.
+
+    The JSON is renamed first: between the two renames an old plan does not fit a new JSON, and is refused.
+    """
+    with drafts_of(plan.with_suffix(".json"), plan, parents=True, error=ExportError) as (_, draft):
+        yield draft

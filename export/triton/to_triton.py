@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +15,7 @@ from ...runtime.engines.tensorrt.plan_file import record_beside
 from ...runtime.errors import ModelError, ParameterError
 from ...runtime.serving.clip import CLIP_IMAGE, CLIP_TEXT
 from ...runtime.spec import ModelSpec, imgsz_for, spec_from_tensors
+from ...runtime.system.atomic import draft_folder, rename_synced, scratch_beside
 from ..errors import ExportError
 from .clip_configs import clip_config
 from .configs import MODELS, WARMUP_IMAGE, Serving, config_of
@@ -75,10 +75,9 @@ def build_repository(
         raise ExportError(f"{output}: is there already; give another folder, or --add-version for a new model in it")
     else:
         version = 1
-    output.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
-    try:
-        draft.chmod(0o755)  # mkdtemp's is private; a server has a user of its own
+    place = scratch_beside if add_version else draft_folder
+    with place(output, parents=True, error=ExportError) as draft:
+        draft.chmod(0o755)  # whatever the umask: a server has a user of its own
         names: tuple[str, ...] = MODELS
         for name in names:
             _write_model(draft / name, name, version, model, spec, serving)
@@ -86,10 +85,6 @@ def build_repository(
             names += _write_clip(draft, version, clip, serving)
         if add_version:
             _merge(draft, output)
-        else:
-            draft.rename(output)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return Repository(output, names, version, spec, serving)
 
 
@@ -210,11 +205,13 @@ def _merge(draft: Path, repository: Path) -> None:
     """Each part with one rename. The version's folder comes first: a configuration without it would find nothing."""
     for folder in sorted(draft.iterdir()):
         target = repository / folder.name
-        target.mkdir(exist_ok=True)
+        if not target.exists():
+            rename_synced(folder, target, error=ExportError)
+            continue
         parts = sorted(folder.iterdir(), key=lambda path: (path.name == "config.pbtxt", path.name))
         for part in parts:
             if part.name == "warmup" and (target / "warmup").exists():
                 for file in part.iterdir():
-                    file.replace(target / "warmup" / file.name)
+                    rename_synced(file, target / "warmup" / file.name, error=ExportError)
             else:
-                part.replace(target / part.name)
+                rename_synced(part, target / part.name, error=ExportError)

@@ -14,18 +14,16 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import FastSamError
 from . import drafts
+from .places import Place, place_of
 
-_MOST_LINKS = 40  # as many as Linux follows
 _NO_ROOM = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, or choose another folder")
 _ADVICE = {**_NO_ROOM, errno.EISDIR: "choose another name", errno.ENAMETOOLONG: "choose a shorter name"}
 _ABOUT_WRITING = (*_NO_ROOM, errno.EROFS, errno.EPIPE)
@@ -60,7 +58,7 @@ def stream_to(path: Path, *, error: type[FastSamError] = FastSamError) -> Iterat
         ...     stream.write(b"a row")
     """
     with _told(path, error):
-        place = _place_of(path)
+        place = place_of(path)
     if place.direct:
         with _told(path, error):
             device = place.open()
@@ -89,7 +87,7 @@ def draft_of(path: Path, *, parents: bool = False, error: type[FastSamError] = F
         ...     onnx.checker.check_model(draft)
     """
     with _told(path, error):
-        place = _place_of(path)
+        place = place_of(path)
     if place.direct:
         with tempfile.TemporaryDirectory() as folder:
             draft = Path(folder) / f"draft{path.suffix}"
@@ -124,12 +122,11 @@ def drafts_of(
         ...     plan.write_bytes(b"...")
     """
     with _told(paths[0], error):
-        if parents:
-            paths[0].parent.mkdir(parents=True, exist_ok=True)
+        _folder_of(paths[0], parents)
     places = []
     for path in paths:
         with _told(path, error):
-            places.append(_place_of(path))
+            places.append(place_of(path))
     if len({place.path.parent.resolve() for place in places}) > 1 or any(place.direct for place in places):
         raise error(
             f"{', '.join(map(str, paths))}: lead to different folders or to devices, expected files in one folder; "
@@ -137,27 +134,6 @@ def drafts_of(
         )
     with _drafts_at(paths, places, error) as made:
         yield tuple(draft.path for draft in made)
-
-
-@contextmanager
-def scratch_beside(path: Path, suffix: str, *, error: type[FastSamError] = FastSamError) -> Iterator[Path]:
-    """Name of an empty file in the folder of `path`, where there is room for large ones; it goes with the block.
-
-    Args:
-        path: a file in a folder that exists.
-        suffix: of the scratch file, with its dot.
-
-    Example:
-        >>> with scratch_beside(Path("model.plan"), ".onnx") as scratch:  # doctest: +SKIP
-        ...     onnx.save(graph, scratch)
-    """
-    with _told(path, error):
-        (draft,) = drafts.draft_files(path.parent, [suffix], [0o666])
-    try:
-        with _told(path, error, of_block=[draft]):
-            yield draft.path
-    finally:
-        draft.remove()
 
 
 @contextmanager
@@ -181,65 +157,71 @@ def draft_folder(
     """
     with _told(path, error):
         target = Path(os.path.realpath(path))
-        if parents:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        draft = drafts.draft_folder(target.parent)
+        draft = drafts.draft_folder(_folder_of(target, parents))
     try:
         with _told(path, error, of_block=[draft]):
             yield draft.path
         with _told(path, error):
-            draft.put_folder(target, replace=replace)
+            draft.replace_folder(target) if replace and target.is_dir() else draft.put(target)
     finally:
         draft.remove()
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where the bytes go.
+@contextmanager
+def scratch_beside(
+    path: Path, suffix: str | None = None, *, parents: bool = False, error: type[FastSamError] = FastSamError
+) -> Iterator[Path]:
+    """An empty file or folder beside `path`, where there is room for what is large. It goes with the block.
 
-    Attributes:
-        path: with the links at its end followed.
-        mode: permission bits of the file that is replaced; None for a new one.
-        direct: it is no file that could be replaced: written as it is.
+    Args:
+        path: of a file or a folder; it need not exist.
+        suffix: of the scratch file, with its dot; None for a scratch folder.
+        parents: make the folder where it is missing.
+        error: class of the errors to raise.
+
+    Raises:
+        FastSamError: nothing can be written there, or the disk is full.
+
+    Example:
+        >>> with scratch_beside(Path("model.plan"), ".onnx") as scratch:  # doctest: +SKIP
+        ...     onnx.save(graph, scratch)
     """
-
-    path: Path
-    mode: int | None = None
-    direct: bool = False
-
-    def open(self) -> BinaryIO:
-        """The device or pipe for writing. An open file that stands behind a descriptor is added to, not emptied."""
-        own = (Path("/dev/fd"), Path(f"/proc/{os.getpid()}/fd"))
-        if _is_descriptor(self.path) and self.path.parent.resolve() in own:
-            return os.fdopen(os.dup(int(self.path.name)), "wb")
-        return os.fdopen(os.open(self.path, os.O_WRONLY | os.O_APPEND), "wb")
-
-
-def _place_of(path: Path) -> _Place:
-    for _ in range(_MOST_LINKS):
-        if not path.is_symlink() or _is_descriptor(path):
-            break
-        path = path.parent / path.readlink()
+    with _told(path, error):
+        folder = _folder_of(Path(os.path.realpath(path)), parents)
+        draft = drafts.draft_folder(folder) if suffix is None else drafts.draft_files(folder, [suffix], [0o666])[0]
     try:
-        kind = path.stat().st_mode
-    except FileNotFoundError:
-        return _Place(path)
-    if stat.S_ISDIR(kind):
-        raise IsADirectoryError(errno.EISDIR, "it is a folder, expected the name of a file")
-    return _Place(path, stat.S_IMODE(kind) & 0o777, direct=not stat.S_ISREG(kind) or _is_descriptor(path))
+        with _told(path, error, of_block=[draft]):
+            yield draft.path
+    finally:
+        draft.remove()
 
 
-def _is_descriptor(path: Path) -> bool:
-    """Whether this is a name of a file that a process has open: /dev/stdout leads to such a one."""
-    if not path.name.isdecimal():
-        return False
-    folder = path.parent.resolve()
-    return folder == Path("/dev/fd") or (folder.is_relative_to("/proc") and folder.name == "fd")
+def rename_synced(source: Path, target: Path, *, error: type[FastSamError] = FastSamError) -> None:
+    """Put a whole file or folder in its place: what is renamed is on the disk.
+
+    Args:
+        source: in the same file system, such as in a scratch folder.
+        target: a file is replaced by a file; a folder is replaced by a folder if it is empty.
+
+    Raises:
+        FastSamError: refused by the system; the source is still there.
+
+    Example:
+        >>> rename_synced(Path("scratch/1"), Path("repository/fastsam/1"))  # doctest: +SKIP
+    """
+    with _told(target, error):
+        drafts.rename_synced(source, target)
+
+
+def _folder_of(path: Path, parents: bool) -> Path:
+    if parents:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path.parent
 
 
 @contextmanager
 def _drafts_at(
-    paths: Sequence[Path], places: Sequence[_Place], error: type[FastSamError]
+    paths: Sequence[Path], places: Sequence[Place], error: type[FastSamError]
 ) -> Iterator[list[drafts.Draft]]:
     """Drafts of regular files in one folder; put in their places at the end, in order, or removed."""
     suffixes = [path.suffix for path in paths]
@@ -255,7 +237,7 @@ def _drafts_at(
         with ExitStack() as new:
             for path, place, draft in zip(paths, places, made, strict=True):
                 with _told(path, error):
-                    draft.put_file(place.path, place.mode)
+                    draft.put(place.path, place.mode)
                 if place.mode is None:
                     new.callback(place.path.unlink, missing_ok=True)
             new.pop_all()

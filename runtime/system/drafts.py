@@ -43,43 +43,28 @@ class Draft:
         self.path = path
         self.handle = handle
 
-    def put_file(self, target: Path, mode: int | None) -> None:
-        """Wait until the content is on the disk, then rename to `target`, which is replaced.
-
-        Args:
-            mode: permission bits; None: those that the file has.
+    def put(self, target: Path, mode: int | None = None) -> None:
+        """Wait until all of it is on the disk, then rename it to `target`, as `rename_synced` does.
 
         Raises:
             OSError: refused by the system; the draft is still there.
         """
-        _sync(self.path, os.O_RDWR, mode)
-        self._rename(target)
+        if sys.platform == "win32":
+            self._release()
+        rename_synced(self.path, target, mode)
 
-    def put_folder(self, target: Path, *, replace: bool) -> None:
-        """Wait until all the content is on the disk, then rename to `target`.
+    def replace_folder(self, target: Path) -> None:
+        """As `put`, where a folder that need not be empty is there already.
 
-        Between the two renames that replace a folder, the old one has the hidden name `.fs-XXXXXXXX.old`. It is never
-        removed as abandoned.
-
-        Args:
-            target: absent, or an empty folder.
-            replace: it may also be a folder that is not empty, which is removed.
+        Between two renames it has the hidden name `.fs-XXXXXXXX.old`, which is never removed as abandoned.
 
         Raises:
             OSError: refused by the system; the draft is still there, and so is the old folder.
         """
-        for folder, _, names in os.walk(self.path):
-            for path in (Path(folder, name) for name in names):
-                if not path.is_symlink():
-                    _sync(path, os.O_RDONLY)
-            _sync_folder(Path(folder))
-        if not (replace and target.is_dir()):
-            self._rename(target)
-            return
         old = target.with_name(self.path.name.replace(".part", ".old"))
         try:
             target.rename(old)
-            self._rename(target)
+            self.put(target)
         finally:
             if not target.exists():
                 old.rename(target)
@@ -98,16 +83,32 @@ class Draft:
                 self.path.unlink()
         self._release()
 
-    def _rename(self, target: Path) -> None:
-        if sys.platform == "win32":
-            self._release()
-        self.path.replace(target)
-        _sync_folder(target.parent)
-
     def _release(self) -> None:
         handle, self.handle = self.handle, -1
         if handle >= 0:
             os.close(handle)
+
+
+def rename_synced(source: Path, target: Path, mode: int | None = None) -> None:
+    """Wait until a file or a folder with all that is in it is on the disk, then rename it, and wait for that as well.
+
+    Args:
+        target: a file is replaced by a file; a folder is replaced by a folder if it is empty.
+        mode: permission bits of a file; None: those that it has.
+
+    Raises:
+        OSError: refused by the system; the source is still there.
+    """
+    if source.is_dir():
+        for folder, _, names in os.walk(source):
+            for path in (Path(folder, name) for name in names):
+                if not path.is_symlink():
+                    _sync(path, os.O_RDONLY)
+            _sync_folder(Path(folder))
+    else:
+        _sync(source, os.O_RDWR, mode)
+    source.replace(target)
+    _sync_folder(target.parent)
 
 
 def draft_files(folder: Path, suffixes: Sequence[str], modes: Sequence[int]) -> list[Draft]:

@@ -213,6 +213,15 @@ def test_settings_that_do_not_fit_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_that_cannot_be_written_is_said_before_the_work(
+    demo_onnx: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "histograms", lambda *_: pytest.fail("work for a file that cannot be written"))
+    (tmp_path / "file").touch()
+    with pytest.raises(ExportError, match=r"file/m\.onnx: cannot be written"):
+        quantize_model(demo_onnx, tmp_path / "file/m.onnx", photos, imgsz=64)
+
+
 def test_files_that_cannot_be_rounded_are_refused(
     made: dict[str, Quantized], demo_onnx: Path, photos: Path, tmp_path: Path
 ) -> None:

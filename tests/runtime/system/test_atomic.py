@@ -22,6 +22,7 @@ from fastsam_deploy.runtime.system.atomic import (
     draft_folder,
     draft_of,
     drafts_of,
+    rename_synced,
     scratch_beside,
     stream_to,
     write_atomically,
@@ -109,6 +110,19 @@ class TestWholeOrNotAtAll:
             assert scratch.suffix == ".onnx" and scratch.parent == tmp_path
         assert names(tmp_path) == set()
 
+    def test_a_scratch_folder_gives_its_parts_away_and_goes(self, tmp_path: Path) -> None:
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to("real/made")
+        with scratch_beside(tmp_path / "link") as scratch:
+            assert scratch.parent == tmp_path / "real", "beside what the link leads to: in its file system"
+            for name in ("part", "rest"):
+                (scratch / name).mkdir()
+                (scratch / name / "x").write_text("x")
+            rename_synced(scratch / "part", tmp_path / "real/part")
+            with pytest.raises(FastSamError, match="cannot be written"):
+                rename_synced(scratch / "rest", tmp_path / "absent/rest")
+        assert names(tmp_path / "real") == {"part"} and (tmp_path / "real/part/x").read_text() == "x"
+
     def test_the_class_of_the_error_can_be_chosen(self, tmp_path: Path) -> None:
         for make in (stream_to, draft_of, drafts_of, draft_folder):
             with pytest.raises(ModelError, match="cannot be written"), make(tmp_path / "no/x", error=ModelError):
@@ -124,10 +138,10 @@ class TestWholeOrNotAtAll:
 class TestSeveral:
     def test_they_appear_in_order_and_share_a_stem(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         renamed = []
-        put = drafts.Draft.put_file
+        put = drafts.Draft.put
         monkeypatch.setattr(
             drafts.Draft,
-            "put_file",
+            "put",
             lambda draft, target, mode: (renamed.append(target.name), put(draft, target, mode)),
         )
         with drafts_of(tmp_path / "x.json", tmp_path / "x.plan") as (record, plan):
@@ -181,7 +195,7 @@ class TestFolders:
             assert not to.exists()
             raise OSError(errno.EIO, "refused")
 
-        monkeypatch.setattr(drafts.Draft, "_rename", refuse)
+        monkeypatch.setattr(drafts.Draft, "put", refuse)
         with pytest.raises(FastSamError, match="refused"), draft_folder(target, replace=True):
             pass
         assert names(tmp_path) == {"made"} and names(target) == {"old"}
