@@ -13,10 +13,9 @@ The prototypes are (b, mask_dim, H / 4, W / 4) in all.
 
 from __future__ import annotations
 
-import ast
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .errors import ModelError, ParameterError
@@ -37,7 +36,7 @@ COUNT_OUTPUT = "num_dets"
 """Of the layout `split`: (b, 1) int32, how many rows are real; the others are zero."""
 
 _LAYOUTS = ("raw", "nms", "split")
-_FLOATS = ("float32", "float16")
+FLOATS = ("float32", "float16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,7 @@ class ModelSpec:
         if self.layout not in _LAYOUTS:
             known = ", ".join(map(repr, _LAYOUTS))
             raise ModelError(f"model spec: layout is {self.layout!r}, expected one of {known}; export the file again")
-        if self.input_dtype not in _FLOATS:
+        if self.input_dtype not in FLOATS:
             raise ModelError(
                 f"model spec: input {self.input} is {self.input_dtype}, expected float32 or float16; export it again"
             )
@@ -207,122 +206,3 @@ def imgsz_for(spec: ModelSpec, imgsz: int | None) -> int:
             "leave imgsz out, or export the model with --dynamic"
         )
     return max(spec.fixed_hw)
-
-
-def spec_from_tensors(
-    inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], metadata: Mapping[str, str], source: str
-) -> ModelSpec:
-    """The spec of a model file from its tensors and metadata; ours or a foreign one.
-
-    The tensors decide; metadata adds what they cannot say (class names, default size, origin).
-
-    Args:
-        inputs, outputs: what the engine reports.
-        metadata: ONNX metadata_props (or a plan's JSON).
-        source: file name for messages.
-
-    Raises:
-        ModelError: the tensors are not those of a YOLO segmentation network.
-    """
-    image = _only_image_input(inputs, source)
-    prototypes = _prototypes_output(outputs, source)
-    detections = _detections_output(outputs, prototypes, source)
-    mask_dim = prototypes.shape[1]
-    assert mask_dim is not None  # _prototypes_output picked it by that
-    split = len(outputs) > 2  # _detections_output let no other set of so many through
-    layout, class_count = ("split", None) if split else _layout(detections, mask_dim, source)
-    if METADATA_KEY in metadata:
-        base = ModelSpec.from_json(metadata[METADATA_KEY], source)
-    else:
-        base = _spec_from_ultralytics(metadata, image)
-    if class_count is not None and class_count != base.class_count:
-        if METADATA_KEY in metadata or "names" in metadata:
-            raise ModelError(
-                f"{source}: {detections} holds {class_count} classes and {mask_dim} mask coefficients, "
-                f"its metadata names {base.class_count} classes; export it again"
-            )
-        base = replace(base, class_names=tuple(f"class{i}" for i in range(class_count)))
-    return replace(
-        base,
-        input=image.name,
-        detections=detections.name,
-        prototypes=prototypes.name,
-        layout=layout,
-        input_dtype=image.dtype,
-        batch=image.shape[0],
-        size_hw=(image.shape[2], image.shape[3]),
-        mask_dim=mask_dim,
-    )
-
-
-def _only_image_input(inputs: Sequence[TensorInfo], source: str) -> TensorInfo:
-    found = "; ".join(map(str, inputs)) or "none"
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3 or inputs[0].dtype not in _FLOATS:
-        raise ModelError(
-            f"{source}: inputs are {found}; expected one, images (b, 3, H, W) float32 or float16; "
-            "is this a YOLO segmentation network?"
-        )
-    return inputs[0]
-
-
-def _prototypes_output(outputs: Sequence[TensorInfo], source: str) -> TensorInfo:
-    four = [t for t in outputs if len(t.shape) == 4 and t.shape[1] is not None]
-    if len(four) != 1:
-        found = "; ".join(map(str, outputs)) or "none"
-        raise ModelError(
-            f"{source}: outputs are {found}; expected detections (b, 4+nc+32, anchors) and mask prototypes "
-            "(b, 32, H/4, W/4); export a segmentation network (a detection network has no masks)"
-        )
-    return four[0]
-
-
-def _detections_output(outputs: Sequence[TensorInfo], prototypes: TensorInfo, source: str) -> TensorInfo:
-    by_name = {t.name: t for t in outputs}
-    if set(by_name) == {COUNT_OUTPUT, *SPLIT_OUTPUTS, prototypes.name}:
-        return by_name[SPLIT_OUTPUTS[0]]
-    three = [t for t in outputs if len(t.shape) == 3]
-    if len(three) != 1 or len(outputs) != 2:
-        found = "; ".join(map(str, outputs))
-        raise ModelError(
-            f"{source}: outputs are {found}; expected exactly one of three dimensions beside {prototypes.name}; "
-            "export it with its detections in one tensor, as ultralytics does"
-        )
-    return three[0]
-
-
-def _layout(detections: TensorInfo, mask_dim: int, source: str) -> tuple[str, int | None]:
-    """("raw", nc) or ("nms", None)."""
-    _, rows, columns = detections.shape
-    if columns == 6 + mask_dim:
-        return "nms", None
-    if rows is not None and rows >= 4 + 1 + mask_dim:
-        return "raw", rows - 4 - mask_dim
-    raise ModelError(
-        f"{source}: {detections} beside {mask_dim} prototypes is neither (b, {4 + mask_dim}+nc, anchors) "
-        f"nor (b, max_det, {6 + mask_dim}); export a YOLOv8, YOLO11 or YOLO26 segmentation network"
-    )
-
-
-def _spec_from_ultralytics(metadata: Mapping[str, str], image: TensorInfo) -> ModelSpec:
-    """What ultralytics writes beside a network: names, imgsz, stride, args (Python literals)."""
-
-    def literal(key: str, default: Any) -> Any:
-        try:
-            return ast.literal_eval(metadata[key])
-        except (KeyError, ValueError, SyntaxError):
-            return default
-
-    names = literal("names", {0: "object"})
-    if isinstance(names, Mapping):
-        names = [names[k] for k in sorted(names)]
-    fixed = [side for side in image.shape[2:] if side is not None]
-    size = literal("imgsz", fixed or [1024])
-    args = literal("args", {})
-    half = isinstance(args, Mapping) and (args.get("half") is True or args.get("quantize") == 16)
-    return ModelSpec(
-        imgsz=int(max(fixed or size)) if isinstance(size, Sequence) else int(size),
-        stride=int(literal("stride", 32)),
-        class_names=tuple(str(name) for name in names),
-        precision="fp16" if half or image.dtype == "float16" else "fp32",
-        tools={"ultralytics": metadata["version"]} if "version" in metadata else {},
-    )

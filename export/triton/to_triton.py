@@ -12,9 +12,10 @@ from ...runtime.clip.spec import SPEC_FILE, TOKENIZER_FILE, read_clip_spec
 from ...runtime.engines import open_network
 from ...runtime.engines.registry import engines_for, files_of
 from ...runtime.engines.tensorrt.plan_file import record_beside
+from ...runtime.engines.tensors import spec_from_tensors
 from ...runtime.errors import ModelError, ParameterError
 from ...runtime.serving.clip import CLIP_IMAGE, CLIP_TEXT
-from ...runtime.spec import ModelSpec, imgsz_for, spec_from_tensors
+from ...runtime.spec import ModelSpec, imgsz_for
 from ...runtime.system.atomic import draft_folder, rename_synced, scratch_beside
 from ..errors import ExportError
 from .clip_configs import clip_config

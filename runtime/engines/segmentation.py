@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ParameterError
-from ..spec import COUNT_OUTPUT, SPLIT_OUTPUTS, ModelSpec, spec_from_tensors
+from ..spec import COUNT_OUTPUT, SPLIT_OUTPUTS, ModelSpec
 from .interface import Network
+from .tensors import spec_from_tensors
 
 
 class SegmentationEngine:

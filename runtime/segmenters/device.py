@@ -20,10 +20,11 @@ from ..cuda.records import Tables, boxes_of, refuse_nonfinite
 from ..cuda.shapes import Shapes
 from ..cuda.stages import Answer, Stages
 from ..cuda.workspace import Workspace
+from ..engines.tensors import spec_from_tensors
 from ..errors import ModelError
 from ..segments import Prompt, Segments
 from ..settings import Thresholds
-from ..spec import ModelSpec, imgsz_for, spec_from_tensors
+from ..spec import ModelSpec, imgsz_for
 from ..stages.assemble import snap_to_border
 from ..stages.image import ImageSource, load_images
 from ..stages.letterbox import PADDING_VALUE, Letterbox, fit_model, groups

@@ -19,10 +19,11 @@ from fastsam_deploy.export.errors import ExportError
 from fastsam_deploy.export.graph.suppression import TOP_K_LIMIT, check_suppression, with_suppression
 from fastsam_deploy.export.proof.suppression import compare_suppression
 from fastsam_deploy.runtime.engines import open_engine
+from fastsam_deploy.runtime.engines.tensors import spec_from_tensors
 from fastsam_deploy.runtime.errors import ModelError, ParameterError
 from fastsam_deploy.runtime.measure.fidelity import fidelity
 from fastsam_deploy.runtime.pipeline import FastSAM
-from fastsam_deploy.runtime.spec import ModelSpec, Suppression, TensorInfo, spec_from_tensors
+from fastsam_deploy.runtime.spec import ModelSpec, Suppression, TensorInfo
 from fastsam_deploy.runtime.stages.decode import Detections, decode
 
 # Of TensorRT's published operator table (onnx-tensorrt, docs/operators.md).

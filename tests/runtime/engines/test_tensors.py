@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from fastsam_deploy.runtime.engines.tensors import spec_from_tensors
 from fastsam_deploy.runtime.errors import ModelError, ParameterError
-from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec, TensorInfo, check_imgsz, spec_from_tensors
+from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec, TensorInfo, check_imgsz
 
 IMAGES = TensorInfo("images", "float32", (None, 3, None, None))
 RAW = TensorInfo("output0", "float32", (None, 37, None))
