@@ -11,9 +11,10 @@ import multiprocessing
 import os
 import shutil
 import sys
-import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from fastsam_deploy.runtime.system.atomic import rename_synced, scratch_beside
 
 from ..photographs import ROOT
 
@@ -72,15 +73,15 @@ def _stamp() -> str:
 def _make(size: str, kind: str, checkpoint: Path | None, target: Path) -> None:
     """Under another name first: a file that is there is whole."""
     os.environ["YOLO_AUTOINSTALL"] = "false"
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        draft = Path(folder) / target.name
+    with scratch_beside(target) as folder:
+        draft = folder / target.name
         if checkpoint is None:
             _save_random(size, draft)
         elif kind == "onnx":
             _export(checkpoint, draft)
         else:
             _export_with_ultralytics(checkpoint, "openvino" if kind.endswith("openvino") else "onnx", draft)
-        draft.replace(target)
+        rename_synced(draft, target)
 
 
 def _save_random(size: str, path: Path) -> None:

@@ -30,7 +30,7 @@ def manifest() -> str:
 
 
 def main() -> None:
-    """Write the manifest under a temporary name, then rename."""
+    """Write the manifest whole or not at all. Not by runtime/system/atomic.py: no package is needed here."""
     unfinished = MANIFEST.with_suffix(".part")
     unfinished.write_text(manifest(), encoding="utf-8")
     unfinished.replace(MANIFEST)

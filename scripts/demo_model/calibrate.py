@@ -17,6 +17,9 @@ from pathlib import Path
 
 import torch  # noqa: TID251 - training needs it
 
+from fastsam_deploy.runtime.errors import FastSamError
+from fastsam_deploy.runtime.system.atomic import draft_of
+
 FIXED, USUAL = 0.1, 0.4
 
 
@@ -24,7 +27,7 @@ def calibrate(source: Path, target: Path, score: float) -> tuple[float, float]:
     """Write `target`, the checkpoint at `source` with logits x scale + shift; returns (scale, shift).
 
     Raises:
-        ValueError: the score is not above 0.1 and below 1.
+        ValueError: the score is not above 0.1 and below 1. FastSamError: the target cannot be written.
     """
     if not FIXED < score < 1:
         raise ValueError(f"score is {score}, expected more than {FIXED} and less than 1: it will become {USUAL}")
@@ -36,9 +39,8 @@ def calibrate(source: Path, target: Path, score: float) -> tuple[float, float]:
         last = branch[-1]
         last.weight.data = (last.weight.data.float() * scale).to(last.weight.dtype)
         last.bias.data = (last.bias.data.float() * scale + shift).to(last.bias.dtype)
-    temporary = target.with_name(f".{target.name}.part")
-    torch.save(checkpoint, temporary)
-    temporary.replace(target)
+    with draft_of(target) as draft:
+        torch.save(checkpoint, draft)
     return scale, shift
 
 
@@ -55,7 +57,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         scale, shift = calibrate(arguments.source, arguments.target, arguments.score)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FastSamError) as error:
         print(f"calibrate_demo_model: {error}", file=sys.stderr)
         return 2
     print(f"{arguments.target}: logits x {scale:.4f} {shift:+.4f}")

@@ -27,6 +27,8 @@ from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import SegmentationModel
 from ultralytics.utils.loss import v8SegmentationLoss
 
+from fastsam_deploy.runtime.system.atomic import draft_of
+
 from .scenes.pool import BatchMaker, Size, fill_pool
 
 LICENSE = "AGPL-3.0 (https://ultralytics.com/license)"
@@ -154,10 +156,8 @@ def save_checkpoint(average: SegmentationModel, path: Path, record: dict[str, ob
         "train_metrics": {},
         "recipe": record,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    torch.save(stored, partial)
-    partial.replace(path)
+    with draft_of(path, parents=True) as draft:
+        torch.save(stored, draft)
 
 
 @dataclass

@@ -15,10 +15,8 @@ from __future__ import annotations
 import argparse
 import ctypes
 import hashlib
-import os
 import re
 import sys
-import tempfile
 from pathlib import Path
 
 KERNELS = Path(__file__).resolve().parents[2] / "runtime/cuda/kernels"
@@ -132,12 +130,10 @@ def outdated() -> list[str]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Under a temporary name first. (The runtime's own writer would need the package installed.)"""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(content)
-    Path(temporary).chmod(0o644)
-    Path(temporary).replace(path)
+    """Whole or not at all. Not by runtime/system/atomic.py, for which the package would have to be installed."""
+    draft = path.with_suffix(".part")
+    draft.write_bytes(content)
+    draft.replace(path)
 
 
 def main() -> int:

@@ -21,6 +21,7 @@ from pathlib import Path
 from fastsam_deploy.export.triton.configs import MODELS, WARMUP_IMAGE, Serving, config_of
 from fastsam_deploy.export.triton.to_triton import WARMED_BY_A_PHOTOGRAPH, warmup_image
 from fastsam_deploy.runtime.engines import open_engine
+from fastsam_deploy.runtime.system.atomic import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 REPOSITORY = ROOT / "triton_models"
@@ -54,15 +55,13 @@ def files() -> dict[str, bytes]:
 
 
 def main() -> None:
-    """Write what differs, each file under a temporary name first."""
+    """Write what differs."""
     for name, content in files().items():
         path = REPOSITORY / name
         if path.is_file() and path.read_bytes() == content:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.new")
-        draft.write_bytes(content)
-        draft.replace(path)
+        write_atomically(path, content)
         print(f"written: {path}")
 
 

@@ -26,7 +26,10 @@ LIBRARIES = {"libnvinfer": "PART_INFER", "libnvinfer_plugin": "PART_PLUGIN", "li
 
 
 def install(version: str, into: Path) -> Path:
-    """The bindings of one version and empty libraries beside them. Whole or not at all; what is there stays."""
+    """The bindings of one version and empty libraries beside them. Whole or not at all; what is there stays.
+
+    Not by runtime/system/atomic.py: this runs in environments without the package.
+    """
     folder = into / version
     if folder.is_dir():
         return folder

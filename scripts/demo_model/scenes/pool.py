@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
 import queue
 import threading
 from collections.abc import Iterator
@@ -20,6 +19,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+
+from fastsam_deploy.runtime.system.atomic import stream_to, write_atomically
 
 from .scene import MIN_AREA, scene
 from .textures import shared_bank
@@ -59,10 +60,8 @@ def _store(task: tuple[str, int]) -> int:
     painted = scene(seed, scene_size(seed))
     quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     jpeg = cv2.imencode(".jpg", painted.image[..., ::-1], quality)[1].ravel()
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    with partial.open("wb") as file:
+    with stream_to(path) as file:
         np.savez(file, jpeg=jpeg, bits=np.packbits(painted.masks, axis=-1), shape=np.array(painted.masks.shape))
-    partial.rename(path)
     return len(painted.masks)
 
 
@@ -89,7 +88,7 @@ def fill_pool(folder: Path, first_seed: int, count: int, workers: int) -> list[P
             f"{folder}: found scenes of generator {found[:12]}, expected {digest[:12]} (this version's); "
             "pass another --pool folder or empty this one"
         )
-    mark.write_text(json.dumps({"sha256": digest}))
+    write_atomically(mark, json.dumps({"sha256": digest}).encode())
     seeds = range(first_seed, first_seed + count)
     tasks = [(str(folder), seed) for seed in seeds if not scene_path(folder, seed).exists()]
     if tasks:

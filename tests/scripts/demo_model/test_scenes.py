@@ -195,7 +195,9 @@ def test_contact_sheet_size() -> None:
 
 @pytest.mark.export
 def test_views_keep_labels_and_boxes_together() -> None:
-    pool = pytest.importorskip("scene_pool", reason="needs torch")
+    pytest.importorskip("torch")
+    from scripts.demo_model.scenes import pool
+
     painted = dead_leaves.scene(4, (320, 480))
     for seed in range(5):
         rng = np.random.default_rng(seed)
@@ -214,7 +216,9 @@ def test_views_keep_labels_and_boxes_together() -> None:
 
 @pytest.mark.export
 def test_a_pool_of_another_generator_is_refused(tmp_path: Path) -> None:
-    pool = pytest.importorskip("scene_pool", reason="needs torch")
+    pytest.importorskip("torch")
+    from scripts.demo_model.scenes import pool
+
     (tmp_path / "generator.json").write_text('{"sha256": "0123456789abcdef"}')
     with pytest.raises(ValueError, match="another --pool"):
         pool.fill_pool(tmp_path, 0, 1, 1)
@@ -223,14 +227,18 @@ def test_a_pool_of_another_generator_is_refused(tmp_path: Path) -> None:
 @pytest.mark.export
 @pytest.mark.parametrize("text", ["448x640", "448:1", "450x640:1", "448x640:0.5", "x:1"])
 def test_bad_stages_are_refused(text: str) -> None:
-    trainer = pytest.importorskip("train_demo_model", reason="needs torch and ultralytics")
+    pytest.importorskip("ultralytics")
+    from scripts.demo_model import train as trainer
+
     with pytest.raises(SystemExit, match="--stages"):
         trainer.parse_stages(text)
 
 
 @pytest.mark.export
 def test_the_learning_rate_warms_up_and_anneals() -> None:
-    trainer = pytest.importorskip("train_demo_model", reason="needs torch and ultralytics")
+    pytest.importorskip("ultralytics")
+    from scripts.demo_model import train as trainer
+
     rates = [trainer.learning_rate(progress / 1000, 2.0) for progress in range(1001)]
     peak = int(np.argmax(rates))
     assert 20 <= peak <= 40
@@ -243,7 +251,9 @@ def test_the_learning_rate_warms_up_and_anneals() -> None:
 @pytest.mark.export
 @pytest.mark.parametrize(("cost", "expected"), [({1: 1.0, 2: 0.6}, 2), ({1: 1.0, 2: 3.0}, 1)])
 def test_the_faster_number_of_threads_is_kept(cost: dict[int, float], expected: int) -> None:
-    trainer = pytest.importorskip("train_demo_model", reason="needs torch and ultralytics")
+    pytest.importorskip("ultralytics")
+    from scripts.demo_model import train as trainer
+
     tuner = trainer.ThreadTuner(most=2)
     chosen = []
     for _ in range(2 * tuner.period):
@@ -255,7 +265,9 @@ def test_the_faster_number_of_threads_is_kept(cost: dict[int, float], expected: 
 
 @pytest.mark.export
 def test_scores_of_perfect_and_missing_masks() -> None:
-    judge = pytest.importorskip("evaluate_demo_model", reason="needs ultralytics and pycocotools")
+    pytest.importorskip("ultralytics")
+    from scripts.demo_model import evaluate as judge
+
     segments = np.repeat([[1, 1, 2, 2]], 4, 0)
     halves = np.stack([segments == 1, np.ones_like(segments, bool)])
     assert judge.best_overlaps(halves, segments) == [1.0, 0.5]
@@ -267,14 +279,14 @@ def test_scores_of_perfect_and_missing_masks() -> None:
 @pytest.mark.timeout(300)
 def test_training_writes_a_loadable_checkpoint(tmp_path: Path) -> None:
     pytest.importorskip("ultralytics")
-    from train_demo_model import LICENSE, parse_arguments, train
+    from scripts.demo_model.train import LICENSE, parse_arguments, train
 
     out = tmp_path / "demo.pt"
     words = ["--out", str(out), "--pool", str(tmp_path / "pool"), "--scenes", "12", "--minutes", "0.15"]
     words += ["--batch", "2", "--stages", "128x192:0.5,160x224:1", "--workers", "1"]
     record = train(parse_arguments(words))
     assert record["steps"] > 0
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".*"))
     import torch
     from ultralytics import YOLO
 
