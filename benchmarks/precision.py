@@ -98,7 +98,7 @@ def measure(model: Path, folder: Path, imgsz: int, calibrate: int, rounds: int, 
             path = Path(place) / f"{name}.onnx"
             settings: dict[str, Any] = {"target": target, "half": half, "count": calibrate, "imgsz": imgsz}
             made = quantize_model(model, path, paths, limits=EVERYTHING, **settings)
-            fidelity[name] = {**asdict(made.likeness), "int8": len(made.rounded), "high": len(made.kept)}
+            fidelity[name] = {**asdict(made.likeness), "int8": len(made.quantized), "high": len(made.kept)}
             if not half:
                 files[name] = path
             print(name, fidelity[name], flush=True)

@@ -18,7 +18,7 @@ from ..errors import ExportError
 from .restricted import broken, load_restricted
 
 OFFICIAL = ("FastSAM-s.pt", "FastSAM-x.pt")
-"""Weights that ultralytics publishes; fetched when they are asked for by name and absent."""
+"""Weights that ultralytics publishes; downloaded when they are requested by name and missing."""
 
 _RELEASES = "https://github.com/ultralytics/assets/releases"
 
@@ -30,11 +30,16 @@ class Checkpoint:
     Attributes:
         path: the file.
         sha256: of the file, hexadecimal.
-        network: FP32, eval mode, on the CPU, not fused; not to be changed (copy it).
+        network: FP32, eval mode, on the CPU, not fused. Do not change it; change a copy.
         class_names: one for each class.
         stride: input sides are multiples of it, pixels.
         mask_dim: mask coefficients of a detection.
-        license: what the file says about its licence, None if nothing.
+        license: licence stated in the file, None if it states none.
+
+    Example:
+        >>> checkpoint = load_checkpoint("FastSAM-s.pt")  # doctest: +SKIP
+        >>> checkpoint.stride, checkpoint.mask_dim, checkpoint.class_names  # doctest: +SKIP
+        (32, 32, ('object',))
     """
 
     path: Path
@@ -46,8 +51,13 @@ class Checkpoint:
     license: str | None = None
 
     def run(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The reference answer: `images` (b, 3, H, W) float32 in [0, 1] → detections
-        (b, 4 + nc + mask_dim, anchors) and prototypes (b, mask_dim, H/4, W/4), both float32.
+        """Run the network, as the reference that exports are compared with.
+
+        Args:
+            images: (b, 3, H, W) float32 RGB in [0, 1].
+
+        Returns:
+            Detections (b, 4 + nc + mask_dim, anchors) and prototypes (b, mask_dim, H / 4, W / 4), both float32.
         """
         with torch.inference_mode():
             detections, prototypes = self.network(torch.from_numpy(images))[0]
@@ -55,10 +65,19 @@ class Checkpoint:
 
 
 def find_checkpoint(name: str | Path) -> Path:
-    """The file `name`; FastSAM-s.pt and FastSAM-x.pt are downloaded to there when absent.
+    """Find a checkpoint; FastSAM-s.pt and FastSAM-x.pt are downloaded to that path if they are missing.
 
     Raises:
-        ExportError: it is not there, and cannot be downloaded.
+        ExportError: there is no such file, and it cannot be downloaded.
+
+    Example:
+        >>> find_checkpoint("models/FastSAM-s.pt")  # doctest: +SKIP
+        PosixPath('models/FastSAM-s.pt')
+        >>> find_checkpoint("absent.pt")
+        Traceback (most recent call last):
+        ...
+        fastsam_deploy.export.errors.ExportError: absent.pt: no such file; expected a .pt checkpoint, or one of the \
+official names FastSAM-s.pt, FastSAM-x.pt, which are downloaded
     """
     path = Path(name)
     if path.is_file():
@@ -72,19 +91,19 @@ def find_checkpoint(name: str | Path) -> Path:
 
     try:
         # One retry: a machine that cannot reach the server should say so now, not after its third pause.
-        found = Path(attempt_download_asset(path, retry=1, progress=False))
+        downloaded = Path(attempt_download_asset(path, retry=1, progress=False))
     except (OSError, RuntimeError) as error:  # requests' errors and ConnectionError are OSError
         raise _not_downloaded(path, error) from error
-    if not found.is_file():
+    if not downloaded.is_file():
         raise _not_downloaded(path, "nothing arrived")
-    return found
+    return downloaded
 
 
 def _not_downloaded(path: Path, reason: object) -> ExportError:
-    said = " ".join(str(reason).encode("ascii", "ignore").decode().split())
+    words = " ".join(str(reason).encode("ascii", "ignore").decode().split())
     return ExportError(
-        f"{path.name} is not here and its download failed ({said}); on a machine with a connection take {path.name} "
-        f"from {_RELEASES} and put it at {path.absolute()}"
+        f"{path.name} is missing and its download failed ({words}); on a machine with an internet connection, "
+        f"download {path.name} from {_RELEASES} and put it at {path.absolute()}"
     )
 
 
@@ -93,11 +112,15 @@ def load_checkpoint(name: str | Path, *, trust: bool = False) -> Checkpoint:
 
     Args:
         name: the file, or the name of official weights (see `find_checkpoint`).
-        trust: unpickle without restriction; whatever code the file holds is run.
+        trust: unpickle without restriction; any code in the file is run.
 
     Raises:
-        ExportError: no such file, not a checkpoint, not a segmentation network, or it names objects that such a
-            checkpoint does not need (and `trust` is false).
+        ExportError: no such file, not a checkpoint, not a segmentation network, or, without `trust`, the file names
+            objects that such a checkpoint does not need.
+
+    Example:
+        >>> load_checkpoint("models/fastsam-demo.pt").class_names  # doctest: +SKIP
+        ('object',)
     """
     path = find_checkpoint(name)
     content = _load_trusted(path) if trust else load_restricted(path)
@@ -138,13 +161,13 @@ def _network_in(content: Any, path: Path) -> nn.Module:
             f"{path.name}: holds a {type(content).__name__}, expected a checkpoint with the network under 'model'; "
             "save it with ultralytics' model.save()"
         )
-    found = next((content[key] for key in ("ema", "model") if content.get(key) is not None), content)
-    if isinstance(found, nn.Module):
-        return found
-    if isinstance(found, Mapping) and found and all(isinstance(value, torch.Tensor) for value in found.values()):
+    network = next((content[key] for key in ("ema", "model") if content.get(key) is not None), content)
+    if isinstance(network, nn.Module):
+        return network
+    if isinstance(network, Mapping) and network and all(isinstance(value, torch.Tensor) for value in network.values()):
         raise ExportError(
-            f"{path.name}: holds only weights ({len(found)} tensors, the first is {next(iter(found))!r}) and not the "
-            "network they belong to; load them into a network and save it with ultralytics' model.save()"
+            f"{path.name}: holds only weights ({len(network)} tensors, the first is {next(iter(network))!r}) and not "
+            "the network they belong to; load them into a network and save it with ultralytics' model.save()"
         )
     keys = ", ".join(map(str, list(content)[:6])) or "nothing"
     raise ExportError(f"{path.name}: holds {keys}, expected a network under 'model' or 'ema'; not a YOLO checkpoint")

@@ -3,14 +3,14 @@
 A `.pt` is a pickle, and a pickle is a program: it names importable objects ("globals") and calls them.
 `torch.load(weights_only=True)` runs only those that are allowed. Allowing ultralytics' classes as they are would
 reopen the door: the pickle could *call* them, and `SegmentationModel({"activation": "…"})` evaluates that text.
-So the pickle gets to see
+So the pickle is given
 
 - for each network layer a subclass whose constructor refuses to run: an object can be made and filled with
   its saved attributes, which is all that an honest checkpoint does, and nothing else;
 - for what the trainer leaves beside the network (settings, losses, paths, NumPy scalars) an empty `Discarded`;
-- for `getattr` a function that answers the one question old checkpoints ask (`Detect.forward`), and no other.
+- for `getattr` a function that serves the one call that old checkpoints make (`Detect.forward`), and no other.
 
-Whatever else a file names is refused, by name.
+A file that names anything else is refused, and the error lists what it names.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _DISCARDED = re.compile(
     r"|numpy\.(_core|core)\.multiarray\.(scalar|_reconstruct)|numpy\.(dtype|ndarray)|numpy\.dtypes\.\w+"
     r"|torch\.optim\.(\w+\.)*\w+"
 )
-"""Never called and never looked at: an empty object takes the place of each."""
+"""Never called and never read: each is replaced by an empty object."""
 
 _LOCK = threading.Lock()
 
@@ -63,7 +63,12 @@ class _Call(Exception):  # noqa: N818
 
 
 class Discarded:
-    """Takes the place of an object that an export does not need; keeps nothing, does nothing."""
+    """Replaces an object that an export does not need: it takes any arguments, keeps nothing and does nothing.
+
+    Example:
+        >>> vars(Discarded("settings", epochs=100))
+        {}
+    """
 
     def __new__(cls, *_: object, **__: object) -> Discarded:
         return super().__new__(cls)
@@ -74,10 +79,14 @@ class Discarded:
 
 
 def load_restricted(path: Path) -> Any:
-    """What `torch.save` wrote to `path`, tensors on the CPU; no code of the file's choosing runs.
+    """Load what `torch.save` wrote, tensors on the CPU, without running code that the file brings.
 
     Raises:
         ExportError: the file is damaged, not written by torch.save, or names globals that are not allowed.
+
+    Example:
+        >>> sorted(load_restricted(Path("FastSAM-s.pt")))[:2]  # doctest: +SKIP
+        ['date', 'ema']
     """
     names = globals_in(path)
     _check_kind(path, names)
@@ -90,8 +99,8 @@ def load_restricted(path: Path) -> Any:
                 "run code of its author's choosing. If you trust where the file comes from, load it with --trust"
             )
         try:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-            _restore_classes(found)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            _restore_classes(content)
         except _Call as call:
             raise ExportError(
                 f"{path.name}: {call}, which no checkpoint needs and which could run code of its author's choosing. "
@@ -99,14 +108,22 @@ def load_restricted(path: Path) -> Any:
             ) from call
         except _BROKEN as error:
             raise broken(path, error) from error
-    return found
+    return content
 
 
 def globals_in(path: Path) -> set[str]:
-    """Dotted names of all importable objects that the pickle(s) of a `.pt` file name; nothing is run.
+    """List the importable objects that the pickles of a `.pt` file name, as dotted names; nothing is run.
 
     Raises:
-        ExportError: the file is empty, cut short, or holds no pickle.
+        ExportError: the file is empty, truncated, or holds no pickle.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "weights.pt"
+        ...     torch.save({"bias": torch.zeros(3)}, path)
+        ...     sorted(globals_in(path))
+        ['collections.OrderedDict', 'torch.FloatStorage', 'torch._utils._rebuild_tensor_v2']
     """
     try:
         if zipfile.is_zipfile(path):
@@ -114,14 +131,21 @@ def globals_in(path: Path) -> set[str]:
                 members = [name for name in archive.namelist() if name.endswith(".pkl")]
                 if not members:
                     raise broken(path, "a zip archive without a data.pkl")
-                return {found for name in members for found in _names(archive.read(name))}
+                return {dotted for name in members for dotted in _names(archive.read(name))}
         return set(_names(path.read_bytes()))
     except (*_BROKEN, zipfile.BadZipFile, OSError) as error:
         raise broken(path, error) from error
 
 
 def broken(path: Path, error: object) -> ExportError:
-    """The error for a file that is not a readable checkpoint, whatever the reader stumbled over."""
+    """Make the error for a file that is not a readable checkpoint, whatever made reading it fail.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile(suffix=".pt") as file:
+        ...     "not a readable checkpoint (0 bytes: no data)" in str(broken(Path(file.name), "no data"))
+        True
+    """
     reason = str(error).strip().split("\n")[0][:160] or type(error).__name__
     return ExportError(
         f"{path.name}: not a readable checkpoint ({path.stat().st_size} bytes: {reason}); expected a .pt file that "
@@ -155,7 +179,7 @@ def _python3_name(module: str, name: str) -> str:
 
 
 def _check_kind(path: Path, names: set[str]) -> None:
-    """Say at once what a file is that can be named but not exported."""
+    """Refuse a file whose kind is known and cannot be exported, and name the kind."""
     if any(name.startswith("__torch__.") for name in names):
         raise broken(path, "a TorchScript archive, which holds a traced program")
     others = sorted(name for name in names if _OTHER_NETWORK.fullmatch(name) and name != _NETWORK)
@@ -168,7 +192,7 @@ def _check_kind(path: Path, names: set[str]) -> None:
 
 @contextmanager
 def _only_allowed(allowed: dict[str, Callable[..., Any]]) -> Iterator[None]:
-    """torch's list of allowed globals is one for the whole process: what others put there must not shadow ours."""
+    """Allow these globals and no others; torch's list is one for the whole process and is restored afterwards."""
     with _LOCK:
         before = torch.serialization.get_safe_globals()
         torch.serialization.clear_safe_globals()
@@ -181,16 +205,16 @@ def _only_allowed(allowed: dict[str, Callable[..., Any]]) -> Iterator[None]:
 
 
 def _refused(path: Path, names: set[str], allowed: dict[str, Any]) -> list[str]:
-    """The names that neither torch's own list nor ours allows, sorted."""
+    """The names that neither torch nor `allowed` permits, sorted."""
     try:
-        not_torchs_own = set(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
+        not_in_torch = set(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
     except _BROKEN:  # not the zip format of torch.save: torch's list does not apply
-        not_torchs_own = names
-    return sorted(not_torchs_own - set(allowed))
+        not_in_torch = names
+    return sorted(not_in_torch - set(allowed))
 
 
 def _stand_in(name: str) -> Callable[..., Any] | None:
-    """What the pickle gets under `name`, None if nothing."""
+    """What the pickle is given for `name`, None if it is refused."""
     if name == "builtins.getattr":
         return _getattr_of_old_heads
     if _DISCARDED.fullmatch(name):
@@ -199,11 +223,11 @@ def _stand_in(name: str) -> Callable[..., Any] | None:
     if name != _NETWORK and not _LAYER_MODULES.fullmatch(module):
         return None
     try:
-        found = getattr(importlib.import_module(module), attribute, None)
+        layer = getattr(importlib.import_module(module), attribute, None)
     except ImportError:
         return None
     # Only classes defined in those modules: `torch.nn.modules.module.torch` would be the whole library.
-    return _without_constructor(found) if isinstance(found, type) and issubclass(found, nn.Module) else None
+    return _without_constructor(layer) if isinstance(layer, type) and issubclass(layer, nn.Module) else None
 
 
 def _without_constructor(layer: type[nn.Module]) -> type[nn.Module]:
@@ -214,15 +238,15 @@ def _without_constructor(layer: type[nn.Module]) -> type[nn.Module]:
 
 
 def _getattr_of_old_heads(owner: object, name: object) -> Discarded:
-    """Segment heads before ultralytics 8.1 saved `Detect.forward` as an attribute that today's code never reads."""
+    """Serve heads of ultralytics before 8.1, which saved `Detect.forward` as an attribute that is no longer read."""
     if isinstance(owner, type) and issubclass(owner, nn.Module) and name == "forward":
         return Discarded()
     raise _Call(f"asks for getattr({getattr(owner, '__name__', owner)!s:.40}, {name!s:.40})")
 
 
-def _restore_classes(found: object) -> None:
-    """Give every layer inside `found` its own class back (they were made without their constructors)."""
-    for value in found.values() if isinstance(found, dict) else [found]:
+def _restore_classes(content: object) -> None:
+    """Give every layer its real class again; the layers were made without their constructors."""
+    for value in content.values() if isinstance(content, dict) else [content]:
         if isinstance(value, nn.Module):
             for layer in value.modules():
                 object.__setattr__(layer, "__class__", getattr(type(layer), "restores", type(layer)))

@@ -21,27 +21,41 @@ _SHOWN = 12
 def quantize(
     model: Annotated[Path, typer.Argument(help="FP32 .onnx file, with or without NMS in its graph.")],
     calibration: Annotated[Path, typer.Option(help="Folder of photographs like those that will be segmented.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: model's name + -int8.onnx.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Default: name of the model + -int8.onnx.")
+    ] = None,
     target: Annotated[
         str, typer.Option(help="tensorrt: signed, symmetric; cpu: unsigned, for ONNX Runtime and OpenVINO.")
     ] = "tensorrt",
-    sweep: Annotated[bool, typer.Option("--sweep", help="Find the layers that have to stay high; minutes.")] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Find the layers that must stay in floating point; takes minutes.")
+    ] = False,
     keep: Annotated[
-        list[str] | None, typer.Option(help="Layer or block that stays high, as model.2 or model.22.cv3; repeat it.")
+        list[str] | None,
+        typer.Option(
+            help="Layer or block that stays in floating point, such as model.2 or model.22.cv3. May be repeated."
+        ),
     ] = None,
-    keep_from: Annotated[Path | None, typer.Option(help="Table that --sweep wrote: keep what it says.")] = None,
+    keep_from: Annotated[
+        Path | None, typer.Option(help="Keep the layers that a table written by --sweep names.")
+    ] = None,
     half: Annotated[
-        bool | None, typer.Option("--half/--full", help="The rest in FP16 (default with tensorrt), or in FP32.")
+        bool | None, typer.Option("--half/--full", help="What is not INT8 in FP16 (default for tensorrt) or in FP32.")
     ] = None,
-    images: Annotated[int, typer.Option(help="Photographs to calibrate on, spread over the folder.")] = 64,
-    method: Annotated[str, typer.Option(help="Ranges: minmax, percentile or entropy.")] = "percentile",
+    images: Annotated[int, typer.Option(help="Number of photographs to calibrate on, spread over the folder.")] = 64,
+    method: Annotated[str, typer.Option(help="How ranges are chosen: minmax, percentile or entropy.")] = "percentile",
     imgsz: Annotated[
-        int | None, typer.Option(help="Longest side of the network's input; default: the model's.")
+        int | None, typer.Option(help="Longest side of the network's input, pixels. Default: the model's.")
     ] = None,
-    min_iou: Annotated[float, typer.Option(help="Mean mask IoU that the file has to reach.")] = 0.95,
-    min_recall: Annotated[float, typer.Option(help="Share of the FP32 file's masks that it has to find.")] = 0.98,
+    min_iou: Annotated[float, typer.Option(help="Least mean mask IoU with the FP32 file.")] = 0.95,
+    min_recall: Annotated[
+        float, typer.Option(help="Least share of the FP32 file's masks that the file has too.")
+    ] = 0.98,
 ) -> None:
-    """FP32 ONNX to INT8 (QDQ), compared with the FP32 file on photographs before it gets its name."""
+    """FP32 ONNX to INT8 (QDQ), written only if its masks are near to those of the FP32 file on photographs.
+
+    Example: fastsam-export quantize fastsam.onnx --calibration photographs --target cpu
+    """
     try:
         from ..quantize.judge import QuantizationLimits
         from ..quantize.to_int8 import quantize_model
@@ -78,9 +92,9 @@ def _report(made: Quantized, console: Console) -> None:
     table.add_row("detections one to one", f"{likeness.matched:.4f}", "")
     table.add_row("detections", f"{likeness.detections_rounded}", f"{likeness.detections} by the FP32 file")
     console.print(table)
-    which = "others" if made.unseen else "the same, there were no more"
+    which = "others" if made.unseen else "the same ones, as there were no others"
     console.print(
-        f"{made.path}: {len(made.rounded)} convolutions in INT8, {len(made.kept)} kept high, calibrated on "
+        f"{made.path}: {len(made.quantized)} convolutions in INT8, {len(made.kept)} in floating point, calibrated on "
         f"{made.calibrated_on} photographs, compared on {likeness.images} ({which}), "
         f"{made.path.stat().st_size / 1e6:.1f} MB",
         soft_wrap=True,

@@ -1,4 +1,4 @@
-"""Half the file without a rounding error: weights as the checkpoint stores them, in FP16.
+"""Half the file size without a rounding error: weights stored as the checkpoint stores them, in FP16.
 
 ultralytics saves checkpoints in FP16. Fusing batch normalisation multiplies each output channel by a factor, after
 which a weight needs FP32 again. So the file keeps the two apart, FP16 weight and FP32 factor, and the graph
@@ -24,11 +24,20 @@ Array = NDArray[np.float32]
 
 
 def stored_compactly(model: onnx.ModelProto, network: nn.Module) -> onnx.ModelProto:
-    """Store every weight as FP16 that loses nothing by it; the others stay FP32.
+    """Store every weight in FP16 that loses nothing by it; the others stay in FP32.
 
     Args:
         model: graph of the fused network, FP32; changed in place and returned.
         network: the same network, not fused.
+
+    Example:
+        >>> weight = numpy_helper.from_array(np.full((1024, 2), 0.5, np.float32), "weight")
+        >>> model = helper.make_model(helper.make_graph([], "graph", [], [], [weight]))
+        >>> compact = stored_compactly(model, nn.Identity())
+        >>> [(tensor.name, tensor.data_type == TensorProto.FLOAT16) for tensor in compact.graph.initializer]
+        [('weight_fp16', True)]
+        >>> [(node.op_type, node.output[0]) for node in compact.graph.node]
+        [('Cast', 'weight')]
     """
     graph = model.graph
     factors = _factors(network)
@@ -56,10 +65,10 @@ def stored_compactly(model: onnx.ModelProto, network: nn.Module) -> onnx.ModelPr
 
 def _factors(network: nn.Module) -> dict[str, tuple[Array, Array]]:
     """Initializer name → weight (o, i, h, w) before fusing, and its factor (o, 1, 1, 1), both float32."""
-    found = {}
+    factors = {}
     for name, layer in network.named_modules():
         conv, norm = getattr(layer, "conv", None), getattr(layer, "bn", None)
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-            found[f"{name}.conv.weight"] = (conv.weight.numpy(), factor.numpy().reshape(-1, 1, 1, 1))
-    return found
+            factors[f"{name}.conv.weight"] = (conv.weight.numpy(), factor.numpy().reshape(-1, 1, 1, 1))
+    return factors

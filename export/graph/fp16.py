@@ -13,17 +13,25 @@ from ..errors import ExportError
 
 
 def computed_in_fp16(model: onnx.ModelProto, tail: set[str] | None = None) -> onnx.ModelProto:
-    """Weights and arithmetic in FP16, up to and including the last convolutions of the head.
+    """Convert weights and arithmetic to FP16, up to and including the last convolutions of the head.
 
-    What follows them, the decoding of boxes and scores, stays FP32: FP16 has a spacing of 0.5 above 512, so boxes in
+    What follows them, the decoding of boxes and scores, stays in FP32: FP16 has a spacing of 0.5 above 512, so boxes in
     pixels of the input would be off by as much. The model is changed in place and returned.
 
     Args:
-        tail: names of the nodes that stay FP32; None: the decoding of a detector. Of its other parts none gained
-            anything by staying FP32 (docs/adr/0011).
+        tail: names of the nodes that stay in FP32; None: those that decode detections. No other part gained
+            anything by staying in FP32 (docs/adr/0011).
 
     Raises:
         ExportError: a weight is too large for FP16.
+
+    Example:
+        >>> x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2]) for name in "xy")
+        >>> weight = numpy_helper.from_array(np.ones((1, 2), np.float32), "w")
+        >>> node = helper.make_node("Mul", ["x", "w"], ["y"], "scaled")
+        >>> half = computed_in_fp16(helper.make_model(helper.make_graph([node], "graph", [x], [y], [weight])), set())
+        >>> [(node.op_type, node.input[0], node.output[0]) for node in half.graph.node]
+        [('Cast', 'x', 'x_fp16'), ('Mul', 'x_fp16', 'y_fp16'), ('Cast', 'y_fp16', 'y')]
     """
     graph = model.graph
     _lift_constants(graph)
@@ -58,13 +66,24 @@ def computed_in_fp16(model: onnx.ModelProto, tail: set[str] | None = None) -> on
 
 
 def rounded_like_fp16(model: onnx.ModelProto, tail: set[str] | None = None) -> onnx.ModelProto:
-    """A copy that computes in FP32 and rounds to FP16 what `computed_in_fp16` would: every weight, every result.
+    """Copy a graph so that it computes in FP32 and rounds every weight and every result to FP16.
 
-    For measuring without a GPU: where a processor has no FP16 kernel, ONNX Runtime computes in FP32 and drops the
-    casts between two such nodes, so that an FP16 file looks better there than it is.
+    This shows what FP16 costs without a GPU. Where a processor has no FP16 kernel, ONNX Runtime computes in FP32 and
+    drops the casts between two such nodes, so that the file of `computed_in_fp16` looks better there than it is.
+
+    Args:
+        model: FP32.
+        tail: see `computed_in_fp16`.
 
     Raises:
         ExportError: a weight is too large for FP16.
+
+    Example:
+        >>> x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2]) for name in "xy")
+        >>> node = helper.make_node("Neg", ["x"], ["y"], "negated")
+        >>> rounded = rounded_like_fp16(helper.make_model(helper.make_graph([node], "graph", [x], [y])), set())
+        >>> [node.op_type for node in rounded.graph.node]
+        ['Neg', 'Cast', 'Cast']
     """
     result = onnx.ModelProto.FromString(model.SerializeToString())
     graph = result.graph
@@ -102,27 +121,39 @@ def _lift_constants(graph: onnx.GraphProto) -> None:
 
 
 def float_tensors(model: onnx.ModelProto) -> set[str]:
-    """Names of the FP32 tensors that are neither weights nor constants."""
+    """Names of the FP32 tensors that are neither weights nor constants.
+
+    Example:
+        >>> x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2]) for name in "xy")
+        >>> node = helper.make_node("Neg", ["x"], ["y"], "negated")
+        >>> sorted(float_tensors(helper.make_model(helper.make_graph([node], "graph", [x], [y]))))
+        ['x', 'y']
+    """
     graph = onnx.shape_inference.infer_shapes(model).graph
     known = [*graph.value_info, *graph.output, *graph.input]
     return {tensor.name for tensor in known if tensor.type.tensor_type.elem_type == TensorProto.FLOAT}
 
 
 def decoding_nodes(graph: onnx.GraphProto) -> set[str]:
-    """Names of the nodes between the head's last convolutions and the detections, NMS in the graph included."""
+    """Names of the nodes between the head's last convolutions and the detections, NMS in the graph included.
+
+    Example:
+        >>> decoding_nodes(onnx.load("models/fastsam-demo.onnx").graph)  # doctest: +SKIP
+        {'node_softmax', 'node_Concat_471', …}
+    """
     maker = {output: node for node in graph.node for output in node.output}
     weights = {weight.name: weight for weight in graph.initializer}
-    found: set[str] = set()
+    names: set[str] = set()
     waiting = [output.name for output in graph.output if len(output.type.tensor_type.shape.dim) != 4]  # no prototypes
     while waiting:
         node = maker.get(waiting.pop())
-        if node is None or node.name in found or node.op_type == "Shape":
+        if node is None or node.name in names or node.op_type == "Shape":
             continue
         if node.op_type == "Conv" and not _is_expectation(weights.get(node.input[1])):
             continue
-        found.add(node.name)
+        names.add(node.name)
         waiting.extend(node.input)
-    return found
+    return names
 
 
 def _is_expectation(weight: TensorProto | None) -> bool:
@@ -133,7 +164,7 @@ def _is_expectation(weight: TensorProto | None) -> bool:
 
 
 def _halve_weights(graph: onnx.GraphProto, half: Iterable[NodeProto]) -> None:
-    """FP16 copies of the weights that `half` uses; the FP32 ones go when nothing else uses them."""
+    """FP16 copies of the weights that the nodes `half` use; FP32 weights that nothing else uses are replaced."""
     weights = {w.name: w for w in graph.initializer if w.data_type == TensorProto.FLOAT}
     renamed: dict[str, str] = {}
     for node in half:
@@ -176,7 +207,7 @@ def _rename_inputs(node: NodeProto, renamed: dict[str, str]) -> None:
 
 
 def _with_casts(nodes: Iterable[NodeProto], casts: dict[str, tuple[str, int]]) -> list[NodeProto]:
-    """`nodes` with a Cast for each `target: (source, type)`, right after its source is made."""
+    """`nodes` with a Cast for each `target: (source, type)`, right after the node that makes its source."""
     by_source: dict[str, list[NodeProto]] = {}
     for target, (source, kind) in casts.items():
         node = helper.make_node("Cast", [source], [target], f"{target}_cast", to=kind)

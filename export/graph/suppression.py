@@ -1,10 +1,11 @@
 """NMS inside the graph: outputs that are detections already, made of standard operators.
 
-For callers without our runtime (C++, Triton, a robot's own code). The answer is that of `decode` on the raw file:
-score above `conf`, best class only, NMS within a class, `max_det` best of each image.
+For callers that do not use the runtime, such as C++ programs and robots. The detections are those of `decode` on the
+raw file: scores above `conf`, best class only, NMS within a class, the `max_det` best of each image.
 
-Kept to what TensorRT's parser takes: NonMaxSuppression (its output's length depends on the data), a TopK whose K is
-a constant and whose axis is never shorter than K, and no tensor without elements where an image is empty.
+The graph uses only what TensorRT's parser accepts: NonMaxSuppression (the length of its output depends on the data), a
+TopK whose K is a constant and whose axis is never shorter than K, and no tensor without elements where an image is
+empty.
 """
 
 from __future__ import annotations
@@ -23,14 +24,25 @@ from ...runtime.stages.decode import CLASS_OFFSET_PX, largest_float32_below
 from ..errors import ExportError
 
 TOP_K_LIMIT = 3840
-"""Largest K that TensorRT's TopK takes."""
+"""Largest K that TensorRT's TopK accepts."""
 
 OLDEST_OPSET = 13
-"""Of Split with its sizes as an input."""
+"""The first in which Split takes its sizes as an input."""
 
 
 def check_suppression(suppression: Suppression, opset: int) -> None:
-    """ParameterError unless such a graph can be made."""
+    """Check that a graph can be made with these thresholds.
+
+    Raises:
+        ParameterError: it cannot.
+
+    Example:
+        >>> check_suppression(Suppression(0.001, 0.9, 300), opset=18)
+        >>> check_suppression(Suppression(0.001, 0.9, 5000), opset=18)
+        Traceback (most recent call last):
+        ...
+        fastsam_deploy.runtime.errors.ParameterError: max_det is 5000, expected 1 to 3840, TensorRT's limit of TopK
+    """
     if suppression.max_det > TOP_K_LIMIT:
         raise ParameterError(f"max_det is {suppression.max_det}, expected 1 to {TOP_K_LIMIT}, TensorRT's limit of TopK")
     if opset < OLDEST_OPSET:
@@ -38,14 +50,17 @@ def check_suppression(suppression: Suppression, opset: int) -> None:
 
 
 def with_suppression(model: onnx.ModelProto, spec: ModelSpec, suppression: Suppression) -> onnx.ModelProto:
-    """A copy of a graph of the layout "raw" with the outputs of "split"; metadata says so.
+    """Copy a graph of the layout "raw" with NMS added and the outputs and metadata of the layout "split".
 
     Outputs: num_dets (b, 1) int32, boxes (b, max_det, 4) float32 x1, y1, x2, y2 in pixels of the input, scores
     (b, max_det) float32, classes (b, max_det) int32, coefficients (b, max_det, mask_dim) float32, best score first,
-    zero past num_dets; and the prototypes. A score that is NaN comes out as infinity, so that it is not overlooked.
+    zero past num_dets; and the prototypes. A score that is NaN becomes infinity, so that it is not overlooked.
 
     Raises:
         ExportError: the graph has another layout.
+
+    Example:
+        >>> with_suppression(onnx.load("raw.onnx"), spec, Suppression(0.001, 0.9, 300))  # doctest: +SKIP
     """
     if spec.layout != "raw":
         raise ExportError(f"the graph has the layout {spec.layout!r}, expected 'raw'; export it without --nms first")
@@ -67,12 +82,18 @@ def with_suppression(model: onnx.ModelProto, spec: ModelSpec, suppression: Suppr
 
 
 def spec_with_suppression(spec: ModelSpec, suppression: Suppression) -> ModelSpec:
-    """What the file made by `with_suppression` says of itself."""
+    """Spec of the file that `with_suppression` makes.
+
+    Example:
+        >>> spec = spec_with_suppression(ModelSpec(), Suppression(0.001, 0.9, 300))
+        >>> spec.layout, spec.detections
+        ('split', 'boxes')
+    """
     return replace(spec, layout="split", detections=SPLIT_OUTPUTS[0], suppression=suppression)
 
 
 class _Maker:
-    """Writes the nodes that follow the raw detections; all names begin with "nms/"."""
+    """Writes the nodes that follow the raw detections; all of their names begin with "nms/"."""
 
     def __init__(self, spec: ModelSpec, suppression: Suppression) -> None:
         self.spec = spec
@@ -160,9 +181,9 @@ class _Maker:
         place = self._add("Unsqueeze", [place, self._integers(2)])
         numbers = self._add("Cast", [self._add("Transpose", [classes], perm=[0, 2, 1])], to=TensorProto.FLOAT)
         rows = self._add("Concat", [boxes, numbers, coefficients], axis=2)
-        found = self._add("GatherND", [rows, place], batch_dims=1)
-        found = self._add("Where", [self._add("Unsqueeze", [real, self._integers(2)]), found, zero])
-        self._add("Split", [found, self._integers(4, 1, mask_dim)], ["boxes", "nms/class", "coefficients"], axis=2)
+        best = self._add("GatherND", [rows, place], batch_dims=1)
+        best = self._add("Where", [self._add("Unsqueeze", [real, self._integers(2)]), best, zero])
+        self._add("Split", [best, self._integers(4, 1, mask_dim)], ["boxes", "nms/class", "coefficients"], axis=2)
         number = self._add("Squeeze", ["nms/class", self._integers(2)])
         self._add("Cast", [number], ["classes"], to=TensorProto.INT32)
 

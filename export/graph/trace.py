@@ -1,4 +1,4 @@
-"""Network → ONNX graph with the names, axes and metadata of the contract. Nothing is compared or written here."""
+"""Network → ONNX graph with the names, axes and metadata that the runtime expects. Nothing is written here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from ...runtime.errors import ParameterError
 from ...runtime.spec import METADATA_KEY, ModelSpec
 
 DEFAULT_OPSET = 18
-"""Oldest that the torch.export-based exporter writes itself; ONNX Runtime's CUDA provider has all kernels for it."""
+"""The oldest that the exporter based on torch.export writes without conversion. ONNX Runtime's CUDA provider has all of
+its kernels."""
 
 _OPSETS = {"dynamo": (18, 23), "torchscript": (11, 20)}
 _NEWEST_IR = 10  # what ONNX Runtime 1.18 reads
@@ -30,7 +31,19 @@ _AXES = {
 
 
 def check_opset(opset: int, exporter: str) -> None:
-    """ParameterError unless `exporter` is known and writes `opset`."""
+    """Check that the exporter is known and writes this operator set.
+
+    Raises:
+        ParameterError: it does not.
+
+    Example:
+        >>> check_opset(18, "dynamo")
+        >>> check_opset(12, "dynamo")
+        Traceback (most recent call last):
+        ...
+        fastsam_deploy.runtime.errors.ParameterError: opset is 12, the exporter dynamo writes 18 to 23; use one of \
+those or the exporter torchscript
+    """
     if exporter not in _OPSETS:
         raise ParameterError(f"exporter is {exporter!r}, expected one of {', '.join(_OPSETS)}")
     low, high = _OPSETS[exporter]
@@ -44,14 +57,21 @@ def check_opset(opset: int, exporter: str) -> None:
 def graph_from_network(
     network: nn.Module, example_bhw: tuple[int, int, int], *, dynamic: bool, opset: int, exporter: str
 ) -> onnx.ModelProto:
-    """The fused network as a graph: `images` → `output0`, `output1`, all FP32.
+    """Fuse the network and trace it to a graph: `images` → `output0`, `output1`, all FP32.
 
     Args:
         network: as in a `Checkpoint`; it is copied, not changed.
-        example_bhw: batch and size in pixels to trace with; the only one that a graph which is not dynamic takes.
-        dynamic: batch, height and width stay open.
+        example_bhw: batch, height and width in pixels to trace with; without `dynamic`, the only input shape that the
+            graph takes.
+        dynamic: batch, height and width may vary.
         opset: of the graph (see `check_opset`).
         exporter: "dynamo" (torch.export) or "torchscript".
+
+    Example:
+        >>> network = load_checkpoint("FastSAM-s.pt").network  # doctest: +SKIP
+        >>> graph_from_network(
+        ...     network, (2, 256, 320), dynamic=True, opset=18, exporter="dynamo"
+        ... )  # doctest: +SKIP
     """
     ready = _fused(network, dynamic=dynamic)
     batch, height, width = example_bhw
@@ -63,10 +83,23 @@ def graph_from_network(
 
 
 def tidied(model: onnx.ModelProto, *, channels: tuple[int, int], dynamic: bool, simplify: bool) -> onnx.ModelProto:
-    """Folded by onnxslim where asked for, axes named, and without the traces of the machine that made it.
+    """Clean up a traced graph: name its axes and remove what describes the machine that made it.
 
     Args:
-        channels: second axis of output0 and of output1, which the exporters do not always know.
+        model: changed in place where `simplify` is False.
+        channels: lengths of the second axis of output0 and of output1, which the exporters do not always know.
+        dynamic: batch, height and width may vary.
+        simplify: fold the graph with onnxslim.
+
+    Example:
+        >>> ends = [
+        ...     onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, None, 8])
+        ...     for name in ("output0", "output1")
+        ... ]
+        >>> model = onnx.helper.make_model(onnx.helper.make_graph([], "graph", [], ends))
+        >>> model = tidied(model, channels=(37, 32), dynamic=False, simplify=False)
+        >>> [tensor.type.tensor_type.shape.dim[1].dim_value for tensor in model.graph.output]
+        [37, 32]
     """
     if simplify:
         import onnxslim
@@ -79,10 +112,16 @@ def tidied(model: onnx.ModelProto, *, channels: tuple[int, int], dynamic: bool, 
 
 
 def without_traces(model: onnx.ModelProto, axes: Mapping[str, Mapping[int, str]]) -> onnx.ModelProto:
-    """The graph, changed in place, without what the exporter tells of itself and of the machine; open axes named.
+    """Remove what the exporter writes about itself and the machine, and name the axes that vary.
 
     Args:
+        model: changed in place and returned.
         axes: input or output → axis → name.
+
+    Example:
+        >>> model = onnx.helper.make_model(onnx.helper.make_graph([], "graph", [], []), doc_string="made on my laptop")
+        >>> without_traces(model, {}).doc_string
+        ''
     """
     graph = model.graph
     # Source paths and stack traces of the exporter, and shapes whose names would no longer match.
@@ -102,7 +141,19 @@ def without_traces(model: onnx.ModelProto, axes: Mapping[str, Mapping[int, str]]
 
 
 def with_metadata(model: onnx.ModelProto, spec: ModelSpec, extra: Mapping[str, str]) -> onnx.ModelProto:
-    """The spec for our runtime, and the keys by which ultralytics opens the file."""
+    """Write the spec for the runtime, and the keys with which ultralytics opens the file.
+
+    Args:
+        model: changed in place and returned.
+        spec: of the model.
+        extra: further keys.
+
+    Example:
+        >>> model = onnx.helper.make_model(onnx.helper.make_graph([], "graph", [], []))
+        >>> entries = {entry.key: entry.value for entry in with_metadata(model, ModelSpec(), {}).metadata_props}
+        >>> entries["task"], entries["imgsz"]
+        ('segment', '[1024, 1024]')
+    """
     height, width = spec.fixed_hw or (spec.imgsz, spec.imgsz)
     batch = spec.batch or 1
     arguments = {"batch": batch, "half": False, "dynamic": spec.batch is None, "simplify": True, "nms": False}
@@ -125,7 +176,12 @@ def with_metadata(model: onnx.ModelProto, spec: ModelSpec, extra: Mapping[str, s
 
 
 def tool_versions() -> dict[str, str]:
-    """Name → version of everything that shapes the file."""
+    """Name → version of every tool that shapes the file.
+
+    Example:
+        >>> sorted(tool_versions())
+        ['fastsam-deploy', 'onnx', 'onnxscript', 'onnxslim', 'torch', 'ultralytics']
+    """
     names = ("fastsam-deploy", "torch", "ultralytics", "onnx", "onnxslim", "onnxscript")
     return {name: version(name) for name in names}
 
@@ -174,7 +230,12 @@ def _by_torchscript(network: nn.Module, images: torch.Tensor, dynamic: bool, ops
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """The exporters warn about their own insides, which no user of this package can act on."""
+    """Silence the exporters, which warn about internals that no user of this package can change.
+
+    Example:
+        >>> with quiet():
+        ...     logging.getLogger("torch.onnx").warning("an internal matter")
+    """
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:

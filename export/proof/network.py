@@ -1,7 +1,7 @@
 """Is an exported file equal to its checkpoint? Compared on photographs, in the unit of each output.
 
-The reference is the checkpoint as loaded: eval mode, FP32, not fused, its head not in export mode. So an error of
-fusing, of tracing, of a graph pass or of the file itself shows up here.
+The reference is the checkpoint as loaded: eval mode, FP32, not fused, its head not in export mode. So an error made
+by fusing, by tracing, by a graph pass or in the file itself shows up here.
 """
 
 from __future__ import annotations
@@ -45,7 +45,11 @@ class NetworkLimits:
     Attributes:
         outputs: of the tensors; that of the boxes also holds for the boxes of detections.
         mask_iou_min, mask_iou_mean: of the masks of the same detections; here more is better.
-        mask_iou_from_px: the least counts masks of at least so many pixels: in FP16 a mask of three may lose two.
+        mask_iou_from_px: the least IoU is of masks with at least so many pixels: in FP16 a mask of three may lose two.
+
+    Example:
+        >>> FP32.outputs.scores, FP16.outputs.scores
+        (0.0001, 0.02)
     """
 
     outputs: OutputLimits
@@ -74,15 +78,20 @@ FP16 = NetworkLimits(OutputLimits(1.5, 0.05, 2e-2, 1.5e-2, 1.5e-2), 0.5, 0.98, 1
 
 @dataclass(frozen=True)
 class Proof:
-    """What was compared and found equal.
+    """What was compared and is equal.
 
     Attributes:
         path: the file.
-        spec: what the file says of itself.
-        findings: one for each comparison.
+        spec: stored in the file.
+        findings: one for each quantity.
         shapes: of the inputs that were run.
-        detections: found by the checkpoint in all photographs.
-        detections_exported: found by the file; may differ where a score is at the threshold.
+        detections: made by the checkpoint in all photographs.
+        detections_exported: made by the file; may differ where a score is at the threshold.
+
+    Example:
+        >>> proof = export_onnx("FastSAM-s.pt", "fastsam-s.onnx")  # doctest: +SKIP
+        >>> [finding.what for finding in proof.findings if not finding.passed]  # doctest: +SKIP
+        []
     """
 
     path: Path
@@ -104,12 +113,19 @@ def validate(
     """Compare the ONNX file at `path` with the checkpoint it was made from.
 
     Args:
-        spec: what the file must say of itself.
+        path: the file.
+        source: the checkpoint.
+        spec: what the file's metadata must say.
         photographs: RGB uint8 (h, w, 3), at least one.
-        step: told what is being done.
+        limits: `FP32` or `FP16`.
+        step: called with a description of each step.
 
     Raises:
         ExportError: with the numbers of every comparison that failed.
+
+    Example:
+        >>> source, photographs = load_checkpoint("FastSAM-s.pt"), load_photographs()  # doctest: +SKIP
+        >>> proof = validate(Path("fastsam-s.onnx"), source, spec, photographs, FP32)  # doctest: +SKIP
     """
     batches = batches_for(spec, photographs)
     compared = _NetworkComparison(spec, limits)
@@ -120,7 +136,7 @@ def validate(
                 step(f"comparing, input {i + 1} of {len(batches)}")
                 compared.add(engine.run(batch.images), source.run(batch.images), batch)
     except FastSamError as error:
-        compared.quantities.faults.append(f"the runtime does not open or run it: {error}")
+        compared.quantities.faults.append(f"the runtime cannot open or run it: {error}")
     findings = compared.findings()
     if failed := [*compared.quantities.faults, *failures(findings)]:
         raise ExportError(
@@ -145,7 +161,7 @@ class _NetworkComparison:
     """Everything that is compared between the file and the checkpoint, over all inputs.
 
     Attributes:
-        spec: what the file must say of itself.
+        spec: what the metadata of the file must say.
         ious: of the masks of the same detections.
         counts: detections of the checkpoint and of the file, in each image.
     """
@@ -198,7 +214,7 @@ class _NetworkComparison:
 
 
 def _kept_anchors(detections: Array, spec: ModelSpec, thresholds: Thresholds) -> NDArray[np.int64]:
-    """Anchors that survive the runtime's confidence cut and NMS: they ride along as one more coefficient."""
+    """Anchors that remain after the runtime's confidence cut and NMS; their numbers pass through as a coefficient."""
     numbered = np.concatenate((detections, np.arange(detections.shape[1], dtype=np.float32)[None]))
     return decode(numbered, spec, thresholds).coefficients[:, -1].astype(np.int64)
 

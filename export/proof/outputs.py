@@ -27,10 +27,14 @@ class OutputLimits:
 
     Attributes:
         boxes_px: centre and size, pixels of the network input. None: not looked at.
-        boxes_from_score: only boxes with at least this score count, as nobody sees the others; in an image without
-            any, those of the 20 best scores.
+        boxes_from_score: only boxes with at least this score are compared, as nobody sees the others; in an image
+            without any, those with the 20 best scores.
         scores: absolute, of every anchor.
         coefficients, prototypes: shares of the largest value of the reference.
+
+    Example:
+        >>> OutputLimits(boxes_px=0.1, boxes_from_score=0.05, scores=5e-4, coefficients=5e-4, prototypes=5e-4).scores
+        0.0005
     """
 
     boxes_px: float | None
@@ -128,6 +132,10 @@ class RowTolerance:
         boxes_px: edges of the boxes, pixels of the network input.
         scores: absolute.
         coefficients: absolute.
+
+    Example:
+        >>> RowTolerance(boxes_px=0.5, scores=0.01, coefficients=0.01).boxes_px
+        0.5
     """
 
     boxes_px: float
@@ -155,18 +163,18 @@ def count_alike(detections: Detections, others: Detections, tolerance: RowTolera
 
 
 def check_counts(outputs: Mapping[str, NDArray[np.generic]]) -> str | None:
-    """Why the number of detections that a graph with NMS tells is not that of its rows, in words; None where it is.
+    """How the count of detections that a graph with NMS gives differs from its rows, in words; None where it does not.
 
     Example:
         >>> rows = np.zeros((1, 3, 38), np.float32)
         >>> rows[0, :2, 4] = 0.9, 0.8
         >>> check_counts({"detections": rows, "num_dets": np.array([[2]], np.int32)})
         >>> check_counts({"detections": rows, "num_dets": np.array([[3]], np.int32)})
-        'tells 3 detections of image 0 and gives 2'
+        'counts 3 detections in image 0 and gives 2'
     """
     if "num_dets" not in outputs:
         return None
     given = np.count_nonzero(np.asarray(outputs["detections"])[:, :, 4], axis=1).tolist()
-    told = np.asarray(outputs["num_dets"]).reshape(-1).tolist()
-    wrong = [i for i, (says, has) in enumerate(zip(told, given, strict=True)) if says != has]
-    return f"tells {told[wrong[0]]} detections of image {wrong[0]} and gives {given[wrong[0]]}" if wrong else None
+    counts = np.asarray(outputs["num_dets"]).reshape(-1).tolist()
+    wrong = [i for i, (count, rows) in enumerate(zip(counts, given, strict=True)) if count != rows]
+    return f"counts {counts[wrong[0]]} detections in image {wrong[0]} and gives {given[wrong[0]]}" if wrong else None

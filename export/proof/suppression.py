@@ -25,7 +25,9 @@ def compare_suppression(raw: Path, suppressed: Path, suppression: Suppression, b
     """Compare the detections of a file with NMS in its graph with those of the file that it was made from.
 
     Args:
-        suppression: the thresholds that the graph is to have.
+        raw, suppressed: the two files.
+        suppression: the thresholds that the graph should have.
+        batches: inputs to run both on.
 
     Returns:
         The share of the raw file's detections that the other file gives too, at least 0.995.
@@ -33,20 +35,25 @@ def compare_suppression(raw: Path, suppressed: Path, suppression: Suppression, b
     Raises:
         ExportError: it gives fewer of them, others beside them, or another count than it has rows; its metadata has
             other thresholds; or the raw file detects nothing, so that there is nothing to compare.
+
+    Example:
+        >>> compare_suppression(Path("raw.onnx"), Path("nms.onnx"), suppression, batches).worst  # doctest: +SKIP
+        1.0
     """
     same = total = extra = 0
     with closing(open_engine(raw)) as reference, closing(open_engine(suppressed)) as engine:
         if engine.spec.suppression != suppression:
             raise ExportError(
-                f"the file says that its graph suppresses with {engine.spec.suppression}, expected {suppression}. "
+                f"the metadata of the file says that its graph suppresses with {engine.spec.suppression}, expected "
+                f"{suppression}. "
                 "Nothing was written; export without --nms, and report it"
             )
         for batch in batches:
             expected, detections = (_detections(each, batch, suppression) for each in (reference, engine))
-            for true, suppressed_ones in zip(expected, detections, strict=True):
-                both = count_alike(true, suppressed_ones, _SAME)
+            for true, image in zip(expected, detections, strict=True):
+                both = count_alike(true, image, _SAME)
                 same, total = same + both, total + len(true.scores)
-                extra += len(suppressed_ones.scores) - both
+                extra += len(image.scores) - both
     if not total:
         raise ExportError(
             f"nothing is detected with a score above {suppression.conf:g} in {len(batches)} inputs, expected at least "

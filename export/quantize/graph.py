@@ -1,8 +1,8 @@
-"""INT8 in an ONNX graph: which convolutions there are, which of them stay high, and the QDQ nodes round the others.
+"""INT8 in an ONNX graph: which convolutions there are, which stay in floating point, and QDQ nodes around the others.
 
-The file says in standard operators what is computed in INT8: QuantizeLinear and DequantizeLinear round the input and
-the weights of each convolution. A runtime with integer kernels fuses them, another one computes the same rounding in
-floating point.
+Standard operators in the file say what is computed in INT8: QuantizeLinear and DequantizeLinear round the input and the
+weights of each convolution. A runtime with integer kernels fuses them; any other computes the same rounding in floating
+point.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..graph.fp16 import computed_in_fp16, decoding_nodes
 TARGETS = ("tensorrt", "cpu")
 
 _HALF_OPSET = 19
-"""The first in which QuantizeLinear takes FP16."""
+"""The first in which QuantizeLinear accepts FP16."""
 
 _STEM_HALVINGS = 2
 """Convolutions at up to a quarter of the input's size are the stem: see docs/adr/0011."""
@@ -33,15 +33,19 @@ _STEM_HALVINGS = 2
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution with weights of its own.
+    """One convolution that has constant weights.
 
     Attributes:
-        name: what its weights are called, without ".weight": "model.4.m.0.cv1"; the node's name where that says more.
+        name: name of its weights without ".weight", such as "model.4.m.0.cv1", or of the node if the weights have none.
         node: name of the node.
-        group: the block it belongs to: "model.4"; of the head, the branch: "model.22.cv2".
-        source, result: names of the tensors it reads and writes.
-        ends_head: its output is decoded into detections; rounding it rounds the answer.
-        kept: stays high unless somebody asks for something else: ends of the head, and the stem.
+        group: the block that it belongs to, such as "model.4"; in the head, the branch, such as "model.22.cv2".
+        source, result: names of the tensors that it reads and writes.
+        ends_head: its output is decoded into detections; rounding it rounds the detections.
+        kept: stays in floating point by default: the ends of the head, and the stem.
+
+    Example:
+        >>> Layer("model.4.cv1", "/model.4/cv1/Conv", "model.4", "x", "y", ends_head=False, kept=False).group
+        'model.4'
     """
 
     name: str
@@ -54,7 +58,16 @@ class Layer:
 
 
 def with_folded_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which weights that are stored compactly (Cast, Mul) are plain FP32: only those can be rounded."""
+    """Copy a graph and turn weights that are stored compactly (Cast, Mul) into plain FP32, which can be quantized.
+
+    Example:
+        >>> half = numpy_helper.from_array(np.ones(2, np.float16), "half")
+        >>> node = helper.make_node("Cast", ["half"], ["weight"], to=TensorProto.FLOAT)
+        >>> end = helper.make_tensor_value_info("weight", TensorProto.FLOAT, [2])
+        >>> model = with_folded_weights(helper.make_model(helper.make_graph([node], "graph", [], [end], [half])))
+        >>> [tensor.name for tensor in model.graph.initializer], len(model.graph.node)
+        (['weight'], 0)
+    """
     result = onnx.ModelProto.FromString(model.SerializeToString())
     graph = result.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -86,22 +99,27 @@ def _folded(node: NodeProto, inputs: Sequence[TensorProto | None]) -> NDArray[np
 
 
 def layers_of(model: onnx.ModelProto) -> tuple[Layer, ...]:
-    """The convolutions that can be rounded, in the order of the graph.
+    """List the convolutions that can be quantized, in the order of the graph.
 
     Raises:
         ExportError: there is none.
+
+    Example:
+        >>> layers = layers_of(with_folded_weights(onnx.load("fastsam.onnx")))  # doctest: +SKIP
+        >>> layers[0].name, layers[0].kept  # doctest: +SKIP
+        ('model.0', True)
     """
     graph = model.graph
     tail = decoding_nodes(graph)
     weights = {tensor.name for tensor in graph.initializer}
-    found = [n for n in graph.node if n.op_type == "Conv" and n.name not in tail and n.input[1] in weights]
-    if not found:
-        raise ExportError("the graph has no convolution with weights of its own, expected those of a YOLO network")
+    convolutions = [n for n in graph.node if n.op_type == "Conv" and n.name not in tail and n.input[1] in weights]
+    if not convolutions:
+        raise ExportError("the graph has no convolution with constant weights, expected those of a YOLO network")
     into_tail = {name for node in graph.node if node.name in tail for name in node.input}
-    names = [_layer_name(node) for node in found]
+    names = [_layer_name(node) for node in convolutions]
     head = max((_block(name) for name in names), default=-1)
     layers, halvings = [], 0
-    for node, name in zip(found, names, strict=True):
+    for node, name in zip(convolutions, names, strict=True):
         halvings += any(a.name == "strides" and max(a.ints) > 1 for a in node.attribute)
         ends = node.output[0] in into_tail
         kept = ends or halvings <= _STEM_HALVINGS
@@ -117,7 +135,7 @@ def _layer_name(node: NodeProto) -> str:
 
 
 def _block(name: str) -> int:
-    """ "model.22.cv2.0" → 22; -1 where the name has no number there."""
+    """Number of the block: 22 of "model.22.cv2.0"; -1 if the name has none."""
     parts = name.split(".")
     return int(parts[1]) if len(parts) > 2 and parts[1].isdecimal() else -1
 
@@ -127,12 +145,24 @@ def _group(name: str, head: int) -> str:
 
 
 def layers_named(layers: Sequence[Layer], patterns: Collection[str]) -> set[str]:
-    """Names of the layers that are called so or lie below: "model.4", "model.22.cv3.0", a node's name.
+    """Select layers by name.
+
+    Args:
+        layers: all of the network.
+        patterns: names of layers, nodes, or blocks whose layers are all selected: "model.4", "model.22.cv3.0".
+
+    Returns:
+        Names of the layers.
 
     Raises:
         ParameterError: a pattern names no layer.
+
+    Example:
+        >>> layers = [Layer(f"model.4.cv{i}", f"node_{i}", "model.4", "x", "y", False, False) for i in (1, 2)]
+        >>> sorted(layers_named(layers, ["model.4"])), layers_named(layers, ["node_2"])
+        (['model.4.cv1', 'model.4.cv2'], {'model.4.cv2'})
     """
-    found: set[str] = set()
+    selected: set[str] = set()
     for pattern in patterns:
         matching = {
             layer.name
@@ -142,12 +172,18 @@ def layers_named(layers: Sequence[Layer], patterns: Collection[str]) -> set[str]
         if not matching:
             groups = ", ".join(dict.fromkeys(layer.group for layer in layers))
             raise ParameterError(f"--keep {pattern}: the model has no layer of that name; its blocks are {groups}")
-        found |= matching
-    return found
+        selected |= matching
+    return selected
 
 
 def tensors_to_calibrate(layers: Collection[Layer], target: str) -> set[str]:
-    """Names of the tensors whose ranges `with_qdq` needs."""
+    """Names of the tensors whose ranges `with_qdq` needs.
+
+    Example:
+        >>> layer = Layer("model.4.cv1", "node", "model.4", "x", "y", ends_head=False, kept=False)
+        >>> tensors_to_calibrate([layer], "tensorrt"), sorted(tensors_to_calibrate([layer], "cpu"))
+        ({'x'}, ['x', 'y'])
+    """
     sources = {layer.source for layer in layers}
     return sources if target == "tensorrt" else sources | {layer.result for layer in layers}
 
@@ -160,19 +196,25 @@ def with_qdq(
     *,
     half: bool = False,
 ) -> onnx.ModelProto:
-    """A copy in which `layers` compute in INT8.
+    """Copy a graph so that some layers compute in INT8.
 
     Weights have a scale for each output channel.
 
     Args:
         model: FP32, from `with_folded_weights`.
-        ranges: of `tensors_to_calibrate`, as (lowest, highest).
-        target: "tensorrt": signed activations round zero, weights stay FP32 before their QuantizeLinear, each layer
-            has its own pair, and its output is not rounded: SiLU works on what the integers sum up to. "cpu":
-            unsigned activations; outputs are rounded too, or ONNX Runtime would not take its integer kernel; weights
-            are stored as INT8 in 7 bits, because those kernels add two products of 8 bits in 16 on processors without
-            VNNI, which overflows.
+        layers: those to quantize.
+        ranges: (lowest, highest) of each tensor of `tensors_to_calibrate`.
+        target: "tensorrt": signed activations, symmetric about zero; weights are stored in FP32 before their
+            QuantizeLinear; each layer has a QDQ pair to itself, and its output is not quantized, so that SiLU sees the
+            exact sums. "cpu": unsigned activations; outputs are quantized too, or ONNX Runtime would not use its
+            integer kernel; weights are stored as INT8 in 7 bits, because on processors without VNNI those kernels add
+            two products of 8 bits in 16 bits, which overflows.
         half: what is not INT8 computes in FP16, up to the head (see `computed_in_fp16`); the graph becomes opset 19.
+
+    Example:
+        >>> plain = with_folded_weights(onnx.load("fastsam.onnx"))  # doctest: +SKIP
+        >>> chosen = [layer for layer in layers_of(plain) if not layer.kept]  # doctest: +SKIP
+        >>> with_qdq(plain, chosen, ranges, "tensorrt")  # doctest: +SKIP
     """
     signed = target == "tensorrt"
     data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
@@ -197,18 +239,18 @@ def with_qdq(
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()  # the pairs were put at the end
-    rounded: onnx.ModelProto = quantizer.model.model
-    _give_others_the_unrounded(rounded.graph, layers)
+    quantized: onnx.ModelProto = quantizer.model.model
+    _give_others_the_exact_tensor(quantized.graph, layers)
     if half:
-        rounded = computed_in_fp16(rounded)
-    return _standard(rounded, _HALF_OPSET if half else 0)
+        quantized = computed_in_fp16(quantized)
+    return _standard(quantized, _HALF_OPSET if half else 0)
 
 
-def _give_others_the_unrounded(graph: onnx.GraphProto, layers: Collection[Layer]) -> None:
-    """What else reads a layer's input, as Add and Concat past it do, reads it as it was: their sums stay exact.
+def _give_others_the_exact_tensor(graph: onnx.GraphProto, layers: Collection[Layer]) -> None:
+    """Let other readers of a layer's input, such as Add and Concat, read it unquantized, so that their sums stay exact.
 
-    The quantizer gives all readers the rounded tensor. Rounded outputs are left to all: without that the integer
-    kernels are not taken.
+    The quantizer gives all readers the quantized tensor. Quantized outputs are left as they are: without them the
+    integer kernels are not used.
     """
     plain = {layer.source for layer in layers} - {layer.result for layer in layers}
     maker = {output: node for node in graph.node for output in node.output}
@@ -217,14 +259,14 @@ def _give_others_the_unrounded(graph: onnx.GraphProto, layers: Collection[Layer]
         if node.op_type == "DequantizeLinear" and node.input[0] in maker:
             source = maker[node.input[0]].input[0]
             before |= {node.output[0]: source} if source in plain else {}
-    rounding = {layer.node for layer in layers}
+    quantized = {layer.node for layer in layers}
     for node in graph.node:
-        if node.name not in rounding:
+        if node.name not in quantized:
             node.input[:] = [before.get(name, name) for name in node.input]
 
 
 def _standard(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """The graph, changed in place, with the operator set that it needs and without shapes that no longer fit."""
+    """Set the operator set that the graph needs and drop shapes that no longer fit; the graph is changed in place."""
     del model.graph.value_info[:]
     version = max(opset, *(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")))
     del model.opset_import[:]

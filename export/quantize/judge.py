@@ -1,4 +1,4 @@
-"""How near a rounded file's answer is to that of the FP32 file, on photographs."""
+"""How near the segments of a quantized file are to those of the FP32 file, on photographs."""
 
 from __future__ import annotations
 
@@ -31,24 +31,28 @@ _SHOWN = Thresholds(0.4, 0.9, 300)
 """Detections that are compared."""
 
 _MARGIN = 0.1
-"""An object whose score fell below the threshold by less than this is found, but not counted as above it."""
+"""A segment whose score fell below the threshold by less than this counts for `Likeness.recall`."""
 
-_FOUND_IOU = 0.5
+_MATCH_IOU = 0.5
 _MEAN_IOU, _RECALL = "mean mask IoU", "recall"
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """A rounded file beside the FP32 file, at a confidence of 0.4, over all photographs.
+    """Agreement of a quantized file with the FP32 file, at a confidence of 0.4, over all photographs.
 
     Attributes:
-        mean_iou: of the masks of pairs of detections.
-        recall: share of the FP32 file's masks for which the rounded one has a mask of IoU 0.5 or more with a score
-            above 0.3: of two boxes on one object, which NMS with an IoU of 0.9 lets through, either will do.
-        matched: share of the FP32 file's detections that have a partner of their own, above 0.4 as well.
-        detections, detections_rounded: by the FP32 file and by the rounded one.
-        quality: panoptic quality, one figure for all of it.
+        mean_iou: of the masks of matched detections.
+        recall: share of the FP32 file's masks for which the quantized file has a mask with an IoU of 0.5 or more and a
+            score above 0.3. Where NMS with an IoU of 0.9 leaves two boxes on one object, either of them will do.
+        matched: share of the FP32 file's detections that are matched one to one, also above 0.4.
+        detections, detections_rounded: number of detections of the FP32 file and of the quantized one.
+        quality: panoptic quality.
         images: how many were compared.
+
+    Example:
+        >>> Likeness(0.98, 1.0, 0.95, detections=130, detections_rounded=128, quality=0.94, images=12).recall
+        1.0
     """
 
     mean_iou: float
@@ -62,18 +66,22 @@ class Likeness:
 
 @dataclass(frozen=True)
 class QuantizationLimits:
-    """What a rounded file has to reach.
+    """The least agreement with the FP32 file that is accepted.
 
     Attributes:
-        mean_iou: of the masks of detections that both files make.
+        mean_iou: see `Likeness.mean_iou`.
         recall: see `Likeness.recall`.
+
+    Example:
+        >>> QuantizationLimits(recall=0.95)
+        QuantizationLimits(mean_iou=0.95, recall=0.95)
     """
 
     mean_iou: float = 0.95
     recall: float = 0.98
 
     def findings(self, *likenesses: Likeness) -> tuple[Finding, ...]:
-        """A finding for each limit, of the worst of the likenesses: all of them have to reach it.
+        """A finding for each limit, with the worst value of all likenesses: each of them has to reach it.
 
         Example:
             >>> exact = Likeness(0.99, 0.97, 0.95, 100, 98, 0.96, images=12)
@@ -89,12 +97,22 @@ class QuantizationLimits:
 
 
 class Judge:
-    """Holds the FP32 file's answers, so that any number of rounded graphs can be compared with them."""
+    """Compares quantized graphs with the FP32 file, whose segments it keeps.
+
+    Example:
+        >>> judge = Judge(Path("fastsam.onnx"), [Path("coffee.jpg")], 640)  # doctest: +SKIP
+        >>> likeness = judge.judge(quantized, as_written=True)  # doctest: +SKIP
+    """
 
     def __init__(self, model: Path, photographs: Sequence[Path], imgsz: int) -> None:
         """
+        Args:
+            model: the FP32 file.
+            photographs: image files.
+            imgsz: longest side of the network's input, pixels.
+
         Raises:
-            ExportError: the FP32 file finds nothing in the photographs.
+            ExportError: the FP32 file detects nothing in the photographs, so that nothing can be compared.
         """
         self._photographs = tuple(photographs)
         self._imgsz = imgsz
@@ -103,17 +121,23 @@ class Judge:
         if not any(len(segments) for segments in self._reference):
             raise ExportError(
                 f"{model.name} finds nothing with a score above {_SHOWN.conf} in {len(self._photographs)} photographs; "
-                "expected some of what the model was trained for: give others"
+                "expected photographs of what the model was trained for: give others"
             )
 
+    @property
+    def count(self) -> int:
+        """Number of photographs."""
+        return len(self._photographs)
+
     def judge(self, graph: onnx.ModelProto, *, as_written: bool) -> Likeness:
-        """Compare a rounded graph.
+        """Compare a quantized graph with the FP32 file.
 
         Args:
-            as_written: round in floating point exactly as the nodes say, which is what another runtime than ONNX
-                Runtime on this processor would compute; False: with ONNX Runtime's integer kernels.
+            graph: of the same network.
+            as_written: quantize in floating point exactly as the nodes say, which is what runtimes other than ONNX
+                Runtime on this processor compute; False: use ONNX Runtime's integer kernels.
         """
-        with closing(SegmentationEngine(_RoundedNetwork(graph, as_written=as_written))) as engine:
+        with closing(SegmentationEngine(_QuantizedNetwork(graph, as_written=as_written))) as engine:
             return self._likeness(self._answers(engine, _SHOWN.conf - _MARGIN))
 
     def _answers(self, engine: Engine, conf: float) -> list[Segments]:
@@ -129,7 +153,7 @@ class Judge:
         return Likeness(
             measured.mean_iou,
             held / measured.reference_count,
-            measured.recall(_FOUND_IOU),
+            measured.recall(_MATCH_IOU),
             measured.reference_count,
             measured.candidate_count,
             measured.quality,
@@ -139,13 +163,13 @@ class Judge:
 
 def _held(reference: Segments, answer: Segments) -> int:
     """Masks of the reference for which the answer has one of the same class and an IoU of 0.5 or more."""
-    ious = mask_ious(reference.masks, answer.masks, _FOUND_IOU)
+    ious = mask_ious(reference.masks, answer.masks, _MATCH_IOU)
     ious[reference.classes[:, None] != answer.classes] = 0
-    return int((ious >= _FOUND_IOU).any(1).sum())
+    return int((ious >= _MATCH_IOU).any(1).sum())
 
 
-class _RoundedNetwork:
-    """A graph that was never a file, in ONNX Runtime: a `Network`."""
+class _QuantizedNetwork:
+    """A `Network` that runs a graph in memory with ONNX Runtime."""
 
     def __init__(self, graph: onnx.ModelProto, *, as_written: bool) -> None:
         options = ort.SessionOptions()
@@ -154,10 +178,10 @@ class _RoundedNetwork:
         if as_written:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "rounded.onnx"
+            path = Path(folder) / "quantized.onnx"
             onnx.save(graph, path)
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self.name = "the rounded graph"
+        self.name = "the quantized graph"
         self.device = "cpu"
         self.description: dict[str, Any] = {"engine": "onnxruntime", "version": ort.__version__}
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
@@ -165,8 +189,8 @@ class _RoundedNetwork:
         self.outputs = tensor_infos(self._session.get_outputs())
 
     def run(self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
-        found: list[NDArray[Any]] = self._session.run(list(outputs), dict(feed))
-        return found
+        tensors: list[NDArray[Any]] = self._session.run(list(outputs), dict(feed))
+        return tensors
 
     def close(self) -> None:
-        """The session goes with this."""
+        """Nothing to free: the session is freed with this object."""

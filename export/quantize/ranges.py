@@ -1,4 +1,4 @@
-"""What range of values a tensor takes: histograms over photographs, and the range that INT8 shall cover."""
+"""Calibration: histograms of tensors over photographs, and the range of values that INT8 covers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,16 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often a tensor took which value: `counts` in bins of equal width between `low` and `high`."""
+    """How often a tensor has each value.
+
+    Attributes:
+        low, high: the least value and the largest, widened to include zero.
+        counts: (bins,) int64, of values in bins of equal width.
+
+    Example:
+        >>> Histogram(0.0, 2.0, np.array([3, 1])).edges
+        array([0., 1., 2.])
+    """
 
     low: float
     high: float
@@ -40,12 +49,26 @@ class Histogram:
 
     @property
     def edges(self) -> NDArray[np.float64]:
-        """(bins + 1,)"""
+        """(bins + 1,) float64, from `low` to `high`."""
         return np.linspace(self.low, self.high, len(self.counts) + 1)
 
 
 def network_inputs(paths: Sequence[Path], spec: ModelSpec, imgsz: int) -> Iterator[Floats]:
-    """Each photograph as the runtime would feed it, (b, 3, H, W); a fixed batch holds it b times."""
+    """Make the network input of each photograph, as the runtime does.
+
+    Args:
+        paths: photographs.
+        spec: of the network.
+        imgsz: longest side of the input, pixels.
+
+    Yields:
+        (b, 3, H, W) float32 RGB in [0, 1]; where the batch is fixed, the photograph is repeated b times.
+
+    Example:
+        >>> for images in network_inputs([Path("coffee.jpg")], ModelSpec(), 640):  # doctest: +SKIP
+        ...     print(images.shape)
+        (1, 3, 448, 640)
+    """
     for path in paths:
         pixels = load_image(path)
         blob = letterbox(pixels, fit_model((pixels.shape[0], pixels.shape[1]), spec, imgsz, True))[None]
@@ -58,24 +81,36 @@ def histograms(
     inputs: Callable[[], Iterable[Floats]],
     step: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Histogram]:
-    """Histogram of each tensor of a graph over all inputs, which are run twice: for the range, then for the counts.
+    """Make a histogram of each tensor over all inputs, which are run twice: for the ranges, then for the counts.
 
-    The tensors of one run are in memory at once: of the n-size network at 640 about 60 MB, of the x-size one at 1024
-    about 3 GB.
+    The tensors of one run are in memory together: about 60 MB for the n-size network at 640 pixels, about 3 GB for the
+    x-size one at 1024.
 
     Args:
-        inputs: makes the network's inputs, each time anew.
+        model: the graph.
+        names: of the tensors.
+        inputs: makes the network's inputs; called twice.
+        step: called with a description of each step.
 
     Raises:
         ExportError: there is no input, or a tensor holds NaN or infinity.
+
+    Example:
+        >>> x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2]) for name in "xy")
+        >>> graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["x"], ["y"])], "graph", [x], [y])
+        >>> opset = [onnx.helper.make_opsetid("", 18)]
+        >>> model = onnx.helper.make_model(graph, ir_version=10, opset_imports=opset)
+        >>> histogram = histograms(model, ["y"], lambda: [np.array([1, -3], np.float32)])["y"]
+        >>> histogram.low, histogram.high, int(histogram.counts.sum())
+        (-1.0, 3.0, 2)
     """
     source = model.graph.input[0].name
     session, wanted = _session_giving(model, sorted(set(names) - {source}))
 
     def values() -> Iterator[tuple[str, Floats]]:
         for blob in inputs():
-            found = session.run(wanted, {source: blob}) if wanted else []
-            yield from zip([*wanted, source], [*found, blob], strict=True)
+            tensors = session.run(wanted, {source: blob}) if wanted else []
+            yield from zip([*wanted, source], [*tensors, blob], strict=True)
 
     ranges: dict[str, tuple[float, float]] = {}
     step("calibrating: ranges")
@@ -93,8 +128,8 @@ def histograms(
 def _session_giving(model: onnx.ModelProto, names: Sequence[str]) -> tuple[ort.InferenceSession, list[str]]:
     """A session of the graph with these tensors among its outputs."""
     opened = onnx.ModelProto.FromString(model.SerializeToString())
-    there = {output.name for output in opened.graph.output}
-    opened.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in there)
+    outputs = {output.name for output in opened.graph.output}
+    opened.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in outputs)
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = usable_cpus()
@@ -111,21 +146,29 @@ def _check_finite(ranges: dict[str, tuple[float, float]]) -> None:
 
 
 def _wide(limits: tuple[float, float]) -> tuple[float, float]:
-    """A range with zero in it, and never empty."""
+    """A range that includes zero and is not empty."""
     low, high = min(limits[0], 0.0), max(limits[1], 0.0)
     return low, max(high, low + 1e-6)
 
 
 def range_of(histogram: Histogram, method: str, *, signed: bool) -> tuple[float, float]:
-    """The values that INT8 shall cover; what lies outside is cut off.
+    """Choose the range of values that INT8 covers; values outside are clipped.
 
     Args:
-        method: "minmax", all; "percentile", all but 5 of 100 000 on each side; "entropy", the range in which the
-            128 levels say most of the distribution, as in TensorRT's calibration.
-        signed: the range is symmetric round zero.
+        histogram: of the tensor.
+        method: "minmax": all values; "percentile": all but 5 of 100 000 on each side; "entropy": the range in which
+            128 levels keep most of the distribution's information, as in TensorRT's calibration.
+        signed: the range is symmetric about zero.
+
+    Returns:
+        (lowest, highest).
 
     Raises:
-        ParameterError: no such method.
+        ParameterError: there is no such method.
+
+    Example:
+        >>> range_of(Histogram(-1.0, 3.0, np.array([2, 5, 1])), "minmax", signed=True)
+        (-3.0, 3.0)
     """
     if method not in METHODS:
         raise ParameterError(f"calibration method is {method!r}, expected one of {', '.join(METHODS)}")
@@ -148,11 +191,11 @@ def _percentiles(histogram: Histogram) -> tuple[float, float]:
 
 
 def _least_divergence(histogram: Histogram) -> float:
-    """The limit of |x| at which the rounded distribution is nearest to the true one (Kullback-Leibler)."""
+    """The limit of |x| at which the quantized distribution is nearest to the true one (Kullback-Leibler divergence)."""
     centres = np.abs((histogram.edges[:-1] + histogram.edges[1:]) / 2)
     largest = max(-histogram.low, histogram.high)
     counts = np.histogram(centres, 2048, (0, largest), weights=histogram.counts.astype(np.float64))[0]
-    counts[0] = 0  # exact zeros are rounded without a loss, and would hide everything else
+    counts[0] = 0  # exact zeros are quantized without loss, and would outweigh everything else
     ends = np.unique(np.linspace(_LEVELS, len(counts), _CANDIDATES).astype(int))
     divergences = [_divergence(counts, end) for end in ends.tolist()]
     return largest * float(ends[int(np.argmin(divergences))]) / len(counts)
@@ -161,13 +204,13 @@ def _least_divergence(histogram: Histogram) -> float:
 def _divergence(counts: NDArray[np.float64], end: int) -> float:
     true = counts[:end].copy()
     true[-1] += counts[end:].sum()
-    there = counts[:end] > 0
+    filled = counts[:end] > 0
     level = np.arange(end) * _LEVELS // end
     sums = np.bincount(level, counts[:end], _LEVELS)
-    places = np.bincount(level, there, _LEVELS)
-    rounded = np.where(there, (sums / np.maximum(places, 1))[level], 0)
-    if not true.sum() or not rounded.sum():
+    places = np.bincount(level, filled, _LEVELS)
+    quantized = np.where(filled, (sums / np.maximum(places, 1))[level], 0)
+    if not true.sum() or not quantized.sum():
         return np.inf
-    p, q = true / true.sum(), rounded / rounded.sum()
+    p, q = true / true.sum(), quantized / quantized.sum()
     counted = p > 0
     return float((p[counted] * np.log(p[counted] / np.maximum(q[counted], 1e-12))).sum())

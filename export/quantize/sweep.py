@@ -1,4 +1,4 @@
-"""Which blocks of a network suffer from INT8, found by trying; and which of them have to stay high."""
+"""Sensitivity analysis: which blocks of a network suffer from INT8, and which have to stay in floating point."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ class BlockLoss:
         layers: how many convolutions of it were rounded.
         loss: what the mean mask IoU and the recall lack of 1, added.
         likeness: to the FP32 file.
+
+    Example:
+        >>> likeness = Likeness(0.9, 0.95, 0.9, 100, 98, 0.9, images=6)
+        >>> BlockLoss("model.4", 5, 0.15, likeness).loss
+        0.15
     """
 
     group: str
@@ -36,13 +41,17 @@ class BlockLoss:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The blocks from the worst to the best, and what was tried with more and more of them kept high.
+    """The loss of each block, and what was tried with more and more blocks kept in floating point.
 
     Attributes:
         blocks: the worst first.
-        tries: (names kept, likeness) for each try; the last one is the result.
-        keep: names of the layers to keep.
+        tries: (names of the layers kept, likeness) of each try; the last one is the result.
+        keep: names of the layers to keep in floating point.
         reached: the limits hold with these.
+
+    Example:
+        >>> Sweep((), (), ("model.22.cv2.0.2",), reached=True).keep
+        ('model.22.cv2.0.2',)
     """
 
     blocks: tuple[BlockLoss, ...]
@@ -51,10 +60,10 @@ class Sweep:
     reached: bool
 
     def to_json(self, **about: object) -> str:
-        """A table for people and for `kept_in`.
+        """Write a table for people and for `kept_in`.
 
         Args:
-            about: what else to note: model, settings, versions.
+            about: further entries, such as model, settings and versions.
         """
         content = {
             "format": _FORMAT,
@@ -68,10 +77,18 @@ class Sweep:
 
 
 def kept_in(path: Path) -> tuple[str, ...]:
-    """Names of the layers to keep, from a file that a sweep wrote.
+    """Read the names of the layers to keep from a file that a sweep wrote.
 
     Raises:
         ParameterError: it is no such file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "model.sweep.json"
+        ...     _ = path.write_text(Sweep((), (), ("model.0",), reached=True).to_json(model="model.onnx"))
+        ...     kept_in(path)
+        ('model.0',)
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -84,21 +101,29 @@ def kept_in(path: Path) -> tuple[str, ...]:
 
 def sweep(
     layers: Sequence[Layer],
-    rounded: Callable[[Collection[Layer]], onnx.ModelProto],
+    quantized: Callable[[Collection[Layer]], onnx.ModelProto],
     judge: Judge,
     limits: QuantizationLimits,
     *,
     as_written: bool,
     step: Callable[[str], None] = lambda _: None,
 ) -> Sweep:
-    """Round one block at a time, rank them by their loss, then keep the worst ones high until the limits hold.
+    """Quantize one block at a time, then keep the blocks with the greatest loss until the limits hold.
 
-    The convolutions that end the head stay high in any case: they are few, and their outputs are the answer.
+    The convolutions that end the head always stay in floating point: they are few, and their outputs become the
+    detections.
 
     Args:
         layers: all of the network.
-        rounded: makes the graph in which these layers are INT8.
+        quantized: makes the graph in which these layers are INT8.
+        judge: compares it with the FP32 file.
+        limits: what the result has to reach.
         as_written: see `Judge.judge`.
+        step: called with a description of each step.
+
+    Example:
+        >>> result = sweep(layers, quantized, judge, QuantizationLimits(), as_written=True)  # doctest: +SKIP
+        >>> worst = [block.group for block in result.blocks[:3]]  # doctest: +SKIP
     """
     always = {layer.name for layer in layers if layer.ends_head}
     groups: dict[str, list[Layer]] = {}
@@ -108,17 +133,17 @@ def sweep(
     blocks = []
     for i, (group, members) in enumerate(groups.items()):
         step(f"sweep: block {i + 1} of {len(groups)}, {group}")
-        likeness = judge.judge(rounded(members), as_written=as_written)
+        likeness = judge.judge(quantized(members), as_written=as_written)
         loss = 2 - likeness.mean_iou - likeness.recall
         blocks.append(BlockLoss(group, len(members), loss, likeness))
     blocks.sort(key=lambda block: -block.loss)
     tries = []
     for count in range(len(blocks)):  # never all: then nothing would be INT8
-        high = [block.group for block in blocks[:count]]
-        step(f"sweep: {count} blocks kept high")
-        chosen = [layer for layer in layers if layer.name not in always and layer.group not in high]
-        likeness = judge.judge(rounded(chosen), as_written=as_written)
-        tries.append((tuple(sorted(always | {x.name for x in layers if x.group in high})), likeness))
+        kept = [block.group for block in blocks[:count]]
+        step(f"sweep: {count} blocks kept in floating point")
+        chosen = [layer for layer in layers if layer.name not in always and layer.group not in kept]
+        likeness = judge.judge(quantized(chosen), as_written=as_written)
+        tries.append((tuple(sorted(always | {x.name for x in layers if x.group in kept})), likeness))
         if not failures(limits.findings(likeness)):
             break
     keep, last = tries[-1]

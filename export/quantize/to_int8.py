@@ -1,8 +1,8 @@
-"""FP32 ONNX file → INT8 file that is proven near to it on photographs, or no file at all."""
+"""FP32 ONNX file → INT8 file whose segments are near to those of the FP32 file on photographs, or no file at all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -21,7 +21,7 @@ from ..errors import ExportError
 from ..graph.fp16 import rounded_like_fp16
 from .graph import TARGETS, Layer, layers_named, layers_of, tensors_to_calibrate, with_folded_weights, with_qdq
 from .judge import Judge, Likeness, QuantizationLimits
-from .ranges import METHODS, histograms, network_inputs, range_of
+from .ranges import METHODS, Floats, histograms, network_inputs, range_of
 from .sweep import Sweep, kept_in, sweep
 
 _CHECKED = 12
@@ -30,24 +30,29 @@ _SWEPT = 6
 
 @dataclass(frozen=True)
 class Quantized:
-    """What was made.
+    """A quantized file that was written.
 
     Attributes:
         path: the file.
-        spec: what it says of itself.
-        likeness: to the FP32 file.
-        findings: the worst of each figure that has a limit, of the file as ONNX Runtime computes it and in true FP16.
-        rounded, kept: names of the convolutions in INT8, and of those that stayed high.
-        calibrated_on: photographs.
-        unseen: the photographs that were compared on are not among those.
-        sweep: where one was asked for.
+        spec: stored in the file.
+        likeness: agreement with the FP32 file.
+        findings: one for each limit, with the worse value of the file as ONNX Runtime computes it and in true FP16.
+        quantized, kept: names of the convolutions in INT8, and of those kept in floating point.
+        calibrated_on: number of photographs.
+        unseen: the photographs that were compared on are not among those of the calibration.
+        sweep: None where none was requested.
+
+    Example:
+        >>> result = quantize_model("fastsam.onnx", "fastsam-int8.onnx", "photographs")  # doctest: +SKIP
+        >>> all(finding.passed for finding in result.findings)  # doctest: +SKIP
+        True
     """
 
     path: Path
     spec: ModelSpec
     likeness: Likeness
     findings: tuple[Finding, ...]
-    rounded: tuple[str, ...]
+    quantized: tuple[str, ...]
     kept: tuple[str, ...]
     calibrated_on: int
     unseen: bool
@@ -70,29 +75,33 @@ def quantize_model(
     limits: QuantizationLimits | None = None,
     step: Callable[[str], None] = lambda _: None,
 ) -> Quantized:
-    """Make an INT8 (QDQ) file from an FP32 one and compare it with that on photographs.
+    """Make an INT8 (QDQ) file from an FP32 one and compare the two on photographs.
 
-    The convolutions that end the head stay high in any case. What else stays high: `keep`, or what `keep_from` lists,
-    or what the sweep finds; without any of these, the stem (docs/adr/0011).
+    The convolutions that end the head always stay in floating point. So do those that `keep`, `keep_from` or the sweep
+    names; without any of these, the stem (docs/adr/0011).
 
     Args:
-        model: an FP32 `.onnx` file of `fastsam-export onnx`, with or without NMS in its graph, or a foreign one.
-        output: the `.onnx` file; replaced only when the new one is proven. A sweep writes its table beside it.
+        model: an FP32 `.onnx` file of `fastsam-export onnx` or of ultralytics, with or without NMS in its graph.
+        output: the `.onnx` file; replaced only after the new one has passed the comparison. A sweep writes its table
+            beside it.
         images: a folder of photographs like those that will be segmented, or the photographs.
         target: "tensorrt" or "cpu", see `with_qdq`.
         method: how ranges are chosen, see `range_of`.
         keep: names of layers or blocks.
         keep_from: a table that a sweep wrote.
-        run_sweep: find the layers that have to stay high for this model (minutes).
+        run_sweep: find the layers that have to stay in floating point for this model; takes minutes.
         half: what is not INT8 computes in FP16; None: with "tensorrt" yes, with "cpu" no.
         count: photographs to calibrate on, spread evenly over those given.
-        imgsz: longest side of the network's input, pixels; None: the model's own.
+        imgsz: longest side of the network's input, pixels; None: the model's default.
         limits: what the file has to reach; None: the defaults of `QuantizationLimits`.
-        step: told what is being done.
+        step: called with a description of each step.
 
     Raises:
         ExportError: the file is not near enough to the FP32 one, or cannot be made.
         ParameterError: a setting does not fit, or `output` is an input. ModelError: the FP32 file cannot be opened.
+
+    Example:
+        >>> quantize_model("fastsam.onnx", "fastsam-int8.onnx", "photographs", target="cpu")  # doctest: +SKIP
     """
     source, goal = Path(model), Path(output)
     check_outputs([source, *([keep_from] if keep_from is not None else [])], {"output": goal})
@@ -105,42 +114,89 @@ def quantize_model(
     step("opening the FP32 file")
     spec = _fp32_spec(source)
     side = imgsz_for(spec, imgsz)
-    plain = with_folded_weights(onnx.load(source))
-    layers = layers_of(plain)
-    found = histograms(plain, tensors_to_calibrate(layers, target), lambda: network_inputs(seen, spec, side), step)
-    ranges = {name: range_of(one, method, signed=target == "tensorrt") for name, one in found.items()}
-    as_written = target == "tensorrt"
+    calibrated = _calibrate(onnx.load(source), lambda: network_inputs(seen, spec, side), target, method, step)
     swept = None
     if run_sweep:
-
-        def rounded(some: Collection[Layer]) -> onnx.ModelProto:
-            return with_qdq(plain, some, ranges, target)
-
-        few = compared[:_SWEPT]
-        swept = sweep(layers, rounded, Judge(source, few, side), limits, as_written=as_written, step=step)
-        about = {"model": source.name, "target": target, "method": method, "imgsz": side, "images": len(few)}
-        write_atomically(goal.with_suffix(".sweep.json"), swept.to_json(**about).encode())
-    high = _kept(layers, keep, keep_from, swept)
-    low = [layer for layer in layers if layer.name not in high]
-    if not low:
-        raise ParameterError("every convolution is kept high, nothing is left for INT8; keep fewer")
-    step("rounding")
-    made = replace(spec, precision="int8", tools={**spec.tools, **_tools(target, method, len(seen), half=half)})
-    graph = with_qdq(plain, low, ranges, target, half=half)
-    onnx.helper.set_model_props(graph, {e.key: e.value for e in plain.metadata_props} | {METADATA_KEY: made.to_json()})
-    onnx.checker.check_model(graph, full_check=True)
+        judge = Judge(source, compared[:_SWEPT], side)
+        swept = sweep(
+            calibrated.layers, calibrated.quantized, judge, limits, as_written=calibrated.as_written, step=step
+        )
+        table = swept.to_json(model=source.name, target=target, method=method, imgsz=side, images=judge.count)
+        write_atomically(goal.with_suffix(".sweep.json"), table.encode())
+    kept = _kept(calibrated.layers, keep, keep_from, swept)
+    chosen = [layer for layer in calibrated.layers if layer.name not in kept]
+    if not chosen:
+        raise ParameterError("every convolution is kept in floating point, none is left for INT8; keep fewer")
+    step("quantizing")
+    int8_spec = replace(spec, precision="int8", tools={**spec.tools, **_tools(target, method, len(seen), half=half)})
+    graph = calibrated.finished(chosen, int8_spec, half=half)
     step("comparing with the FP32 file")
-    judge = Judge(source, compared, side)
-    # The file itself, and what it would be in true FP16: ONNX Runtime leaves much of that rounding out.
-    judged = [graph, rounded_like_fp16(with_qdq(plain, low, ranges, target))] if half else [graph]
-    likenesses = [judge.judge(variant, as_written=as_written) for variant in judged]
+    likenesses = calibrated.likenesses(Judge(source, compared, side), graph, chosen, half=half)
     findings = limits.findings(*likenesses)
     if missing := failures(findings):
         raise ExportError(_too_far(missing, swept))
+    _write(graph, goal, int8_spec)
     likeness = min(likenesses, key=lambda variant: variant.quality)
-    _write(graph, goal, made)
-    names = tuple(layer.name for layer in low), tuple(layer.name for layer in layers if layer.name in high)
-    return Quantized(goal, made, likeness, findings, *names, len(seen), not set(seen) & set(compared), swept)
+    names = tuple(layer.name for layer in chosen), tuple(x.name for x in calibrated.layers if x.name in kept)
+    return Quantized(goal, int8_spec, likeness, findings, *names, len(seen), not set(seen) & set(compared), swept)
+
+
+@dataclass(frozen=True)
+class _Calibrated:
+    """An FP32 graph and the ranges of its tensors.
+
+    Attributes:
+        plain: the graph, with weights in FP32.
+        layers: the convolutions that can be quantized.
+        ranges: (lowest, highest) of each tensor that is quantized.
+        target: "tensorrt" or "cpu".
+    """
+
+    plain: onnx.ModelProto
+    layers: tuple[Layer, ...]
+    ranges: dict[str, tuple[float, float]]
+    target: str
+
+    @property
+    def as_written(self) -> bool:
+        """See `Judge.judge`."""
+        return self.target == "tensorrt"
+
+    def quantized(self, layers: Collection[Layer], *, half: bool = False) -> onnx.ModelProto:
+        """The graph in which these layers compute in INT8."""
+        return with_qdq(self.plain, layers, self.ranges, self.target, half=half)
+
+    def finished(self, layers: Collection[Layer], spec: ModelSpec, *, half: bool) -> onnx.ModelProto:
+        """The quantized graph with its metadata, checked."""
+        graph = self.quantized(layers, half=half)
+        entries = {entry.key: entry.value for entry in self.plain.metadata_props}
+        onnx.helper.set_model_props(graph, entries | {METADATA_KEY: spec.to_json()})
+        onnx.checker.check_model(graph, full_check=True)
+        return graph
+
+    def likenesses(
+        self, judge: Judge, graph: onnx.ModelProto, layers: Collection[Layer], *, half: bool
+    ) -> list[Likeness]:
+        """Agreement of the finished graph, and of what it would be in true FP16.
+
+        ONNX Runtime leaves much of the rounding to FP16 out, so the finished graph alone would be flattered.
+        """
+        variants = [graph, rounded_like_fp16(self.quantized(layers))] if half else [graph]
+        return [judge.judge(variant, as_written=self.as_written) for variant in variants]
+
+
+def _calibrate(
+    model: onnx.ModelProto,
+    inputs: Callable[[], Iterable[Floats]],
+    target: str,
+    method: str,
+    step: Callable[[str], None],
+) -> _Calibrated:
+    plain = with_folded_weights(model)
+    layers = layers_of(plain)
+    counted = histograms(plain, tensors_to_calibrate(layers, target), inputs, step)
+    ranges = {name: range_of(histogram, method, signed=target == "tensorrt") for name, histogram in counted.items()}
+    return _Calibrated(plain, layers, ranges, target)
 
 
 def _check(goal: Path, target: str, method: str, *, half: bool, count: int, ways: Sequence[bool]) -> None:
@@ -155,31 +211,31 @@ def _check(goal: Path, target: str, method: str, *, half: bool, count: int, ways
     if half and target == "cpu":
         raise ParameterError("FP16 beside INT8 with target cpu: processors compute FP16 slowly; leave --half out")
     if sum(ways) > 1:
-        raise ParameterError("--keep, --keep-from and --sweep each say what stays high; use one of them")
+        raise ParameterError("--keep, --keep-from and --sweep each say what stays in floating point; use one of them")
 
 
 def _photographs(images: Path | Sequence[Path]) -> list[Path]:
     if not isinstance(images, Path):
-        found = list(images)
+        paths = list(images)
     elif images.is_dir():
-        found = sorted(path for path in images.iterdir() if path.suffix.lower() in SUFFIXES)
+        paths = sorted(path for path in images.iterdir() if path.suffix.lower() in SUFFIXES)
     else:
         raise ExportError(f"{images}: no such folder; expected one with photographs to calibrate on")
-    if not found:
+    if not paths:
         raise ExportError(f"{images}: holds no photograph to calibrate on; expected {', '.join(sorted(SUFFIXES))}")
-    return found
+    return paths
 
 
 def _divided(paths: Sequence[Path], count: int) -> tuple[list[Path], list[Path]]:
-    """Photographs to calibrate on and to compare on: others, where there are any left."""
+    """Photographs to calibrate on, and others to compare on; the same ones if there are no others."""
     seen = _spread(paths, count)
     rest = [path for path in paths if path not in set(seen)]
     return seen, _spread(rest or seen, _CHECKED)
 
 
 def _spread(paths: Sequence[Path], count: int) -> list[Path]:
-    taken = min(count, len(paths))
-    return [paths[i * len(paths) // taken] for i in range(taken)]
+    chosen = min(count, len(paths))
+    return [paths[i * len(paths) // chosen] for i in range(chosen)]
 
 
 def _fp32_spec(source: Path) -> ModelSpec:
@@ -195,7 +251,7 @@ def _fp32_spec(source: Path) -> ModelSpec:
 
 
 def _kept(layers: Sequence[Layer], keep: Collection[str], keep_from: Path | None, swept: Sweep | None) -> set[str]:
-    """Names of the layers that stay high."""
+    """Names of the layers that stay in floating point."""
     always = {layer.name for layer in layers if layer.ends_head}
     if swept is not None:
         return always | set(swept.keep)
@@ -214,17 +270,17 @@ def _tools(target: str, method: str, count: int, *, half: bool) -> dict[str, str
 
 
 def _too_far(missing: Sequence[str], swept: Sweep | None) -> str:
-    advice = "let --sweep find the layers that have to stay high, or name them with --keep"
+    advice = "let --sweep find the layers that have to stay in floating point, or name them with --keep"
     if swept is not None:
         worst = ", ".join(block.group for block in swept.blocks[:3])
-        advice = f"the sweep says that {worst} lose most; calibrate on more photographs that are like those to segment"
+        advice = f"the sweep says that {worst} lose most; calibrate on more photographs like those to segment"
     return f"the INT8 file is too far from the FP32 one: {'; '.join(missing)}. Nothing was written; {advice}"
 
 
 def _write(graph: onnx.ModelProto, goal: Path, spec: ModelSpec) -> None:
-    """What our runtime does not open never gets the final name."""
+    """Write the file, unless the runtime cannot open it."""
     with draft_of(goal, error=ExportError) as draft:
         onnx.save(graph, draft)
         with closing(open_engine(draft)) as engine:
             if engine.spec != spec:
-                raise ExportError(f"the file says {engine.spec}, expected {spec}; report it")
+                raise ExportError(f"the metadata of the file is {engine.spec}, expected {spec}; report it")

@@ -116,13 +116,13 @@ def qdq_of(path: Path) -> tuple[onnx.GraphProto, dict[str, np.ndarray], list[onn
 
 def test_for_tensorrt_nothing_has_a_zero_point_and_each_convolution_its_own_pair(made: dict[str, Quantized]) -> None:
     graph, constants, quantizing = qdq_of(made["tensorrt"].path)
-    assert len(quantizing) == 2 * len(made["tensorrt"].rounded)
+    assert len(quantizing) == 2 * len(made["tensorrt"].quantized)
     for node in quantizing:
         zero = constants[node.input[2]]
         assert zero.dtype == np.int8 and not zero.any()
         assert constants[node.input[1]].min() > 0
     per_channel = [node for node in quantizing if constants[node.input[1]].ndim == 1]
-    assert len(per_channel) == len(made["tensorrt"].rounded)
+    assert len(per_channel) == len(made["tensorrt"].quantized)
     readers: dict[str, int] = {}
     for node in graph.node:
         for name in node.input:
@@ -140,7 +140,7 @@ def test_for_a_cpu_activations_are_unsigned_and_weights_have_seven_bits(made: di
     _, constants, quantizing = qdq_of(made["cpu"].path)
     assert {constants[node.input[2]].dtype for node in quantizing} == {np.dtype(np.uint8)}
     weights = [values for values in constants.values() if values.dtype == np.int8 and values.ndim == 4]
-    assert len(weights) == len(made["cpu"].rounded)
+    assert len(weights) == len(made["cpu"].quantized)
     assert max(int(np.abs(values.astype(int)).max()) for values in weights) <= 64
     assert made["cpu"].path.stat().st_size < 0.35 * made["tensorrt"].path.stat().st_size
 
@@ -149,7 +149,7 @@ def test_the_ends_of_the_head_and_the_stem_stay_high(made: dict[str, Quantized],
     ends = {f"model.22.cv{branch}.{scale}.2" for branch in (2, 3, 4) for scale in (0, 1, 2)}
     stem = {"model.0", "model.1", "model.2.cv1", "model.2.cv2", "model.2.m.0.cv1", "model.2.m.0.cv2"}
     assert set(made["tensorrt"].kept) == ends | stem
-    assert len(made["tensorrt"].rounded) == 60
+    assert len(made["tensorrt"].quantized) == 60
     graph = onnx.load(made["tensorrt"].path).graph
     maker = {output: node.op_type for node in graph.node for output in node.output}
     decoding = decoding_nodes(graph)

@@ -162,7 +162,7 @@ def columns(column: slice, shift: float) -> Callable[[Outputs], None]:
         pytest.param(columns(slice(5, 6), 1), "same detections", id="classes"),
         pytest.param(columns(slice(6, None), 0.05), "same detections", id="coefficients"),
         pytest.param(lambda o: o["prototypes"].__imul__(1.01), r"prototypes \(share\)", id="prototypes"),
-        pytest.param(lambda o: o["num_dets"].__iadd__(1), "tells .* detections of image 0 and gives", id="num_dets"),
+        pytest.param(lambda o: o["num_dets"].__iadd__(1), "counts .* detections in image 0 and gives", id="num_dets"),
     ],
 )
 def test_each_tensor_of_a_graph_with_nms_is_compared(
