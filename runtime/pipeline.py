@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .clip.encoders import Clip
-from .connection import Connection, is_address
-from .engines import open_client, open_engine
+from .connection import Connection
 from .engines.interface import Engine
 from .errors import ModelError, ParameterError
-from .segmenters.host import LocalSegmenter
-from .segmenters.remote import RemoteSegmenter, segments_images
+from .segmenters.interface import Segmenter
+from .segmenters.open import open_segmenter
 from .segmenters.stream import StreamItem, segment_stream
 from .segments import Prompt, Segments
-from .settings import EngineSettings, Thresholds, refuse_settings
+from .settings import EngineSettings, Thresholds
 from .spec import ModelSpec
 from .stages.image import ImageSource, load_image
 
@@ -36,36 +36,6 @@ def demo_model_path() -> Path:
     if not path.is_file():
         raise ModelError(f"{path}: the demo model is not there; install the package again, or give a model file")
     return path
-
-
-class Segmenter(Protocol):
-    """Images → segments: `LocalSegmenter` here, `RemoteSegmenter` on a server."""
-
-    @property
-    def spec(self) -> ModelSpec: ...
-
-    @property
-    def device(self) -> str: ...
-
-    @property
-    def description(self) -> dict[str, Any]: ...
-
-    @property
-    def imgsz(self) -> int: ...
-
-    def segment_batch(
-        self,
-        images: Sequence[ImageSource],
-        prompt: Prompt | Sequence[Prompt] | None,
-        thresholds: Sequence[Thresholds],
-        color: str,
-    ) -> list[Segments]: ...
-
-    def for_stream(self) -> tuple[Segmenter, int]:
-        """What a stream calls, and from how many threads at once."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class FastSAM:
@@ -128,13 +98,40 @@ class FastSAM:
         """
         self.thresholds = Thresholds(conf, iou, max_det)
         settings = EngineSettings(device, threads, engine, precision, hint, cache)
-        self._owns_clip = isinstance(clip, (str, Path))
-        self.clip = Clip.open(clip, device, threads) if isinstance(clip, (str, Path)) else clip
-        try:
-            self._segmenter: Segmenter = _open(model, settings, imgsz, rect, connection, self.clip)
-        except BaseException:
-            self._close_clip()
-            raise
+        source = demo_model_path() if model is None else model
+        self._start(
+            lambda clip: open_segmenter(source, settings, connection, imgsz=imgsz, rect=rect, clip=clip),
+            Thresholds(conf, iou, max_det),
+            clip,
+            settings,
+        )
+
+    def _start(
+        self,
+        open_it: Callable[[Clip | None], Segmenter],
+        thresholds: Thresholds,
+        clip: str | Path | Clip | None,
+        settings: EngineSettings,
+    ) -> None:
+        """Open what this holds, and nothing of it if a part cannot be opened.
+
+        Args:
+            open_it: opens the segmenter, which asks the CLIP that it is given.
+            clip: as of `FastSAM`.
+            settings: device and threads of a CLIP that is opened here.
+        """
+        self.thresholds = thresholds
+        with ExitStack() as stack:
+            if isinstance(clip, (str, Path)):
+                clip = stack.enter_context(Clip.open(clip, settings.device, settings.threads))
+            self.clip = clip
+            self._hold(open_it(clip), stack)
+
+    def _hold(self, segmenter: Segmenter, stack: ExitStack) -> None:
+        """Answer with this segmenter; `close` closes it, then what is in the stack, even where one of them fails."""
+        stack.callback(segmenter.close)
+        self._segmenter = segmenter
+        self._owned = stack.pop_all()
 
     @property
     def spec(self) -> ModelSpec:
@@ -247,40 +244,10 @@ class FastSAM:
 
     def close(self) -> None:
         """Free the engine and the CLIP if they were opened here, or close the connection."""
-        self._segmenter.close()
-        self._close_clip()
-
-    def _close_clip(self) -> None:
-        if self._owns_clip and self.clip is not None:
-            self.clip.close()
+        self._owned.close()
 
     def __enter__(self) -> FastSAM:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _open(
-    model: str | Path | Engine | None,
-    settings: EngineSettings,
-    imgsz: int | None,
-    rect: bool | None,
-    connection: Connection | None,
-    clip: Clip | None,
-) -> Segmenter:
-    """See FastSAM."""
-    if is_address(model):
-        client = open_client(str(model), settings, connection)
-        if segments_images(client):
-            return RemoteSegmenter(client, imgsz, rect, clip=clip)
-        client.close()
-    elif connection is not None:
-        raise ParameterError(f"connection is given, but {model} is on no server; leave connection out")
-    if model is None or isinstance(model, (str, Path)):
-        engine = open_engine(demo_model_path() if model is None else model, settings, connection)
-        at_once = (connection or Connection()).in_flight if is_address(model) else None
-        return LocalSegmenter(engine, imgsz, rect is not False, owns_engine=True, clip=clip, runs_at_once=at_once)
-    # Device and threads are those of the CLIP then.
-    refuse_settings(settings, "an open engine", "it has its own:", {"device", "threads"})
-    return LocalSegmenter(model, imgsz, rect is not False, clip=clip)

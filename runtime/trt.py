@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
+from copy import copy
 from pathlib import Path
 
 from .clip.encoders import Clip
 from .cuda.network import DeviceNetwork
-from .engines import open_device_network
 from .pipeline import FastSAM
 from .segmenters.device import DeviceSegmenter
-from .settings import EngineSettings, Thresholds, refuse_settings
+from .segmenters.open import open_device_segmenter
+from .settings import EngineSettings, Thresholds
 
 
 class TRTFastSAM(FastSAM):
@@ -26,6 +28,8 @@ class TRTFastSAM(FastSAM):
     ...     model.warmup([(1, 1080, 1920)])
     ...     cup = model.segment("photo.jpg", Points([[320, 180]]))
     """
+
+    _segmenter: DeviceSegmenter
 
     def __init__(
         self,
@@ -56,28 +60,15 @@ class TRTFastSAM(FastSAM):
         Raises:
             ParameterError, ModelError, DeviceError, MissingDependencyError.
         """
-        self.thresholds = Thresholds(conf, iou, max_det)
-        self._owns_clip = isinstance(clip, (str, Path))
-        owns_network = isinstance(model, (str, Path))
-        settings = EngineSettings(device, engine=engine, precision=precision)
-        if isinstance(model, (str, Path)):
-            network = open_device_network(model, settings)
-        else:
-            refuse_settings(settings, model.name, "an open network has its own:", {"device"})
-            network = model
-        try:
-            self.clip = Clip.open(clip, network.device) if isinstance(clip, (str, Path)) else clip
-        except BaseException:
-            if owns_network:
-                network.close()
-            raise
-        try:
-            self._segmenter: DeviceSegmenter = DeviceSegmenter(
-                network, imgsz, rect is not False, graphs=graphs, owns_network=owns_network, clip=self.clip
-            )
-        except BaseException:
-            self._close_clip()
-            raise
+        settings = EngineSettings(
+            device if isinstance(model, (str, Path)) else model.device, engine=engine, precision=precision
+        )
+        self._start(
+            lambda clip: open_device_segmenter(model, settings, imgsz=imgsz, rect=rect, graphs=graphs, clip=clip),
+            Thresholds(conf, iou, max_det),
+            clip,
+            settings,
+        )
 
     def warmup(self, shapes: Sequence[tuple[int, int, int]]) -> None:
         """Make memory, kernels and graphs ready for batches of images.
@@ -92,11 +83,8 @@ class TRTFastSAM(FastSAM):
 
         Closed by whoever asked for it, before or after this one. A CLIP is shared, and stays this one's.
         """
-        other = object.__new__(TRTFastSAM)
-        other.thresholds = self.thresholds
-        other.clip = self.clip
-        other._owns_clip = False
-        other._segmenter = self._segmenter.clone()
+        other = copy(self)
+        other._hold(self._segmenter.clone(), ExitStack())
         return other
 
     def __enter__(self) -> TRTFastSAM:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -174,17 +175,15 @@ class Clip:
         """
         folder = Path(folder)
         spec, settings = read_clip_spec(folder), EngineSettings(device, threads)
-        networks: list[Network] = []
-        try:
-            networks += [open_network(folder / spec.text.file, settings)]
-            texts = TextEncoder(networks[0], spec, folder / TOKENIZER_FILE)
-            networks += [open_network(folder / spec.image.file, settings)]
-            clip = cls(ImageEncoder(networks[1], spec), texts)
-        except BaseException:
-            for network in networks:
-                network.close()
-            raise
-        clip._owned = tuple(networks)
+        with ExitStack() as stack:
+            text = open_network(folder / spec.text.file, settings)
+            stack.callback(text.close)
+            texts = TextEncoder(text, spec, folder / TOKENIZER_FILE)
+            image = open_network(folder / spec.image.file, settings)
+            stack.callback(image.close)
+            clip = cls(ImageEncoder(image, spec), texts)
+            clip._owned = text, image
+            stack.pop_all()
         return clip
 
     @property
@@ -213,9 +212,10 @@ class Clip:
         return np.stack([features[text] for text in texts])
 
     def close(self) -> None:
-        """Free the networks, if they were opened here."""
-        for network in self._owned:
-            network.close()
+        """Free the networks, if they were opened here; each of them, even where one fails."""
+        with ExitStack() as stack:
+            for network in self._owned:
+                stack.callback(network.close)
 
     def __enter__(self) -> Clip:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -144,10 +145,11 @@ class Stages:
 
     def close(self) -> None:
         """Free everything, once what was put in has run."""
-        self.stream.close()
-        if self._graphs is not None:
-            self._graphs.close()
-        self._workspace.close()
+        with ExitStack() as stack:  # in reverse; each of them, even where one fails
+            stack.callback(self._workspace.close)
+            if self._graphs is not None:
+                stack.callback(self._graphs.close)
+            stack.callback(self.stream.close)
 
     def _shapes_of(self, blob: Shape, made: Mapping[str, Shape], max_det: int) -> Shapes:
         spec = self._spec

@@ -5,7 +5,6 @@ The engines are in `registry`; the library of each is imported when a file is op
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,8 +57,6 @@ def open_network(
         client = open_client(str(model), settings, connection)
         return network_on_server(client)
     path = Path(model)
-    if settings.hint == "latency":  # what every engine does that is not told otherwise
-        settings = replace(settings, hint=None)
     entry = engine_for(path, settings)
     network: Network = entry.load(path.name, settings.device).network_from_file(path, settings)
     return network
@@ -104,7 +101,11 @@ def open_client(
 
 
 def network_on_server(client: TritonClient) -> Network:
-    """The network of a client's model; it closes the client."""
+    """The network of a client's model; it closes the client, also where it is no network."""
     from .triton.network import TritonNetwork
 
-    return TritonNetwork(client)
+    try:
+        return TritonNetwork(client)
+    except BaseException:
+        client.close()
+        raise

@@ -8,7 +8,7 @@ Nothing here imports the library of an engine; `EngineEntry.load` does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -163,7 +163,12 @@ def engine_for(path: Path, settings: EngineSettings, *, pointers: bool = False) 
     if not path.is_file():
         raise ModelError(f"{path}: no such file; check the path, or export one with fastsam-export onnx")
     entry = _chosen([entry for entry in known if path.suffix in entry.suffixes], path.suffix, settings)
-    refuse_settings(settings, path.name, entry.refusal, entry.device_settings if pointers else entry.settings)
+    if settings.hint == "latency":  # what every engine does that is not told otherwise
+        settings = replace(settings, hint=None)
+    if pointers:
+        refuse_settings(settings, path.name, "with every stage on the GPU there is none:", entry.device_settings)
+    else:
+        refuse_settings(settings, path.name, entry.refusal, entry.settings)
     return entry
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
@@ -76,8 +77,8 @@ class DeviceSegmenter:
             self.spec: ModelSpec = spec_from_tensors(network.inputs, network.outputs, network.metadata, network.name)
             self.imgsz = imgsz_for(self.spec, imgsz)
             with network.cuda_device.active():
-                self._stages = Stages(network, self.spec, graphs)
                 self._questions = Workspace(network.cuda_device)
+                self._stages = Stages(network, self.spec, graphs)
         except BaseException:
             self.close()
             raise
@@ -133,13 +134,13 @@ class DeviceSegmenter:
 
     def close(self) -> None:
         """Free memory and graphs, and the network, if it is this one's own."""
-        with self._lock:
+        with self._lock, ExitStack() as stack:  # each of them, even where one fails; the stages first
             stages, self._stages = self._stages, None
-            if stages is not None:
-                stages.close()
-                self._questions.close()
             if self._owns_network:
-                self._network.close()
+                stack.callback(self._network.close)
+            if stages is not None:
+                stack.callback(self._questions.close)
+                stack.callback(stages.close)
 
     def _running_stages(self) -> Stages:
         if self._stages is None:

@@ -53,6 +53,9 @@ class LocalSegmenter:
             ParameterError: imgsz does not fit the model.
         """
         self.engine = engine
+        self.spec: ModelSpec = engine.spec
+        self.device = engine.device
+        self.description: dict[str, Any] = engine.description
         self._owns_engine = owns_engine
         self._clip = clip
         self.rect = rect
@@ -63,21 +66,6 @@ class LocalSegmenter:
         except ParameterError:
             self.close()
             raise
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What the model takes and gives."""
-        return self.engine.spec
-
-    @property
-    def device(self) -> str:
-        """See `Engine.device`."""
-        return self.engine.device
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """See `Engine.description`."""
-        return self.engine.description
 
     def segment_batch(
         self,

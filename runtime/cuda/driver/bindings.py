@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from ...errors import MissingDependencyError
-from . import pycuda as driver
+from . import process
 
 
 def load() -> Any:
@@ -39,7 +39,7 @@ def check(answer: tuple[Any, ...], device: object, what: str) -> Any:
     """
     status, *values = answer
     if int(status) != 0:
-        raise driver.translated(device, what, BindingsError(_text(status)))
+        raise process.translated(device, what, BindingsError(_text(status)))
     return values[0] if values else None
 
 

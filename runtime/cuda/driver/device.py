@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...errors import DeviceError
-from . import bindings
-from . import pycuda as driver
+from . import bindings, process
 from .memory import DeviceMemory, PinnedMemory
 from .module import Module
 from .stream import Stream
@@ -66,9 +65,9 @@ class Device:
         try:
             context = found.retain_primary_context()
         except pycuda.Error as error:
-            raise driver.translated(self, "making its context", error) from error
+            raise process.translated(self, "making its context", error) from error
         # Never let go of: a library that ends after us may still need it, and the driver ends it with the process.
-        driver.keep_for_ever(context)
+        process.keep_for_ever(context)
         self._context = context
         self._active = _Active(self, pycuda, context)
 
@@ -80,8 +79,8 @@ class Device:
             MissingDependencyError: PyCUDA is not installed.
             DeviceError: there is no driver or no such device, or this process was forked from one that used CUDA.
         """
-        pycuda = driver.load()
-        with driver.lock():
+        pycuda = process.load()
+        with process.lock():
             if number not in _OPEN:
                 _require_device(number, pycuda)
                 _OPEN[number] = cls(number, pycuda)
@@ -154,7 +153,7 @@ class Device:
             try:
                 return function(*arguments, **named)
             except self.pycuda.Error as error:
-                raise driver.translated(self, what, error) from error
+                raise process.translated(self, what, error) from error
 
     def abandon(self) -> None:
         """In a forked child, see `driver.Context`: PyCUDA ends a process that ends with a current context.
@@ -184,16 +183,16 @@ class _Active:
         self._pop = pycuda.Context.pop
 
     def __enter__(self) -> None:
-        driver.require_own_process()
-        stack = driver.thread.active
+        process.require_own_process()
+        stack = process.thread.active
         if not stack or stack[-1] is not self._device:
             self._context.push()
         stack.append(self._device)
 
     def __exit__(self, *_: object) -> None:
-        stack = driver.thread.active
+        stack = process.thread.active
         stack.pop()
-        if driver.is_forked():
+        if process.is_forked():
             return
         if not stack or stack[-1] is not self._device:
             self._pop()

@@ -12,12 +12,11 @@ from types import TracebackType
 from typing import Any
 
 from ...errors import ParameterError
-from . import bindings
-from . import pycuda as driver
+from . import bindings, process
 from .stream import Stream
 
 
-class Graph(driver.Owned):
+class Graph(process.Owned):
     """A recording that can be replayed. It reads and writes the very addresses that were recorded.
 
     Arrays that were given to copies while it was recorded are kept alive by it; device memory is the caller's to keep.
@@ -70,7 +69,7 @@ class Graph(driver.Owned):
 
     def close(self) -> None:
         """Let go of it, once its last launch has run. Once more does nothing."""
-        if not self.is_free and not driver.is_forked():
+        if not self.is_free and not process.is_forked():
             executable: _Executable = self.held()
             executable.wait()
         self.free()
@@ -129,7 +128,7 @@ def _recorded(cuda: Any, stream: Stream, enqueue: Callable[[], None]) -> Any:
         graphs.append(bindings.check(cuda.cuStreamEndCapture(handle), device, "recording a graph"))
 
     graphs: list[Any] = []
-    driver.without_frees(record)
+    process.without_frees(record)
     return graphs[0]
 
 

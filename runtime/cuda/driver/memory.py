@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DeviceError, ParameterError
-from . import pycuda as driver
+from . import process
 
 
-class DeviceMemory(driver.Owned):
-    """Bytes on a device. Freed exactly once, see `driver.Owned`; freeing waits for the work that was given to it."""
+class DeviceMemory(process.Owned):
+    """Bytes on a device. Freed exactly once, see `process.Owned`; freeing waits for the work that was given to it."""
 
     nbytes: int
 
-    def __init__(self, device: driver.OpenDevice, nbytes: int) -> None:
+    def __init__(self, device: process.OpenDevice, nbytes: int) -> None:
         """Use `Device.memory`."""
         super().__init__(device, _allocated(device, nbytes, device.pycuda.mem_alloc, "device memory"))
         self.device = device
@@ -45,7 +45,7 @@ class PinnedMemory:
 
     nbytes: int
 
-    def __init__(self, device: driver.OpenDevice, nbytes: int) -> None:
+    def __init__(self, device: process.OpenDevice, nbytes: int) -> None:
         """Use `Device.pinned`."""
         self.device = device
         self.nbytes = nbytes
@@ -75,10 +75,10 @@ class PinnedMemory:
         self._array = None
 
 
-class _Pages(driver.Owned):
+class _Pages(process.Owned):
     """The pages themselves. NumPy keeps this alive for as long as an array shows them."""
 
-    def __init__(self, device: driver.OpenDevice, nbytes: int) -> None:
+    def __init__(self, device: process.OpenDevice, nbytes: int) -> None:
         def page_locked(size: int) -> Any:
             return device.pycuda.pagelocked_empty(size, np.uint8)
 
@@ -88,7 +88,7 @@ class _Pages(driver.Owned):
         self.__array_interface__ = {"version": 3, "data": (address, False), "shape": (nbytes,), "typestr": "|u1"}
 
 
-def _allocated(device: driver.OpenDevice, nbytes: int, allocate: Any, kind: str) -> Any:
+def _allocated(device: process.OpenDevice, nbytes: int, allocate: Any, kind: str) -> Any:
     if nbytes < 0:
         raise ParameterError(f"{device}: {nbytes} bytes of {kind}, expected 0 or more")
     try:
@@ -103,4 +103,4 @@ def _allocated(device: driver.OpenDevice, nbytes: int, allocate: Any, kind: str)
             "use a smaller batch or imgsz, or end other programs that hold memory (nvidia-smi lists them)"
         ) from error
     except device.pycuda.Error as error:
-        raise driver.translated(device, f"allocating {nbytes} bytes of {kind}", error) from error
+        raise process.translated(device, f"allocating {nbytes} bytes of {kind}", error) from error

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DeviceError
-from . import pycuda as driver
+from . import process
 from .memory import DeviceMemory
 from .stream import Stream
 
@@ -19,10 +19,10 @@ _SHARED_WITHOUT_ASKING = 48 * 1024
 Triple = tuple[int, int, int]
 
 
-class Module(driver.Owned):
+class Module(process.Owned):
     """Loaded PTX. Its functions keep it alive."""
 
-    def __init__(self, device: driver.OpenDevice, ptx: bytes | Path) -> None:
+    def __init__(self, device: process.OpenDevice, ptx: bytes | Path) -> None:
         """Use `Device.module`."""
         self.device = device
         self.name = ptx.name if isinstance(ptx, Path) else "PTX"
@@ -103,7 +103,9 @@ class Function:
             try:
                 raw(*values, grid=grid, block=block, shared=shared_bytes, stream=stream.raw)
             except device.pycuda.Error as error:
-                raise driver.translated(device, f"launching {self.name} (grid {grid}, block {block})", error) from error
+                raise process.translated(
+                    device, f"launching {self.name} (grid {grid}, block {block})", error
+                ) from error
 
 
 def _value(argument: np.number[Any] | DeviceMemory, name: str) -> np.number[Any]:

@@ -7,14 +7,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ...errors import ParameterError
-from . import pycuda as driver
+from . import process
 from .memory import DeviceMemory
 
 _NON_BLOCKING = 1
 _WITHOUT_TIMING = 2
 
 
-class Stream(driver.Owned):
+class Stream(process.Owned):
     """A queue of work. What is put into it runs in order; the calls return at once. Close it with `close`.
 
     Arrays that were given to a copy are kept alive until `synchronize`.
@@ -23,7 +23,7 @@ class Stream(driver.Owned):
     handle: int
     """The driver's CUstream, for other libraries."""
 
-    def __init__(self, device: driver.OpenDevice) -> None:
+    def __init__(self, device: process.OpenDevice) -> None:
         """Use `Device.stream`."""
         super().__init__(device, device.call("making a stream", device.pycuda.Stream, _NON_BLOCKING))
         self.device = device
@@ -112,7 +112,7 @@ class Stream(driver.Owned):
 
     def close(self) -> None:
         """Let go of the stream, once what was put in has run. Once more does nothing."""
-        if not self.is_free and not driver.is_forked():
+        if not self.is_free and not process.is_forked():
             self.synchronize()
         self.free()
 
@@ -126,7 +126,7 @@ class Stream(driver.Owned):
         return _address(memory, array.nbytes)
 
 
-class Event(driver.Owned):
+class Event(process.Owned):
     """A mark in a stream; made by `Stream.record`."""
 
     def __init__(self, stream: Stream, timing: bool) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import count
 from typing import Any, TypeVar
 
@@ -89,11 +90,12 @@ class TritonClient:
             executor, self._executor = self._executor, None
         if closed:
             return
-        if executor is not None:
-            executor.shutdown()
-        if self._regions is not None:
-            self._regions.close()
-        self._transport.close()
+        with ExitStack() as stack:  # in reverse; each of them, even where one fails
+            stack.callback(self._transport.close)
+            if self._regions is not None:
+                stack.callback(self._regions.close)
+            if executor is not None:
+                stack.callback(executor.shutdown)
 
     def _infer_once(self, inputs: Tensors, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         lent: list[SharedRegion] = []

@@ -214,7 +214,7 @@ def test_one_image_that_spoils_the_batch_fails_alone(
     error: Exception,
 ):
     engine = Fragile(open_engine(demo_onnx), error)
-    monkeypatch.setattr("fastsam_deploy.runtime.pipeline.open_engine", lambda *_: engine)
+    monkeypatch.setattr("fastsam_deploy.runtime.segmenters.open.open_engine", lambda *_: engine)
     pipeline = WholePipeline(parameters(model=demo_onnx.name), demo_onnx.parent, "cpu")
     good = load_image(coffee)
     white = np.full_like(good, 255)

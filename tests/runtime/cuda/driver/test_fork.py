@@ -156,8 +156,8 @@ def test_a_fork_in_the_midst_of_opening_in_another_thread(emulated: Emulated, tm
         FORK
         + """
 import threading
-from fastsam_deploy.runtime.cuda.driver import pycuda as driver
-lock = driver.lock()
+from fastsam_deploy.runtime.cuda.driver import process
+lock = process.lock()
 with lock:
     child_of(lambda: told(Device.open))
 told(Device.open)

@@ -1,4 +1,4 @@
-"""PyCUDA behind one door: loading it, its errors in our words, who frees what, and what a fork does to it all.
+"""CUDA in this process: loading PyCUDA, its errors in our words, who frees what, and what a fork does to it all.
 
 PyCUDA keeps two rules that its users feel. An object of the driver can be destroyed only while its context is current
 (from another thread it is leaked with a warning); and CUDA does not survive `fork`. `Owned` keeps the first rule for

@@ -1,0 +1,92 @@
+"""Which segmenter serves a model: its stages run in this process, on a server, or all of them on a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..clip.encoders import Clip
+from ..connection import Connection, is_address
+from ..engines import network_on_server, open_client, open_device_network, open_engine
+from ..engines.interface import Engine
+from ..engines.segmentation import SegmentationEngine
+from ..errors import ParameterError
+from ..settings import EngineSettings, refuse_settings
+from .host import LocalSegmenter
+from .interface import Segmenter
+from .remote import RemoteSegmenter, segments_images
+
+if TYPE_CHECKING:
+    from ..cuda.network import DeviceNetwork
+    from ..engines.triton.client import TritonClient
+    from .device import DeviceSegmenter
+
+
+def open_segmenter(
+    model: str | Path | Engine,
+    settings: EngineSettings,
+    connection: Connection | None = None,
+    *,
+    imgsz: int | None = None,
+    rect: bool | None = None,
+    clip: Clip | None = None,
+) -> Segmenter:
+    """A segmenter whose stages run in this process or on a server.
+
+    Args:
+        model: path or address, see `open_network`; or an open engine, which stays the caller's to close.
+        settings: of the engine. An open one has its own, except for device and threads, which are not looked at.
+        imgsz, rect: see `FastSAM`.
+        clip: what text prompts ask; stays the caller's to close.
+
+    Raises:
+        See `FastSAM`.
+    """
+    if is_address(model):
+        return _on_server(open_client(str(model), settings, connection), imgsz, rect, clip)
+    if connection is not None:
+        raise ParameterError(f"connection is given, but {model} is on no server; leave connection out")
+    if isinstance(model, (str, Path)):
+        engine, opened = open_engine(model, settings), True
+    else:
+        refuse_settings(settings, "an open engine", "it has its own:", {"device", "threads"})
+        engine, opened = model, False
+    return LocalSegmenter(engine, imgsz, rect is not False, owns_engine=opened, clip=clip)
+
+
+def _on_server(client: TritonClient, imgsz: int | None, rect: bool | None, clip: Clip | None) -> Segmenter:
+    """Everything is done there, or the network runs there and the stages around it here."""
+    if segments_images(client):
+        return RemoteSegmenter(client, imgsz, rect, clip=clip)
+    engine = SegmentationEngine(network_on_server(client))
+    return LocalSegmenter(engine, imgsz, rect is not False, owns_engine=True, clip=clip, runs_at_once=client.in_flight)
+
+
+def open_device_segmenter(
+    model: str | Path | DeviceNetwork,
+    settings: EngineSettings,
+    *,
+    imgsz: int | None = None,
+    rect: bool | None = None,
+    graphs: int = 8,
+    clip: Clip | None = None,
+) -> DeviceSegmenter:
+    """A segmenter all of whose stages run on a GPU.
+
+    Args:
+        model: path, see `open_device_network`; or an open network, which stays the caller's to close.
+        settings: of the engine. An open network has its own, except for the device, which is not looked at.
+        imgsz, rect, graphs: see `TRTFastSAM`.
+        clip: what text prompts ask; stays the caller's to close.
+
+    Raises:
+        See `TRTFastSAM`.
+    """
+    from .device import DeviceSegmenter
+
+    if isinstance(model, (str, Path)):
+        network, opened = open_device_network(model, settings), True
+    else:
+        refuse_settings(settings, model.name, "an open network has its own:", {"device"})
+        network, opened = model, False
+    return DeviceSegmenter(network, imgsz, rect is not False, graphs=graphs, owns_network=opened, clip=clip)
