@@ -159,7 +159,8 @@ def save_image(path: str | Path, image: NDArray[np.uint8]) -> None:
         raise FastSamError(f"{path}: OpenCV cannot write {image.shape} as {suffix} ({error}); try .png") from error
     if not done:
         raise FastSamError(f"{path}: OpenCV cannot write {image.shape} as {suffix}; try .png")
-    write_atomically(path, encoded.tobytes())
+    # An image has dozens of masks, and each wait for the disk costs milliseconds; they can be drawn again.
+    write_atomically(path, encoded.tobytes(), synced=False)
 
 
 def _draw_boxes(drawn: NDArray[np.uint8], boxes: BoxMarks, thickness: int) -> None:

@@ -29,8 +29,11 @@ _ADVICE = {**_NO_ROOM, errno.EISDIR: "choose another name", errno.ENAMETOOLONG: 
 _ABOUT_WRITING = (*_NO_ROOM, errno.EROFS, errno.EPIPE)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, synced: bool = True) -> None:
     """Write a file whole, or leave what is there.
+
+    Args:
+        synced: wait until it is on the disk, some milliseconds. Without, a power cut may leave an empty file.
 
     Raises:
         FastSamError: it cannot be written there.
@@ -38,16 +41,17 @@ def write_atomically(path: Path, content: bytes) -> None:
     Example:
         >>> write_atomically(Path("answer.json"), b"{}")  # doctest: +SKIP
     """
-    with stream_to(path) as stream:
+    with stream_to(path, synced=synced) as stream:
         stream.write(content)
 
 
 @contextmanager
-def stream_to(path: Path, *, error: type[FastSamError] = FastSamError) -> Iterator[BinaryIO]:
+def stream_to(path: Path, *, synced: bool = True, error: type[FastSamError] = FastSamError) -> Iterator[BinaryIO]:
     """A stream whose content is the file's once the block has ended without an exception.
 
     Args:
         path: a device or a pipe gets the content as it is written and flushed.
+        synced: as for `write_atomically`.
         error: class of the errors to raise.
 
     Raises:
@@ -65,7 +69,10 @@ def stream_to(path: Path, *, error: type[FastSamError] = FastSamError) -> Iterat
         with _told(path, error, of_block=()), device:
             yield device
         return
-    with _drafts_at([path], [place], error) as (draft,), os.fdopen(os.dup(draft.handle), "wb") as stream:
+    with (
+        _drafts_at([path], [place], error, synced=synced) as (draft,),
+        os.fdopen(os.dup(draft.handle), "wb") as stream,
+    ):
         yield stream
 
 
@@ -221,7 +228,7 @@ def _folder_of(path: Path, parents: bool) -> Path:
 
 @contextmanager
 def _drafts_at(
-    paths: Sequence[Path], places: Sequence[Place], error: type[FastSamError]
+    paths: Sequence[Path], places: Sequence[Place], error: type[FastSamError], *, synced: bool = True
 ) -> Iterator[list[drafts.Draft]]:
     """Drafts of regular files in one folder; put in their places at the end, in order, or removed."""
     suffixes = [path.suffix for path in paths]
@@ -237,7 +244,7 @@ def _drafts_at(
         with ExitStack() as new:
             for path, place, draft in zip(paths, places, made, strict=True):
                 with _told(path, error):
-                    draft.put(place.path, place.mode)
+                    draft.put(place.path, place.mode, synced=synced)
                 if place.mode is None:
                     new.callback(place.path.unlink, missing_ok=True)
             new.pop_all()

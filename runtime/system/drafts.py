@@ -43,15 +43,23 @@ class Draft:
         self.path = path
         self.handle = handle
 
-    def put(self, target: Path, mode: int | None = None) -> None:
+    def put(self, target: Path, mode: int | None = None, *, synced: bool = True) -> None:
         """Wait until all of it is on the disk, then rename it to `target`, as `rename_synced` does.
+
+        Args:
+            synced: False: rename it without waiting.
 
         Raises:
             OSError: refused by the system; the draft is still there.
         """
         if sys.platform == "win32":
             self._release()
-        rename_synced(self.path, target, mode)
+        if synced:
+            rename_synced(self.path, target, mode)
+            return
+        if mode is not None:
+            self.path.chmod(mode)
+        self.path.replace(target)
 
     def replace_folder(self, target: Path) -> None:
         """As `put`, where a folder that need not be empty is there already.

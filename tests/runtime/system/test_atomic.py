@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import random
@@ -135,6 +136,58 @@ class TestWholeOrNotAtAll:
             (draft / "in a file").touch()
 
 
+class TestOnTheDisk:
+    @pytest.fixture
+    def calls(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """What is synced (file or folder) and renamed, in order."""
+        made: list[str] = []
+        fsync, replace = os.fsync, Path.replace
+
+        def synced(handle: int) -> None:
+            made.append("sync folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else f"sync {os.fstat(handle).st_size}")
+            fsync(handle)
+
+        def renamed(path: Path, target: Path) -> Path:
+            made.append(f"rename to {target.name}")
+            return replace(path, target)
+
+        monkeypatch.setattr(os, "fsync", synced)
+        monkeypatch.setattr(Path, "replace", renamed)
+        return made
+
+    def test_the_content_is_there_before_the_name(self, tmp_path: Path, calls: list[str]) -> None:
+        write_atomically(tmp_path / "x", bytes(100_000))
+        assert calls == ["sync 100000", "rename to x", "sync folder"]
+
+    def test_all_of_a_folder_is(self, tmp_path: Path, calls: list[str]) -> None:
+        with draft_folder(tmp_path / "made") as draft:
+            (draft / "deep").mkdir()
+            (draft / "deep/x").write_bytes(b"123")
+            (draft / "link").symlink_to("nowhere")
+        assert calls == ["sync folder", "sync 3", "sync folder", "rename to made", "sync folder"]
+
+    def test_what_can_be_made_again_need_not_wait(self, tmp_path: Path, calls: list[str]) -> None:
+        write_atomically(tmp_path / "x", b"", synced=False)
+        assert calls == ["rename to x"]
+
+    def test_a_system_that_syncs_nothing_is_no_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(handle: int) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        monkeypatch.setattr(os, "fsync", refuse)
+        write_atomically(tmp_path / "x", b"content")
+        assert (tmp_path / "x").read_bytes() == b"content"
+
+    def test_a_disk_that_fails_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(handle: int) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(os, "fsync", refuse)
+        with pytest.raises(FastSamError, match=r"cannot be written \(Input/output error\)"):
+            write_atomically(tmp_path / "x", b"content")
+        assert names(tmp_path) == set()
+
+
 class TestSeveral:
     def test_they_appear_in_order_and_share_a_stem(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         renamed = []
@@ -142,7 +195,7 @@ class TestSeveral:
         monkeypatch.setattr(
             drafts.Draft,
             "put",
-            lambda draft, target, mode: (renamed.append(target.name), put(draft, target, mode)),
+            lambda draft, target, *mode, **how: (renamed.append(target.name), put(draft, target, *mode, **how)),
         )
         with drafts_of(tmp_path / "x.json", tmp_path / "x.plan") as (record, plan):
             assert plan.with_suffix(".json") == record
@@ -513,3 +566,21 @@ while True:
             writer.kill()
             assert "Error" not in writer.communicate()[1]
         assert seen == {b"\1", b"\2"}
+
+
+class TestOnePlace:
+    """Files are written by this module alone; an export may write by path into the draft that it was given."""
+
+    ROOT = Path(__file__).resolve().parents[3]
+    NOWHERE = ("umask", "mkstemp", "mkdtemp", "NamedTemporaryFile", "rename", "O_CREAT")
+    NOT_IN_THE_RUNTIME = ("write_text", "write_bytes", "savetxt", "imwrite")
+
+    @pytest.mark.parametrize(
+        ("folder", "words"), [("runtime", NOWHERE + NOT_IN_THE_RUNTIME), ("export", NOWHERE)], ids=["runtime", "export"]
+    )
+    def test_no_other_module_writes(self, folder: str, words: tuple[str, ...]) -> None:
+        for path in (self.ROOT / folder).rglob("*.py"):
+            if path.parent == self.ROOT / "runtime/system":
+                continue
+            used = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+            assert not used & set(words), path
