@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +12,11 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from ...runtime.batch.console import say
+from ...runtime.cli.groups import with_groups
 from ...runtime.cuda.driver.device import device_number
 from ...runtime.errors import ParameterError
+from .options import PhotographsOption
 from .tables import findings_table
 
 if TYPE_CHECKING:
@@ -20,8 +24,32 @@ if TYPE_CHECKING:
     from ..tensorrt.to_engine import Plan
 
 
+@dataclass(frozen=True)
+class BuildOptions:
+    """How TensorRT builds. The names are those of `BuildSettings`."""
+
+    workspace_gib: Annotated[
+        float | None, typer.Option("--workspace", help="Scratch memory for a layer, GiB; default: all.")
+    ] = None
+    timing_cache: Annotated[
+        Path | None, typer.Option(help="File with timings of layers: the next build here is faster.")
+    ] = None
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="Later versions of TensorRT run the plan too.")
+    ] = False
+    hardware_compatible: Annotated[
+        bool, typer.Option("--hardware-compatible", help="All GPUs from Ampere on run the plan; it is slower.")
+    ] = False
+    optimization_level: Annotated[
+        int | None, typer.Option(help="0 (builds fastest) to 5 (runs fastest); default: TensorRT's.")
+    ] = None
+    tf32: Annotated[bool, typer.Option("--tf32", help="Allow TF32 in FP32 layers: faster, less exact.")] = False
+
+
+@with_groups
 def engine(
     model: Annotated[Path, typer.Argument(help="ONNX file of a segmentation network.")],
+    *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: model's name + .plan.")] = None,
     precision: Annotated[
         str | None, typer.Option(help="fp32, fp16 or int8; default: the file's. An FP32 file is converted first.")
@@ -35,23 +63,10 @@ def engine(
     ] = None,
     max_batch: Annotated[int | None, typer.Option(help="Largest batch without --shapes; default 8.")] = None,
     imgsz: Annotated[int | None, typer.Option(help="Longest side of a dynamic model; default: the model's.")] = None,
-    workspace: Annotated[float | None, typer.Option(help="Scratch memory for a layer, GiB; default: all.")] = None,
-    timing_cache: Annotated[
-        Path | None, typer.Option(help="File with timings of layers: the next build here is faster.")
-    ] = None,
-    version_compatible: Annotated[
-        bool, typer.Option("--version-compatible", help="Later versions of TensorRT run the plan too.")
-    ] = False,
-    hardware_compatible: Annotated[
-        bool, typer.Option("--hardware-compatible", help="All GPUs from Ampere on run the plan; it is slower.")
-    ] = False,
-    optimization_level: Annotated[
-        int | None, typer.Option(help="0 (builds fastest) to 5 (runs fastest); default: TensorRT's.")
-    ] = None,
-    tf32: Annotated[bool, typer.Option("--tf32", help="Allow TF32 in FP32 layers: faster, less exact.")] = False,
+    build: BuildOptions,
     calibration: Annotated[Path | None, typer.Option(help="Folder of photographs, for int8 from an FP32 file.")] = None,
     device: Annotated[str, typer.Option(help="GPU that builds, and that the plan is for: N or cuda:N.")] = "0",
-    images: Annotated[Path | None, typer.Option(help="Photographs to compare on; default: three of ours.")] = None,
+    images: PhotographsOption = None,
     trtexec: Annotated[
         bool, typer.Option("--trtexec", help="Print the commands of trtexec that build the same.")
     ] = False,
@@ -67,7 +82,6 @@ def engine(
 
     if run and not trtexec:
         raise ParameterError("--run is of --trtexec; leave it out to build with TensorRT's Python package")
-    settings = BuildSettings(workspace, timing_cache, version_compatible, hardware_compatible, optimization_level, tf32)
     request = request_for(
         model,
         output or Path(model.stem + ".plan"),
@@ -75,7 +89,7 @@ def engine(
         shapes=shapes or (),
         max_batch=max_batch,
         imgsz=imgsz,
-        settings=settings,
+        settings=BuildSettings(**vars(build)),
         calibration=calibration,
         device=int(device) if device.isdecimal() else device_number(device),
     )
@@ -96,8 +110,8 @@ def _print_commands(request: Request, console: Console, *, verbose: bool) -> Non
 
     onnx_file = onnx_in_precision(request)
     for major, command in trtexec_commands(request, onnx_file, verbose=verbose).items():
-        console.print(f"# TensorRT {major}", highlight=False)
-        console.print(shlex.join(command), soft_wrap=True, highlight=False, markup=False)
+        say(console, f"# TensorRT {major}")
+        say(console, shlex.join(command))
 
 
 def _report(plan: Plan, console: Console) -> None:
@@ -107,12 +121,10 @@ def _report(plan: Plan, console: Console) -> None:
     taken = "; ".join(map(str, record.profiles))
     layers = f"; {plan.layers}" if plan.layers else "; not compared with ONNX Runtime"
     megabytes = plan.path.stat().st_size / 1e6
-    console.print(
+    say(
+        console,
         f"{plan.path}: {record.spec.precision}, {taken}, TensorRT {record.tensorrt or '?'}, "
         f"{record.gpu or 'this kind of GPU'}, {megabytes:.1f} MB{layers}",
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
     )
 
 

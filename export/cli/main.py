@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from ...runtime.batch.console import say
+from ...runtime.cli.groups import with_groups
 from ...runtime.errors import FastSamError, MissingDependencyError, ParameterError
-from ...runtime.spec import Suppression
 from ...runtime.system.signals import exit_on_signals
 from .engine import engine
+from .options import ImgszOption, PhotographsOption, SuppressionOptions
 from .quantize import quantize
 from .tables import findings_table
 
@@ -38,8 +41,10 @@ def _commands() -> None:
 
 
 @app.command()
+@with_groups
 def onnx(
     checkpoint: Annotated[str, typer.Argument(help="A .pt file, or FastSAM-s.pt / FastSAM-x.pt to download.")],
+    *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: checkpoint's name + .onnx.")] = None,
     imgsz: Annotated[str, typer.Option(help="Side of the input in pixels, or H,W; the default if dynamic.")] = "1024",
     dynamic: Annotated[bool, typer.Option("--dynamic/--fixed", help="Any batch and size, or one only.")] = True,
@@ -49,12 +54,9 @@ def onnx(
     compact: Annotated[bool, typer.Option("--compact", help="FP16 storage without loss, FP32 arithmetic.")] = False,
     simplify: Annotated[bool, typer.Option(help="Fold the graph with onnxslim.")] = True,
     exporter: Annotated[str, typer.Option(help="dynamo or torchscript.")] = "dynamo",
-    images: Annotated[Path | None, typer.Option(help="Photographs to compare on; default: three of ours.")] = None,
+    images: PhotographsOption = None,
     trust: Annotated[bool, typer.Option("--trust", help="Unpickle freely: the checkpoint can run code.")] = False,
-    nms: Annotated[bool, typer.Option("--nms", help="NMS in the graph: outputs are detections.")] = False,
-    max_det: Annotated[int | None, typer.Option(help="With --nms: detections of an image; default 300.")] = None,
-    conf: Annotated[float | None, typer.Option(help="With --nms: scores above it are kept; default 0.001.")] = None,
-    iou: Annotated[float | None, typer.Option(help="With --nms: overlap that is suppressed; default 0.9.")] = None,
+    suppression: SuppressionOptions,
 ) -> None:
     """Checkpoint to ONNX, compared with the checkpoint on photographs."""
     try:
@@ -65,22 +67,33 @@ def onnx(
     target = output or Path(Path(checkpoint).stem + ".onnx")
     chosen: dict[str, Any] = {"dynamic": dynamic, "batch": batch, "opset": opset, "half": half, "compact": compact}
     chosen |= {"simplify": simplify, "exporter": exporter, "images": images, "trust": trust}
-    chosen["suppression"] = suppression_from_options(nms, max_det=max_det, conf=conf, iou=iou)
+    chosen["suppression"] = suppression.suppression()
     with Console(stderr=True).status("starting") as status:
         proof = export_onnx(checkpoint, target, imgsz=size_from_text(imgsz), step=status.update, **chosen)
     _report(proof, Console())
 
 
+@dataclass(frozen=True)
+class LoadOptions:
+    """How much a repository's models take on at once. The names are those of `Serving`."""
+
+    max_batch: Annotated[int | None, typer.Option(help="Largest batch; default 8.")] = None
+    instances: Annotated[int | None, typer.Option(help="Instances of the network; default 1.")] = None
+    threads: Annotated[int | None, typer.Option(help="CPU threads of an instance; default: all.")] = None
+    queue: Annotated[int | None, typer.Option(help="Requests that may wait for the network; default 128.")] = None
+    queue_ms: Annotated[int | None, typer.Option(help="How long a request may wait; default 10000.")] = None
+
+
 @app.command()
+@with_groups
 def triton(
     model: Annotated[Path, typer.Argument(help="An .onnx file, or a .plan with its .json beside it.")],
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the repository.")] = Path(
         "model_repository"
     ),
     device: Annotated[str | None, typer.Option(help="cpu or gpu; default: gpu for a plan, cpu for ONNX.")] = None,
-    imgsz: Annotated[
-        int | None, typer.Option(help="Longest side of the network's input; default: the model's.")
-    ] = None,
+    imgsz: ImgszOption = None,
     rect: Annotated[
         bool | None,
         typer.Option(
@@ -89,11 +102,7 @@ def triton(
             "all shapes share a batch (default on a GPU).",
         ),
     ] = None,
-    max_batch: Annotated[int | None, typer.Option(help="Largest batch; default 8.")] = None,
-    instances: Annotated[int | None, typer.Option(help="Instances of the network; default 1.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of an instance; default: all.")] = None,
-    queue: Annotated[int | None, typer.Option(help="Requests that may wait for the network; default 128.")] = None,
-    queue_ms: Annotated[int | None, typer.Option(help="How long a request may wait; default 10000.")] = None,
+    load: LoadOptions,
     clip: Annotated[
         Path | None, typer.Option(help="Folder made by fastsam-export clip; text prompts work with it.")
     ] = None,
@@ -105,25 +114,15 @@ def triton(
     """Model to a repository for Triton Inference Server."""
     from ..triton.to_triton import build_repository
 
-    settings = {
-        "max_batch": max_batch,
-        "instances": instances,
-        "threads": threads,
-        "queue": queue,
-        "queue_ms": queue_ms,
-    }
-    given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
-    given["cache"] = cache
+    given: dict[str, Any] = {name: value for name, value in vars(load).items() if value is not None}
     given |= {"device": device, "imgsz": imgsz, "rect": rect, "clip": clip, "add_version": add_version}
-    made = build_repository(model, output, **given)
-    console = Console()
+    made = build_repository(model, output, cache=cache, **given)
     serving = made.serving
     shape = "rectangles round each image" if serving.rect else "one shape for all images"
-    console.print(
+    say(
+        Console(),
         f"{made.path}: {', '.join(made.models)}, version {made.version}; {serving.engine} on {serving.device}, "
         f"imgsz {serving.imgsz}, {shape}, batches up to {serving.max_batch}",
-        soft_wrap=True,
-        highlight=False,
     )
 
 
@@ -136,7 +135,7 @@ def clip(
         "clip"
     ),
     half: Annotated[bool, typer.Option("--half", help="FP16 arithmetic; inputs and outputs stay FP32.")] = False,
-    images: Annotated[Path | None, typer.Option(help="Photographs to compare on; default: three of ours.")] = None,
+    images: PhotographsOption = None,
 ) -> None:
     """CLIP model to two ONNX files and a tokenizer, compared with the model on photographs and sentences.
 
@@ -172,32 +171,18 @@ def size_from_text(text: str) -> int | tuple[int, int]:
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
-def suppression_from_options(nms: bool, **given: float | None) -> Suppression | None:
-    """Thresholds of NMS in the graph, None where it stays outside.
-
-    Raises:
-        ParameterError: thresholds are given without --nms.
-    """
-    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if not nms and chosen:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
-        raise ParameterError(f"{names} given without --nms; add --nms, or leave out what belongs to it")
-    return Suppression(**{"conf": 0.001, "iou": 0.9, "max_det": 300, **chosen}) if nms else None
-
-
 def _report(proof: Proof, console: Console) -> None:
     console.print(findings_table("compared with the checkpoint", proof.findings))
     spec = proof.spec
     size = "any" if spec.fixed_hw is None else "{} × {}".format(*spec.fixed_hw)
-    found = f"{proof.detections} detections by the checkpoint, {proof.detections_exported} by the file"
+    detected = f"{proof.detections} detections by the checkpoint, {proof.detections_exported} by the file"
     if not proof.detections:
-        found = "the checkpoint finds nothing in these photographs: masks of its best anchors were compared"
+        detected = "the checkpoint finds nothing in these photographs: masks of its best anchors were compared"
     megabytes = proof.path.stat().st_size / 1e6
-    console.print(
+    say(
+        console,
         f"{proof.path}: {spec.precision}, batch {spec.batch or 'any'}, size {size} (default {spec.imgsz}), "
-        f"{megabytes:.1f} MB; {found}",
-        soft_wrap=True,
-        highlight=False,
+        f"{megabytes:.1f} MB; {detected}",
     )
 
 
@@ -207,12 +192,11 @@ def _report_clip(proof: ClipProof, console: Console) -> None:
     height, width = spec["image"]["size"]
     dense = "with" if spec["image"]["dense"] else "no"
     megabytes = sum(path.stat().st_size for path in proof.path.iterdir()) / 1e6
-    console.print(
+    say(
+        console,
         f"{proof.path}: {spec['name']}, {spec['precision']}, images {height} × {width}, {dense} patch features, "
         f"{spec['text']['context_length']} tokens, {spec['embed_dim']} features, {megabytes:.1f} MB; "
         f"{proof.images} images and {proof.texts} texts compared",
-        soft_wrap=True,
-        highlight=False,
     )
 
 

@@ -9,7 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ...runtime.batch.console import say
 from ...runtime.errors import MissingDependencyError
+from .options import ImgszOption
 
 if TYPE_CHECKING:
     from ..quantize.sweep import Sweep
@@ -44,9 +46,7 @@ def quantize(
     ] = None,
     images: Annotated[int, typer.Option(help="Number of photographs to calibrate on, spread over the folder.")] = 64,
     method: Annotated[str, typer.Option(help="How ranges are chosen: minmax, percentile or entropy.")] = "percentile",
-    imgsz: Annotated[
-        int | None, typer.Option(help="Longest side of the network's input, pixels. Default: the model's.")
-    ] = None,
+    imgsz: ImgszOption = None,
     min_iou: Annotated[float, typer.Option(help="Least mean mask IoU with the FP32 file.")] = 0.95,
     min_recall: Annotated[
         float, typer.Option(help="Least share of the FP32 file's masks that the file has too.")
@@ -93,12 +93,11 @@ def _report(made: Quantized, console: Console) -> None:
     table.add_row("detections", f"{likeness.detections_rounded}", f"{likeness.detections} by the FP32 file")
     console.print(table)
     which = "others" if made.unseen else "the same ones, as there were no others"
-    console.print(
+    say(
+        console,
         f"{made.path}: {len(made.quantized)} convolutions in INT8, {len(made.kept)} in floating point, calibrated on "
         f"{made.calibrated_on} photographs, compared on {likeness.images} ({which}), "
         f"{made.path.stat().st_size / 1e6:.1f} MB",
-        soft_wrap=True,
-        highlight=False,
     )
 
 

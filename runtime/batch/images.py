@@ -21,6 +21,9 @@ from .outputs import OVERLAY, JsonLines, OutputFolder, output_names
 if TYPE_CHECKING:
     from rich.console import Console
 
+_WHO = {"server": "server", "device": "GPU", "engine": "network"}
+"""Stage that takes the most → who does it."""
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -65,26 +68,26 @@ def segment_files(
     stream = model.segment_stream(paths, prompt, keep_images=pictures.output is not None)
     for (path, name), item in zip(named, stream, strict=True):
         try:
-            found = item.result()
-            written = _write_pictures(item.image, found, prompt, name, pictures)
+            segments = item.result()
+            written = _write_pictures(item.image, segments, prompt, name, pictures)
         except FastSamError as error:
             failed.append((path, error))
             if len(paths) > 1:  # the failure of a single image is the command's own, told by the caller
                 say(console, f"fastsam: {error}" if str(path) in str(error) else f"fastsam: {path}: {error}")
             continue
         if json_lines is not None:
-            json_lines.write(as_json(found, path, model))
-        say(console, _line(path, found, written))
+            json_lines.write(as_json(segments, path, model))
+        say(console, _line(path, segments, written))
     return failed
 
 
-def as_json(found: Segments, path: Path, model: FastSAM) -> dict[str, Any]:
+def as_json(segments: Segments, path: Path, model: FastSAM) -> dict[str, Any]:
     """`Segments.to_json` with the image's path, the model and its settings, and the time by stage (milliseconds)."""
-    plain = found.to_json()
+    plain = segments.to_json()
     return {
         "image": {"path": str(path), **plain.pop("image")},
         "model": describe_model(model),
-        "timing_ms": {stage: round(ms, 3) for stage, ms in found.timing_ms.items()},
+        "timing_ms": {stage: round(ms, 3) for stage, ms in segments.timing_ms.items()},
         **plain,
     }
 
@@ -104,7 +107,7 @@ def describe_model(model: FastSAM) -> dict[str, Any]:
 
 def _write_pictures(
     image: NDArray[np.uint8] | None,
-    found: Segments,
+    segments: Segments,
     prompt: Prompt | Sequence[Prompt] | None,
     name: Path,
     pictures: Pictures,
@@ -113,19 +116,19 @@ def _write_pictures(
     if pictures.output is None or image is None:
         return None
     overlay = pictures.output.file(name, OVERLAY)
-    save_image(overlay, draw_prompts(draw_segments(image, found, contours=pictures.contours), prompt))
+    save_image(overlay, draw_prompts(draw_segments(image, segments, contours=pictures.contours), prompt))
     if pictures.masks:
-        for i, path in enumerate(pictures.output.numbered(name, MASKS, len(found))):
-            save_image(path, mask_image(found, i))
+        for i, path in enumerate(pictures.output.numbered(name, MASKS, len(segments))):
+            save_image(path, mask_image(segments, i))
     if pictures.cutouts:
-        for i, path in enumerate(pictures.output.numbered(name, CUTOUTS, len(found))):
-            save_image(path, cutout(image, found, i))
+        for i, path in enumerate(pictures.output.numbered(name, CUTOUTS, len(segments))):
+            save_image(path, cutout(image, segments, i))
     return overlay
 
 
-def _line(path: Path, found: Segments, written: Path | None) -> str:
-    count = f"{len(found)} segment{'' if len(found) == 1 else 's'}"
-    total = sum(found.timing_ms.values())
-    who, stage = ("server", "server") if "server" in found.timing_ms else ("network", "engine")
-    where = f" → {written}" if written else ""
-    return f"{path}: {count}, {total:.0f} ms ({who} {found.timing_ms.get(stage, 0.0):.0f} ms){where}"
+def _line(path: Path, segments: Segments, written: Path | None) -> str:
+    count = f"{len(segments)} segment{'' if len(segments) == 1 else 's'}"
+    total = sum(segments.timing_ms.values())
+    most = next(((who, segments.timing_ms[stage]) for stage, who in _WHO.items() if stage in segments.timing_ms), None)
+    part = f" ({most[0]} {most[1]:.0f} ms)" if most else ""
+    return f"{path}: {count}, {total:.0f} ms{part}{f' → {written}' if written else ''}"

@@ -118,10 +118,10 @@ def segment_video(
         ImageError: no frame can be decoded. PromptError: the prompt does not fit the frames.
     """
     for item in model.segment_stream(video, prompt, color="BGR", keep_images=writer is not None):
-        found = item.result()
+        segments = item.result()
         if writer is not None and item.image is not None:
-            writer.write(draw_prompts(draw_segments(item.image, found, contours=contours), prompt))
+            writer.write(draw_prompts(draw_segments(item.image, segments, contours=contours), prompt))
         if json_lines is not None:
-            plain = as_json(found, path, model)
+            plain = as_json(segments, path, model)
             json_lines.write({"frame": item.index, "time_s": round(item.index / video.info.fps, 6), **plain})
-        yield len(found)
+        yield len(segments)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..engines.registry import overview
-from ..errors import ParameterError
 from .groups import with_groups
 from .options import NetworkOptions, option
 from .results import STANDARD_OUTPUT, json_file, write_json
@@ -84,39 +83,41 @@ def _arguments(models: list[str], engines: list[str]) -> list[ModelArgument]:
     Raises:
         ParameterError: two have one name, or a setting is unknown.
     """
-    from ..measure.run import ModelArgument, parse_model
+    from ..measure.run import ModelArgument, parse_model, refuse_equal_names
     from ..pipeline import demo_model_path
 
-    given = [parse_model(text) for text in models] or [parse_model(str(demo_model_path()))]
-    found = []
-    for one in given:
-        each = [] if "engine" in one.settings else engines
-        found += [
-            ModelArgument(f"{one.name}, {engine}", one.source, {**one.settings, "engine": engine}) for engine in each
-        ] or [one]
-    names = [one.name for one in found]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ParameterError(f"two models are called {twice}; expected a name for each; write NAME=PATH")
-    return found
+    arguments = []
+    for model in [parse_model(text) for text in models] or [parse_model(str(demo_model_path()))]:
+        each = [] if "engine" in model.settings else engines
+        arguments += [
+            ModelArgument(f"{model.name}, {engine}", model.source, {**model.settings, "engine": engine})
+            for engine in each
+        ] or [model]
+    refuse_equal_names(arguments)
+    return arguments
 
 
-def _table(found: list[ModelSpeed], images: int, runs: int) -> Table:
+def _table(models: list[ModelSpeed], images: int, runs: int) -> Table:
     """A stage in each row, a model in each pair of columns."""
     from rich.table import Table
 
     caption = f"Milliseconds for an image: {images} image{'s' if images != 1 else ''}, {runs} rounds, models in turn."
     table = Table(caption=caption, caption_justify="left")
     table.add_column("stage")
-    times = [one.times() for one in found]
-    for one in found:
-        table.add_column(one.name, justify="right")
+    for model in models:
+        table.add_column(model.name, justify="right")
         table.add_column("p95", justify="right")
-    stages = dict.fromkeys(stage for one in times for stage in one if stage != "total")
+    times = [model.times() for model in models]
+    stages = dict.fromkeys(stage for stages_ms in times for stage in stages_ms if stage != "total")
     for stage in [*stages, "total"]:
-        cells = [(f"{one[stage].median:.1f}", f"{one[stage].p95:.1f}") if stage in one else ("", "") for one in times]
-        table.add_row(stage, *[cell for pair in cells for cell in pair], style="bold" if stage == "total" else None)
-    table.add_row("first image", *[cell for one in found for cell in (f"{one.first_ms:.1f}", "")])
-    table.add_row("images a second", *[cell for one in found for cell in (f"{one.images_per_second:.2f}", "")])
-    table.add_row("segments", *[cell for one in found for cell in (str(sum(one.segments)), "")])
+        measured = [stages_ms.get(stage) for stages_ms in times]
+        cells = [text for ms in measured for text in ((f"{ms.median:.1f}", f"{ms.p95:.1f}") if ms else ("", ""))]
+        table.add_row(stage, *cells, style="bold" if stage == "total" else None)
+    totals = {
+        "first image": [f"{model.first_ms:.1f}" for model in models],
+        "images a second": [f"{model.images_per_second:.2f}" for model in models],
+        "segments": [str(sum(model.segments)) for model in models],
+    }
+    for what, texts in totals.items():
+        table.add_row(what, *[cell for text in texts for cell in (text, "")])
     return table

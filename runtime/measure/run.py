@@ -61,7 +61,7 @@ def parse_model(text: str) -> ModelArgument:
         name, source = match.groups()
     if not Path(source).is_file() and (match := re.fullmatch(r"(.+)@([^@/\\]*)", source)):
         source, given = match.groups()
-    settings: dict[str, Any] = dict(_setting(one, text) for one in given.split(",") if given)
+    settings: dict[str, Any] = dict(_setting(setting, text) for setting in given.split(",") if given)
     last = re.split(r"[/\\]", source)[-1]
     return ModelArgument(name or last + (f"@{given}" if given else ""), source, settings)
 
@@ -126,6 +126,25 @@ def input_shape(imgsz: int, rect: bool | None) -> str:
     return f"{imgsz}×{imgsz}" if rect is False else f"rectangle within {imgsz}"
 
 
+def refuse_equal_names(arguments: Sequence[ModelArgument], key: Callable[[str], str] = str) -> None:
+    """Refuse models that a report could not tell apart.
+
+    Args:
+        key: names are equal where this is.
+
+    Raises:
+        ParameterError: two have one name.
+
+    >>> refuse_equal_names([parse_model("a.onnx"), parse_model("other=a.onnx")])
+    """
+    counts = Counter(key(argument.name) for argument in arguments)
+    for argument in arguments:
+        if counts[key(argument.name)] > 1:
+            raise ParameterError(
+                f"two models are called {argument.name}; expected a name for each; write NAME={argument.source}"
+            )
+
+
 def run_fidelity(
     models: Sequence[ModelArgument],
     paths: Sequence[Path],
@@ -148,10 +167,7 @@ def run_fidelity(
     Raises:
         FastSamError: a model cannot be opened, two have one name, or an image cannot be segmented.
     """
-    names = Counter(folder_name(one.name).casefold() for one in models)
-    for one in models:
-        if names[folder_name(one.name).casefold()] > 1:
-            raise ParameterError(f"two models are called {one.name}; expected a name for each; write NAME={one.source}")
+    refuse_equal_names(models, lambda name: folder_name(name).casefold())
     with ExitStack() as stack:
         opened = []
         for argument in models:

@@ -310,9 +310,9 @@ def test_export_with_nms_is_compared_and_leaves_nothing_when_wrong(
 
 
 def test_thresholds_without_nms_are_refused() -> None:
-    from fastsam_deploy.export.cli.main import suppression_from_options
+    from fastsam_deploy.export.cli.options import SuppressionOptions
 
-    assert suppression_from_options(False, conf=None, iou=None, max_det=None) is None
-    assert suppression_from_options(True, conf=None, iou=None, max_det=7) == Suppression(0.001, 0.9, 7)
+    assert SuppressionOptions().suppression() is None
+    assert SuppressionOptions(nms=True, max_det=7).suppression() == Suppression(0.001, 0.9, 7)
     with pytest.raises(ParameterError, match="--max-det given without --nms"):
-        suppression_from_options(False, conf=None, iou=None, max_det=7)
+        SuppressionOptions(max_det=7).suppression()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ FAST = ("--imgsz", "160", "--conf", "0.2")
 @pytest.fixture
 def plan(open_network: Callable[[Path], Any], demo_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a plan, which stands for the demo model's file on the same device memory."""
-    monkeypatch.setattr("fastsam_deploy.runtime.trt.open_device_network", lambda path, device: open_network(demo_onnx))
+    monkeypatch.setattr(
+        "fastsam_deploy.runtime.segmenters.open.open_device_network", lambda path, device: open_network(demo_onnx)
+    )
     return "demo.plan"
 
 
@@ -56,6 +59,12 @@ def test_speed_times_what_the_gpu_does_in_one_piece(plan: str, photo: str, demo_
     assert set(gpu["stages_ms"]) == {"load", "device", "other", "total"}
     assert set(cpu["stages_ms"]) == {"load", "letterbox", "engine", "decode", "masks", "other", "total"}
     assert "cuda_graphs" in gpu["model"]
+
+
+def test_the_line_of_an_image_tells_the_time_of_the_gpu(plan: str, photo: str) -> None:
+    words = ["segment", photo, "--model", plan, "--device", "cuda", *FAST, "--json", "-"]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert re.search(r"segments, \d+ ms \(GPU [1-9]\d* ms\)", done.stderr), done.stderr
 
 
 def test_segment_and_video_run_it_too(plan: str, photo: str, tmp_path: Path) -> None:
