@@ -42,7 +42,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from fastsam_deploy.runtime import Clip, FastSAM, Masks, Segments, Text, with_image
+from fastsam_deploy.runtime import Clip, FastSAM, Segments, Text, with_image
 from fastsam_deploy.runtime.clip.encoders import ImageEncoder, TextEncoder
 from fastsam_deploy.runtime.clip.spec import TOKENIZER_FILE, ClipSpec, read_clip_spec
 from fastsam_deploy.runtime.engines import open_network
@@ -206,8 +206,7 @@ def _contenders(encoders: _Encoders, segments: Segments, image: np.ndarray) -> d
 
 def _unseen(segments: Segments) -> Segments:
     """The same segments, nothing of their masks counted yet."""
-    masks = segments.masks
-    return replace(segments, masks=Masks(masks.image_hw, masks.crops, masks.corners_xy))
+    return replace(segments, masks=segments.masks[:])
 
 
 def _loop(

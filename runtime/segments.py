@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import FastSamError, MissingDependencyError, PromptError
-from .masks.store import Masks, Rows, concatenate, row_numbers
+from .masks.rows import Rows, row_numbers
+from .masks.store import Masks, concatenate
 from .system.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -317,13 +318,13 @@ class Segments:
         sizes = [(int(h), int(w)) for h, w in arrays["crop_hw"]]
         bits = np.unpackbits(arrays["crop_bits"], count=sum(h * w for h, w in sizes)).astype(np.bool_)
         ends = np.cumsum([h * w for h, w in sizes])
-        crops = tuple(bits[end - h * w : end].reshape(h, w) for end, (h, w) in zip(ends, sizes, strict=True))
+        crops = (bits[end - h * w : end].reshape(h, w) for end, (h, w) in zip(ends, sizes, strict=True))
         height, width = (int(side) for side in arrays["image_hw"])
         return cls(
             arrays["boxes_xyxy"],
             arrays["scores"],
             arrays["classes"],
-            Masks((height, width), crops, arrays["corners_xy"]),
+            Masks.from_crops((height, width), crops, arrays["corners_xy"]),
             arrays["prompts"],
             arrays["fits"],
             tuple(str(name) for name in arrays["class_names"]),

@@ -60,8 +60,7 @@ class MaskFeatures:
             batches = self._batches(keys, first)
             own = masks.trimmed() if batches else masks
             for rows in batches:
-                few = Masks(own.image_hw, tuple(own.crops[i] for i in rows), own.corners_xy[rows])
-                blob = mask_crops(self.image, few, self.clip.spec.image, background, resize)
+                blob = mask_crops(self.image, own[rows], self.clip.spec.image, background, resize)
                 for i, feature in zip(rows, self.clip.images.encode(blob), strict=True):
                     self._known[keys[i]] = feature
             return self._stacked([keys[i] for i in first])

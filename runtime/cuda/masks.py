@@ -1,8 +1,8 @@
-"""Masks that lie on the device: prompts look at them there, and only what was chosen is downloaded."""
+"""Masks that lie on the device: prompts look at them there, and only those that were chosen are downloaded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..masks.packed import PackedMasks
-from ..masks.store import Masks, Rows, row_numbers
+from ..masks.packed import PackedCrops
+from ..masks.rows import Rows, row_numbers
+from ..masks.store import Masks
 from . import launchers
 from .driver.stream import Stream
 from .launchers import Kernels
@@ -19,7 +20,7 @@ from .records import DETECTION_DTYPE
 from .workspace import Workspace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DeviceAnswer:
     """Where the detections of one image lie after a run, until the next one.
 
@@ -28,7 +29,7 @@ class DeviceAnswer:
         workspace: for questions and replies; another than the one that launches of the pipeline rely on.
         detections: address of the image's (max_det,) DETECTION_DTYPE.
         words: address of the answer's words.
-        download: (first word, count) → (count,) uint32, the words themselves, an array of the caller's own.
+        download: (first word, count) → (count,) uint32, the words themselves, an array that the caller may keep.
     """
 
     kernels: Kernels
@@ -40,38 +41,41 @@ class DeviceAnswer:
 
 
 class DeviceMasks(Masks):
-    """`Masks` of one image on the device; good until the pipeline runs again. `downloaded` gives masks for good."""
+    """Masks of one image on the device, good until the pipeline runs again.
 
-    _answer: DeviceAnswer
-    _rows: NDArray[Any]
-    _numbers: NDArray[np.int64]
+    `contain` and `box_overlap` are answered there. Whatever else needs pixels downloads them once: see
+    `in_host_memory`, which gives masks that last.
+
+    Example:
+        >>> masks = DeviceMasks((480, 640), answer, *rows_of(detections, kept))  # doctest: +SKIP
+        >>> masks[masks.contain(np.array([[320, 240]]))[:, 0]].in_host_memory()  # doctest: +SKIP
+    """
 
     def __init__(
         self, image_hw: tuple[int, int], answer: DeviceAnswer, rows: NDArray[Any], numbers: NDArray[np.int64]
     ) -> None:
         """
         Args:
+            image_hw: (h, w) of the image, pixels.
             rows: (n,) DETECTION_DTYPE.
             numbers: (n,) int64, their places in the image's detections.
         """
         corners = np.stack([rows["left"], rows["top"]], axis=1).astype(np.int64)
-        areas = rows["area"].astype(np.int64)
         sizes = np.stack([rows["width"], rows["height"]], axis=1).astype(np.int64)
-        own = {"image_hw": image_hw, "corners_xy": corners, "areas": areas, "sizes_wh": sizes}
-        self.__dict__.update(own, _answer=answer, _rows=rows, _numbers=numbers)
+        super().__init__(image_hw, corners, sizes, rows["area"].astype(np.int64))
+        self._answer = answer
+        self._rows = rows
+        self._numbers = numbers
 
-    @cached_property
-    def crops(self) -> Sequence[NDArray[np.bool_]]:  # a field of Masks, made here late
-        """See Masks."""
-        return self.downloaded().crops
+    @property
+    def crops(self) -> PackedCrops:
+        """See `Masks.crops`; downloaded when they are first asked for."""
+        return self._downloaded
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, rows: Rows) -> Masks:
-        """A sub-set, on the device too."""
-        chosen = row_numbers(rows, len(self))
-        return DeviceMasks(self.image_hw, self._answer, self._rows[chosen], self._numbers[chosen])
+    def __getitem__(self, rows: Rows) -> DeviceMasks:
+        """See `Masks`; stays on the device."""
+        numbers = row_numbers(rows, len(self))
+        return DeviceMasks(self.image_hw, self._answer, self._rows[numbers], self._numbers[numbers])
 
     def contain(self, points_xy: NDArray[np.int64]) -> NDArray[np.bool_]:
         """See `Masks.contain`."""
@@ -84,8 +88,8 @@ class DeviceMasks(Masks):
         boxes = boxes_xyxy.clip(0, (width, height, width, height)).astype(np.int32)
         return self._ask(launchers.box_overlap, boxes, np.int32).astype(np.int64)
 
-    def downloaded(self) -> PackedMasks:
-        """The same masks in the host's memory."""
+    @cached_property
+    def _downloaded(self) -> PackedCrops:
         rows = self._rows
         counts = rows["pitch"].astype(np.int64) * rows["height"]
         # Each crop once, however many rows show it; neighbours in one copy.
@@ -95,16 +99,16 @@ class DeviceMasks(Masks):
         starts = np.cumsum(lengths) - lengths
         parts = [self._answer.download(first, count) for first, count in _runs(firsts, lengths)]
         words = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
-        return PackedMasks(self.image_hw, self.corners_xy, self.sizes_wh, self.areas, words, starts[where])
+        return PackedCrops(self.sizes_wh, self.areas, words, starts[where])
 
     def _ask(self, launch: Callable[..., None], questions: NDArray[np.int32], dtype: type) -> NDArray[Any]:
         """(n, m) answers of a kernel that compares each mask with each of m questions."""
         if not len(self):
             return np.zeros((0, len(questions)), dtype)
         answer = self._answer
-        asked = int(self._numbers.max()) + 1  # the kernel takes the image's rows as they lie
-        shape = (asked, len(questions))
-        nbytes = asked * len(questions) * np.dtype(dtype).itemsize
+        count = int(self._numbers.max()) + 1  # the kernel takes the image's rows as they lie
+        shape = (count, len(questions))
+        nbytes = count * len(questions) * np.dtype(dtype).itemsize
         space, stream = answer.workspace, answer.stream
         space.reserve({"questions": questions.nbytes, "replies": nbytes})
         host = space.host("questions", questions.nbytes).view(np.int32)
@@ -115,8 +119,8 @@ class DeviceMasks(Masks):
         replies = space.host("replies", nbytes)
         stream.copy_out(replies, space["replies"])
         stream.synchronize()
-        own: NDArray[Any] = replies.view(dtype).reshape(shape)[self._numbers]  # a copy: the memory is used again
-        return own
+        copied: NDArray[Any] = replies.view(dtype).reshape(shape)[self._numbers]  # the memory is used again
+        return copied
 
 
 def rows_of(answer: NDArray[Any], kept: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -124,6 +128,13 @@ def rows_of(answer: NDArray[Any], kept: int) -> tuple[NDArray[Any], NDArray[np.i
 
     Args:
         answer: (max_det,) DETECTION_DTYPE.
+
+    Example:
+        >>> answer = np.zeros(300, DETECTION_DTYPE)
+        >>> answer["area"][:3] = 7, 0, 9
+        >>> rows, numbers = rows_of(answer, 3)
+        >>> rows["area"].tolist(), numbers.tolist()
+        ([7, 9], [0, 2])
     """
     assert answer.dtype == DETECTION_DTYPE
     numbers = np.flatnonzero(answer["area"][:kept])

@@ -172,8 +172,7 @@ class DeviceSegmenter:
             if self._clip is not None:
                 found = replace(found, features=MaskFeatures(images[row], self._clip))
             chosen = found if prompt is None else found.select(prompt)
-            if isinstance(chosen.masks, DeviceMasks):
-                chosen = replace(chosen, masks=chosen.masks.downloaded())
+            chosen = replace(chosen, masks=chosen.masks.in_host_memory())
             timing = {"device": device_ms, "prompt": (perf_counter() - start) * 1000}
             results.append(replace(chosen, timing_ms=timing))
         return results

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
-from ..masks.packed import empty_masks
-from ..masks.store import Masks
+from ..masks.packed import PackedCrops
+from ..masks.store import PackedMasks
 from .letterbox import TAPS, Letterbox, Resampling, mask_resampling
 
 _CHUNK_VALUES = 1 << 20
@@ -36,7 +36,7 @@ def assemble(
     prototypes: NDArray[np.floating],
     boxes_xyxy: NDArray[np.float32],
     place: Letterbox,
-) -> Masks:
+) -> PackedMasks:
     """Masks of n detections, at the size of the image, stored cropped to their boxes and one bit a pixel.
 
     Args:
@@ -57,15 +57,15 @@ def assemble(
     vertical, horizontal = mask_resampling(place, (prototypes.shape[1], prototypes.shape[2]))
     corners = np.ceil(boxes_xyxy).astype(np.int64)
     sizes = np.maximum(corners[:, 2:] - corners[:, :2], 0)
-    found = empty_masks(place.image_hw, corners[:, :2], sizes)
+    crops = PackedCrops.blank(sizes)
     for i, (logits, (x1, y1, x2, y2)) in enumerate(
         zip(_logits(coefficients, prototypes), corners.tolist(), strict=True)
     ):
         if x1 < x2 and y1 < y2:
             part = logits[vertical.first[y1] : vertical.first[y2 - 1] + TAPS]
             strips = _above_zero(_stretched(part, horizontal, x1, x2), vertical, y1, y2)
-            found.fill(i, strips)
-    return found
+            crops.write(i, strips)
+    return PackedMasks(place.image_hw, crops, corners[:, :2])
 
 
 def snap_to_border(boxes_xyxy: NDArray[np.float32], image_hw: tuple[int, int]) -> NDArray[np.float32]:

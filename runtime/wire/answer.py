@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FastSamError, ImageError, ModelError, ParameterError, PromptError, ServerError
+from ..masks.bits import pack_bytes, unpack_bytes
 from ..masks.store import Masks
 from ..segments import NO_PROMPT, Segments
 from .tensors import ANSWER
@@ -74,7 +75,7 @@ def _columns(answer: Segments, masks: str) -> Tensors:
     if masks == "rle":
         texts[:] = [rle["counts"].encode("ascii") for rle in answer.masks.rle()]
     elif masks == "bits":
-        texts[:] = [np.packbits(crop).tobytes() for crop in answer.masks.crops]
+        texts[:] = [pack_bytes(crop).tobytes() for crop in answer.masks.crops]
     else:
         texts[:] = b""
     return {**{name: found[name].astype(dtype) for name, dtype in _DTYPES.items()}, "MASKS": texts}
@@ -107,12 +108,12 @@ def _answer(row: Mapping[str, NDArray[Any]], class_names: tuple[str, ...], timin
         raise ValueError(f"COUNT is {count}, there are {len(row['CROPS'])} rows")
     height, width = (int(side) for side in row["IMAGE_SIZE"])
     places = row["CROPS"][:count].astype(np.int64)
-    crops = tuple(_bitmap(bits, int(w), int(h)) for bits, (_, _, w, h) in zip(row["MASKS"], places, strict=False))
+    crops = (_bitmap(bits, w, h) for bits, (_, _, w, h) in zip(row["MASKS"], places.tolist(), strict=False))
     return Segments(
         row["BOXES"][:count].astype(np.float32),
         row["SCORES"][:count].astype(np.float32),
         row["CLASSES"][:count].astype(np.int64),
-        Masks((height, width), crops, places[:, :2].copy()),
+        Masks.from_crops((height, width), crops, places[:, :2].copy()),
         row["PROMPTS"][:count].astype(np.int64),
         np.where(row["PROMPTS"] == NO_PROMPT, np.nan, row["FITS"])[:count].astype(np.float32),
         class_names,
@@ -124,5 +125,4 @@ def _answer(row: Mapping[str, NDArray[Any]], class_names: tuple[str, ...], timin
 def _bitmap(bits: bytes, width: int, height: int) -> NDArray[np.bool_]:
     if len(bits) != (width * height + 7) // 8:
         raise ValueError(f"{len(bits)} bytes for a crop of {width}×{height}")
-    pixels = np.unpackbits(np.frombuffer(bits, np.uint8), count=width * height)
-    return pixels.view(np.bool_).reshape(height, width)
+    return unpack_bytes(np.frombuffer(bits, np.uint8), (height, width))

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from fastsam_deploy.runtime.cuda import launchers, records
 from fastsam_deploy.runtime.cuda.launchers import Buffers, Kernels, Shapes
-from fastsam_deploy.runtime.masks.packed import PackedMasks
+from fastsam_deploy.runtime.masks.packed import PackedCrops
+from fastsam_deploy.runtime.masks.store import PackedMasks
 from fastsam_deploy.runtime.settings import Thresholds
 from fastsam_deploy.runtime.spec import ModelSpec
 from fastsam_deploy.runtime.stages.letterbox import Letterbox
@@ -141,7 +142,8 @@ class Answer:
             np.stack([rows[x], rows[y]], 1).astype(np.int64) for x, y in (("left", "top"), ("width", "height"))
         )
         areas = rows["area"].astype(np.int64)
-        return PackedMasks(image_hw, corners, sizes, areas, self.words, rows["first_word"].astype(np.int64))
+        crops = PackedCrops(sizes, areas, self.words, rows["first_word"].astype(np.int64))
+        return PackedMasks(image_hw, crops, corners)
 
 
 class Batch:

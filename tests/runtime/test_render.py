@@ -164,7 +164,7 @@ def test_a_cutout_is_transparent_outside_the_mask(image: NDArray[np.uint8]) -> N
 def test_a_cutout_is_cut_to_the_mask_not_to_its_crop(image: NDArray[np.uint8]) -> None:
     crop = np.zeros((30, 30), np.bool_)
     crop[5:10, 7:20] = True
-    masks = Masks((60, 80), (crop,), np.array([[10, 20]]))
+    masks = Masks.from_crops((60, 80), (crop,), np.array([[10, 20]]))
     found = Segments.unprompted(masks.boxes_xyxy(), np.ones(1, np.float32), np.zeros(1, np.int64), masks)
     assert np.array_equal(cutout(image, found, 0)[..., :3], image[25:30, 17:30])
 
@@ -215,7 +215,7 @@ def test_an_overlay_of_60_masks_on_3_megapixels_takes_milliseconds() -> None:
         cv2.ellipse(disc, (width // 2, height // 2), (width // 2, height // 2), 0, 0, 360, 1, -1)
         crops.append(disc.astype(np.bool_))
         corners.append((rng.integers(0, 1500 - width), rng.integers(0, 2000 - height)))
-    masks = Masks((2000, 1500), tuple(crops), np.array(corners, np.int64))
+    masks = Masks.from_crops((2000, 1500), tuple(crops), np.array(corners, np.int64))
     found = Segments.unprompted(masks.boxes_xyxy(), np.ones(60, np.float32), np.zeros(60, np.int64), masks)
     image = np.zeros((2000, 1500, 3), np.uint8)
     seconds = []

@@ -76,7 +76,7 @@ def test_reference_is_open_clips_preparation(photo, mode):
     )
     settings = replace(B32, resize={"shortest": "shortest_crop", "squash": "squash"}[mode])
     for h, w in SHAPES:
-        masks = Masks((1000, 1500), (np.ones((h, w), np.bool_),), np.array([[7, 9]]) * (h < 900))
+        masks = Masks.from_crops((1000, 1500), (np.ones((h, w), np.bool_),), np.array([[7, 9]]) * (h < 900))
         x, y = masks.corners_xy[0]
         expected = prepare(Image.fromarray(photo[y : y + h, x : x + w])).numpy()
         found = mask_crops(photo, masks, settings, resize="reference")[0]
@@ -135,12 +135,12 @@ def test_channels_are_red_green_blue_and_normalised():
     blob = mask_crops(image, masks, SQUASH, resize="reference")
     assert blob.dtype == np.float32 and blob.shape == (1, 3, 256, 256)
     np.testing.assert_allclose(blob[0, :, 5, 5], [1, -1, -0.6], atol=1e-6)
-    mean = mask_crops(image, Masks((30, 40), (np.zeros((9, 9), np.bool_),), np.zeros((1, 2), np.int64)), B32)
+    mean = mask_crops(image, Masks.from_crops((30, 40), (np.zeros((9, 9), np.bool_),), np.zeros((1, 2), np.int64)), B32)
     assert np.abs(mean).max() < 0.5 / 255 / min(STD), "the background is the model's mean colour"
 
 
 def test_each_mask_gets_its_own_place(photo):
-    masks = Masks((1000, 1500), (np.ones((20, 30), np.bool_),) * 2, np.array([[40, 50], [700, 3]]))
+    masks = Masks.from_crops((1000, 1500), (np.ones((20, 30), np.bool_),) * 2, np.array([[40, 50], [700, 3]]))
     blob = mask_crops(photo, masks, B32)
     for row, (x, y) in zip(blob, masks.corners_xy.tolist(), strict=True):
         alone = crop_pixels(photo[y : y + 20, x : x + 30], None, B32) / 255.0

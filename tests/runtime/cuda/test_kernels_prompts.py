@@ -37,7 +37,7 @@ def _masks(rng: np.random.Generator, hw: tuple[int, int], count: int) -> Masks:
         size = (int(rng.integers(0, height - y + 1)), int(rng.integers(0, width - x + 1)))
         crops.append(rng.random(size) < 0.6)
         corners.append((x, y))
-    return Masks(hw, tuple(crops), np.array(corners, np.int64).reshape(-1, 2))
+    return Masks.from_crops(hw, tuple(crops), np.array(corners, np.int64).reshape(-1, 2))
 
 
 def _ask(host: Any, masks: Masks, points: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +80,7 @@ def test_random_masks(host: Any, h: int, w: int, count: int, asked: int, seed: i
 @pytest.mark.parametrize("side", [1, 31, 32, 33, 64, 65])
 def test_every_column_of_a_word(host: Any, order: int, side: int):
     crop = np.random.default_rng(side).random((3, side)) < 0.5
-    masks = Masks((5, side + 2), (crop,), np.array([[1, 1]]))
+    masks = Masks.from_crops((5, side + 2), (crop,), np.array([[1, 1]]))
     columns = np.arange(side + 2)
     points = np.stack([columns, np.full_like(columns, 2)], 1)
     boxes = np.stack([columns[:-1], np.zeros(side + 1, int), columns[1:], np.full(side + 1, 5)], 1)

@@ -26,7 +26,7 @@ from fastsam_deploy.runtime import (
 from fastsam_deploy.runtime.cuda import stages
 from fastsam_deploy.runtime.cuda.driver.device import Device
 from fastsam_deploy.runtime.masks.overlap import mask_ious
-from fastsam_deploy.runtime.masks.packed import PackedMasks
+from fastsam_deploy.runtime.masks.store import PackedMasks
 from fastsam_deploy.runtime.stages.image import load_image
 from fastsam_deploy.runtime.stages.letterbox import fit_model
 from fastsam_deploy.runtime.stages.postprocess import postprocess

@@ -40,7 +40,7 @@ def test_rle_of_a_large_mask_and_of_wide_crops(coffee):
     dense = np.zeros((3, 1500, 2000), np.bool_)
     dense[0, 100:1400, 7:1999] = True
     dense[1] = rng.random((1500, 2000)) < 0.5
-    loose = Masks((1500, 2000), tuple(m.copy() for m in dense), np.zeros((3, 2), np.int64))
+    loose = Masks.from_crops((1500, 2000), tuple(m.copy() for m in dense), np.zeros((3, 2), np.int64))
     for rle, mask in zip(loose.rle(), dense, strict=True):
         assert rle["counts"].encode() == coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
     np.testing.assert_array_equal(Masks.from_rle(loose.rle(), (1500, 2000)).dense(), dense)
@@ -139,4 +139,4 @@ def test_rows_are_taken_by_slice_bools_and_numbers():
 )
 def test_a_crop_that_cannot_be_is_refused(crop, corner, says):
     with pytest.raises(ValueError, match=says):
-        Masks((5, 5), (crop,), np.array([corner]))
+        Masks.from_crops((5, 5), (crop,), np.array([corner]))

@@ -202,7 +202,7 @@ def test_nothing_to_compare_is_an_empty_answer(scene, clip, mode):
         assert len(answer) == 0 and answer.image_hw == (300, 400)
         assert Text(TEXTS, mode).probabilities(none).shape == (3, len(none))
     assert len(scene[[0, 5]].select(Text("a dog", mode, min_area_px=1))) == 1
-    empty = Masks((300, 400), (np.zeros((9, 9), np.bool_),), np.zeros((1, 2), np.int64))
+    empty = Masks.from_crops((300, 400), (np.zeros((9, 9), np.bool_),), np.zeros((1, 2), np.int64))
     pixelless = Segments.unprompted(np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, np.int64), empty)
     assert len(with_image(pixelless, scene.features.image, clip).select(Text("a dog", mode, min_area_px=0))) == 0
 
@@ -414,7 +414,7 @@ def test_100_masks_of_24_megapixels_stay_small(clip):
     image = np.random.default_rng(0).integers(0, 256, (4000, 6000, 3), np.uint8)
     corners = np.random.default_rng(1).integers(0, (5200, 3200), (100, 2))
     crops = (np.ones((4000, 6000), np.bool_), *(np.ones((800, 800), np.bool_) for _ in range(99)))
-    masks = Masks((4000, 6000), crops, corners * (np.arange(100) > 0)[:, None])
+    masks = Masks.from_crops((4000, 6000), crops, corners * (np.arange(100) > 0)[:, None])
     for background in ("mean", "blur"):
         features = MaskFeatures(image, clip)
         tracemalloc.start()

@@ -47,7 +47,7 @@ def answers(draw: st.DrawFn) -> Segments:
         random.random((count, 4), np.float32) * HEIGHT,
         random.random(count, np.float32),
         random.integers(0, 80, count),
-        Masks((HEIGHT, WIDTH), tuple(crops), np.array(corners, np.int64).reshape(-1, 2)),
+        Masks.from_crops((HEIGHT, WIDTH), tuple(crops), np.array(corners, np.int64).reshape(-1, 2)),
         tuple(map(str, range(80))),
     )
     return found.answering(np.arange(count), random.random(count)) if draw(st.booleans()) else found
