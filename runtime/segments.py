@@ -1,9 +1,7 @@
-"""What was found in one image: boxes, scores, classes, masks, and which prompt each one answers."""
+"""The segments of one image: boxes, scores, classes, masks, and which prompt each one answers."""
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import FastSamError, MissingDependencyError, PromptError
+from .formats import NO_PROMPT, Columns, coco, format_of, json
 from .masks.rows import Rows, row_numbers
 from .masks.store import Masks, concatenate
 from .system.atomic import write_atomically
@@ -20,8 +19,10 @@ from .system.atomic import write_atomically
 if TYPE_CHECKING:
     from supervision import Detections
 
-NO_PROMPT = -1
+__all__ = ["NO_PROMPT", "Prompt", "Segments", "join"]
+
 _COLUMNS = ("scores", "classes", "prompts", "fits", "probabilities")
+_ROWS = ("boxes_xyxy", "masks", *_COLUMNS)
 
 
 class Prompt(Protocol):
@@ -37,9 +38,12 @@ class Prompt(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segments:
     """n segments of one image of (h, w) pixels; rows of all arrays belong together.
+
+    Equal are segments with the same values, NaN included, the same pixels in the masks and the same class names; timing
+    and features do not count. Segments have no hash.
 
     Attributes:
         boxes_xyxy: (n, 4) float32, pixels of the image. Detection boxes: edges within 20 px of the image's border
@@ -54,6 +58,15 @@ class Segments:
         probabilities: (n,) float32, what a text prompt makes of its fit (see `prompts.text`); NaN where none was asked.
         features: what text prompts look at, a `MaskFeatures`, where the model has a CLIP. It holds the image, is
             neither saved nor pickled, and passes on to every selection.
+
+    Example:
+        >>> masks = Masks.from_dense([[[1, 1, 0, 0]], [[0, 0, 0, 1]]])
+        >>> boxes, scores = masks.boxes_xyxy(), np.array([0.9, 0.8], np.float32)
+        >>> segments = Segments.unprompted(boxes, scores, np.zeros(2, np.int64), masks)
+        >>> len(segments), segments.image_hw, segments.areas.tolist()
+        (2, (1, 4), [2, 1])
+        >>> segments[segments.areas > 1].boxes_xyxy.tolist()
+        [[0.0, 0.0, 2.0, 1.0]]
     """
 
     boxes_xyxy: NDArray[np.float32]
@@ -63,9 +76,9 @@ class Segments:
     prompts: NDArray[np.int64]
     fits: NDArray[np.float32]
     class_names: tuple[str, ...] = ("object",)
-    timing_ms: Mapping[str, float] = field(default_factory=dict, compare=False)
+    timing_ms: Mapping[str, float] = field(default_factory=dict)
     probabilities: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))  # left out: all NaN
-    features: object | None = field(default=None, compare=False, repr=False)
+    features: object | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         n = len(self.masks)
@@ -75,9 +88,7 @@ class Segments:
             "boxes_xyxy": (self.boxes_xyxy.shape, (n, 4)),
             **{name: (getattr(self, name).shape, (n,)) for name in _COLUMNS},
         }
-        wrong = [
-            f"{name} {found}, expected {expected}" for name, (found, expected) in shapes.items() if found != expected
-        ]
+        wrong = [f"{name} {shape}, expected {right}" for name, (shape, right) in shapes.items() if shape != right]
         if wrong:
             raise ValueError(f"segments of {n} masks: {'; '.join(wrong)}")
 
@@ -95,7 +106,8 @@ class Segments:
         n = len(masks)
         no_fit = np.full(n, np.nan, np.float32)
         no_prompt = np.full(n, NO_PROMPT, np.int64)
-        return cls(boxes_xyxy, scores, classes, masks, no_prompt, no_fit, class_names, timing_ms or {})
+        timing_ms = {} if timing_ms is None else timing_ms  # an empty one is the caller's, who fills it
+        return cls(boxes_xyxy, scores, classes, masks, no_prompt, no_fit, class_names, timing_ms)
 
     @classmethod
     def empty(cls, image_hw: tuple[int, int], class_names: tuple[str, ...] = ("object",)) -> Segments:
@@ -123,16 +135,16 @@ class Segments:
             IndexError: a number or the count of bools does not fit.
         """
         chosen = row_numbers([int(rows)] if isinstance(rows, (int, np.integer)) else rows, len(self))
-        return replace(
-            self,
-            boxes_xyxy=self.boxes_xyxy[chosen],
-            scores=self.scores[chosen],
-            classes=self.classes[chosen],
-            masks=self.masks[chosen],
-            prompts=self.prompts[chosen],
-            fits=self.fits[chosen],
-            probabilities=self.probabilities[chosen],
-        )
+        return replace(self, **{name: getattr(self, name)[chosen] for name in _ROWS})
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Segments):
+            return NotImplemented
+        arrays = ("boxes_xyxy", *_COLUMNS)
+        same = (np.array_equal(getattr(self, name), getattr(other, name), equal_nan=True) for name in arrays)
+        return self.class_names == other.class_names and all(same) and self.masks == other.masks
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "features": None}  # an open network does not travel
@@ -160,64 +172,42 @@ class Segments:
         if not prompt:
             raise PromptError("no prompts in the list; give Everything(), Points(…), Boxes(…) or Text(…)")
         parts, first = [], 0
-        for one in prompt:
-            answer = one.select_from(self)
+        for part in prompt:
+            answer = part.select_from(self)
             numbers = np.where(answer.prompts == NO_PROMPT, NO_PROMPT, answer.prompts + first)
             parts.append(replace(answer, prompts=numbers))
-            first += one.prompt_count
+            first += part.prompt_count
         return join(parts)
 
     def to_coco(self, image_id: int | str = 0, first_id: int = 1) -> list[dict[str, Any]]:
         """COCO annotations: bbox x, y, w, h of the detection, RLE segmentation, area, score, category_id.
 
         category_id is the class number + 1, as COCO counts from 1. `prompt` and `fit` are None without a prompt,
-        `probability` without a text prompt.
+        `probability` without a text prompt. `save(path, format="coco")` writes a whole COCO file.
+
+        Args:
+            image_id: of the image in the COCO file.
+            first_id: id of the first annotation; the others count on.
         """
-        return [
-            {
-                "id": first_id + i,
-                "image_id": image_id,
-                "category_id": int(number) + 1,
-                **row,
-                "iscrowd": 0,
-            }
-            for i, (number, row) in enumerate(zip(self.classes, self._json_rows(), strict=True))
-        ]
+        return coco.annotations_of(self, image_id, first_id)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON values; masks as COCO RLE. `from_json` reads it back."""
-        return {
-            "image": {"height": self.image_hw[0], "width": self.image_hw[1]},
-            "class_names": list(self.class_names),
-            "segments": [
-                {"class": int(number), **row} for number, row in zip(self.classes, self._json_rows(), strict=True)
-            ],
-        }
+        """Everything as plain JSON values; masks as COCO RLE. `from_json` reads it back.
+
+        Example:
+            >>> Segments.empty((480, 640)).to_json()
+            {'image': {'height': 480, 'width': 640}, 'class_names': ['object'], 'segments': []}
+        """
+        return json.document(self)
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Segments:
+    def from_json(cls, document: Mapping[str, Any]) -> Segments:
         """What `to_json` (or `fastsam segment --json`) wrote.
 
         Raises:
             FastSamError: a key is missing, or a mask does not fit the image.
         """
-        try:
-            image_hw = (int(found["image"]["height"]), int(found["image"]["width"]))
-            rows = found["segments"]
-            boxes = np.array([row["bbox"] for row in rows], np.float32).reshape(-1, 4)
-            boxes[:, 2:] += boxes[:, :2]
-            return cls(
-                boxes,
-                np.array([row["score"] for row in rows], np.float32),
-                np.array([row.get("class", 0) for row in rows], np.int64),
-                Masks.from_rle([row["segmentation"] for row in rows], image_hw),
-                np.array([NO_PROMPT if row["prompt"] is None else row["prompt"] for row in rows], np.int64),
-                np.array([_number(row["fit"]) for row in rows], np.float32),
-                tuple(found.get("class_names", ("object",))),
-                probabilities=np.array([_number(row.get("probability")) for row in rows], np.float32),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise FastSamError(f"segments from JSON: {error!r}; expected what Segments.to_json writes") from error
+        return cls._of(json.columns_of(document))
 
     def to_supervision(self) -> Detections:
         """A `supervision.Detections`: xyxy, full-size masks, confidence, class_id; class names in `data`.
@@ -240,113 +230,51 @@ class Segments:
             data={"class_name": names},
         )
 
-    def save(self, path: str | Path) -> None:
-        """Write `.json` (masks as COCO RLE) or `.npz` (arrays and packed crops). Written whole or not at all.
+    def save(self, path: str | Path, format: str | None = None) -> None:  # noqa: A002 - Pillow's name for it
+        """Write a file, whole or not at all.
+
+        Args:
+            path: the suffix says the format: `.json` (masks as COCO RLE) or `.npz` (arrays and packed crops).
+            format: name of another format with that suffix: "coco".
 
         Raises:
-            FastSamError: another suffix, or the folder cannot be written.
+            FastSamError: another suffix or format, or the folder cannot be written.
+
+        Example:
+            >>> segments.save("coffee.npz")  # doctest: +SKIP
+            >>> segments.save("coffee.json", format="coco")  # doctest: +SKIP
         """
         path = Path(path)
-        if path.suffix == ".json":
-            write_atomically(path, (json.dumps(self.to_json()) + "\n").encode())
-        elif path.suffix == ".npz":
-            write_atomically(path, self._npz())
-        else:
-            raise FastSamError(f"{path}: suffix {path.suffix!r}, expected .json or .npz")
+        write_atomically(path, format_of(path, format).encode(self))
 
     @classmethod
-    def load(cls, path: str | Path) -> Segments:
+    def load(cls, path: str | Path, format: str | None = None) -> Segments:  # noqa: A002 - as in `save`
         """Read what `save` wrote.
 
         Raises:
             FastSamError: the file is missing, of another kind, or damaged.
         """
         path = Path(path)
+        form = format_of(path, format)
+        if form.decode is None:
+            raise FastSamError(f"{path}: files of the format {form.name} are only written; load a .npz or .json file")
         try:
-            if path.suffix == ".json":
-                return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
-            if path.suffix == ".npz":
-                with np.load(path, allow_pickle=False) as arrays:
-                    return cls._from_npz(arrays)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise FastSamError(f"{path}: {error}; expected a file that Segments.save wrote") from error
-        raise FastSamError(f"{path}: suffix {path.suffix!r}, expected .json or .npz")
-
-    def _json_rows(self) -> list[dict[str, Any]]:
-        """What both forms of JSON say of each segment, as plain values; masks as COCO RLE."""
-        boxes = self.boxes_xyxy.astype(np.float64)
-        boxes[:, 2:] -= boxes[:, :2]
-        asked = self.prompts, self.fits, self.probabilities
-        rows = zip(boxes.tolist(), self.scores, self.areas, self.masks.rle(), *asked, strict=True)
-        return [
-            {
-                "bbox": [round(side, 3) for side in box],
-                "score": round(float(score), 6),
-                "area": int(area),
-                "segmentation": rle,
-                "prompt": None if prompt == NO_PROMPT else int(prompt),
-                "fit": None if prompt == NO_PROMPT else round(float(fit), 6),
-                "probability": None if np.isnan(probability) else round(float(probability), 6),
-            }
-            for box, score, area, rle, prompt, fit, probability in rows
-        ]
-
-    def _npz(self) -> bytes:
-        import io
-
-        crops = self.masks.crops
-        bits = np.concatenate([crop.ravel() for crop in crops]) if crops else np.zeros(0, np.bool_)
-        stream = io.BytesIO()
-        np.savez_compressed(
-            stream,
-            image_hw=np.array(self.image_hw),
-            boxes_xyxy=self.boxes_xyxy,
-            scores=self.scores,
-            classes=self.classes,
-            prompts=self.prompts,
-            fits=self.fits,
-            probabilities=self.probabilities,
-            class_names=np.array(self.class_names, dtype=str),
-            corners_xy=self.masks.corners_xy,
-            crop_hw=np.array([crop.shape for crop in crops], np.int64).reshape(-1, 2),
-            crop_bits=np.packbits(bits),
-        )
-        return stream.getvalue()
+            return cls._of(form.decode(path.read_bytes()))
+        except (OSError, FastSamError) as error:
+            raise FastSamError(f"{path}: {error}") from error
 
     @classmethod
-    def _from_npz(cls, arrays: Mapping[str, NDArray[Any]]) -> Segments:
-        sizes = [(int(h), int(w)) for h, w in arrays["crop_hw"]]
-        bits = np.unpackbits(arrays["crop_bits"], count=sum(h * w for h, w in sizes)).astype(np.bool_)
-        ends = np.cumsum([h * w for h, w in sizes])
-        crops = (bits[end - h * w : end].reshape(h, w) for end, (h, w) in zip(ends, sizes, strict=True))
-        height, width = (int(side) for side in arrays["image_hw"])
-        return cls(
-            arrays["boxes_xyxy"],
-            arrays["scores"],
-            arrays["classes"],
-            Masks.from_crops((height, width), crops, arrays["corners_xy"]),
-            arrays["prompts"],
-            arrays["fits"],
-            tuple(str(name) for name in arrays["class_names"]),
-            # Files of earlier versions have none.
-            probabilities=arrays["probabilities"] if "probabilities" in arrays else np.zeros(0, np.float32),
-        )
+    def _of(cls, columns: Columns) -> Segments:
+        try:
+            return cls(**{name: getattr(columns, name) for name in (*_ROWS, "class_names")})
+        except ValueError as error:
+            raise FastSamError(f"{error}; expected what Segments.save or Segments.to_json wrote") from error
 
 
 def join(parts: Sequence[Segments]) -> Segments:
     """All rows of one or more parts over the same image, in their order."""
     first = parts[0]
-    return replace(
-        first,
-        boxes_xyxy=np.concatenate([p.boxes_xyxy for p in parts]),
-        scores=np.concatenate([p.scores for p in parts]),
-        classes=np.concatenate([p.classes for p in parts]),
-        masks=concatenate([p.masks for p in parts], first.image_hw),
-        prompts=np.concatenate([p.prompts for p in parts]),
-        fits=np.concatenate([p.fits for p in parts]),
-        probabilities=np.concatenate([p.probabilities for p in parts]),
-    )
-
-
-def _number(value: float | None) -> float:
-    return np.nan if value is None else value
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in ("boxes_xyxy", *_COLUMNS)
+    }
+    return replace(first, masks=concatenate([part.masks for part in parts], first.image_hw), **columns)

@@ -16,7 +16,7 @@ from ...runtime.stages.letterbox import Letterbox, fit, fit_rectangle, letterbox
 from ..errors import ExportError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """One network input and where its photographs lie in it.
 

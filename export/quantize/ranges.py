@@ -30,7 +30,7 @@ _CANDIDATES = 64
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Histogram:
     """How often a tensor has each value.
 

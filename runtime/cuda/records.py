@@ -48,7 +48,7 @@ _NONFINITE = {1: "scores", 2: "boxes or classes", 4: "mask coefficients", 8: "pr
 _SHARE_ONE = 2048
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Tables:
     """What the kernels need to know of one geometry; the same for every image of the same letterbox.
 

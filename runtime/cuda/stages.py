@@ -28,7 +28,7 @@ _TOTAL = 16
 """Bytes before the records of an answer: the total of its words, and nothing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Answer:
     """What one run found.
 

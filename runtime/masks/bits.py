@@ -99,7 +99,7 @@ def unpack_bytes(data: NDArray[np.uint8], size_hw: tuple[int, int], first: int =
         first: number of the crop's first pixel in `data`.
 
     Raises:
-        ValueError: the data end before the crop does.
+        ValueError: the size is negative, or the data end before the crop does.
 
     Example:
         >>> unpack_bytes(np.array([136, 128], np.uint8), (3, 3)).astype(int)
@@ -109,7 +109,7 @@ def unpack_bytes(data: NDArray[np.uint8], size_hw: tuple[int, int], first: int =
     """
     height, width = size_hw
     end = first + height * width
-    if end > 8 * len(data):
+    if min(size_hw) < 0 or end > 8 * len(data):
         raise ValueError(f"{len(data)} bytes of mask bits; a crop of {height} × {width} pixels ends at bit {end}")
     bits = np.unpackbits(data[first // 8 : -(-end // 8)], count=first % 8 + height * width)
     return bits[first % 8 :].view(np.bool_).reshape(height, width)

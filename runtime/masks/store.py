@@ -203,8 +203,11 @@ class Masks(ABC):
         masks = self.trimmed()
         return np.concatenate([masks.corners_xy, masks.corners_xy + masks.sizes_wh], 1).astype(np.float32)
 
-    def union(self) -> PackedMasks:
+    def union(self, margin_px: int = 0) -> PackedMasks:
         """One mask that holds every pixel of any of these; no masks give no mask.
+
+        Args:
+            margin_px: background round the crop, as far as the image goes, for a `map` that needs the surroundings.
 
         Example:
             >>> Masks.from_dense([[[1, 0, 0]], [[0, 0, 1]]]).union().dense().astype(int).tolist()
@@ -212,7 +215,8 @@ class Masks(ABC):
         """
         if not len(self):
             return Masks.empty(self.image_hw)
-        (left, top), (right, bottom) = self.corners_xy.min(0), (self.corners_xy + self.sizes_wh).max(0)
+        left, top = np.maximum(self.corners_xy.min(0) - margin_px, 0)
+        right, bottom = np.minimum((self.corners_xy + self.sizes_wh).max(0) + margin_px, self.image_hw[::-1])
         joined = np.zeros((bottom - top, right - left), np.bool_)
         for crop, (x, y) in self._placed():
             joined[y - top :, x - left :][: crop.shape[0], : crop.shape[1]] |= crop

@@ -34,7 +34,7 @@ BOUNDARY_SHARE = 0.0075
 _FLOATS = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageFidelity:
     """One image: k pairs of detections, and those that have no partner.
 

@@ -139,10 +139,8 @@ def clean_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _merged(chosen: Segments, fit: float, clean: bool) -> Segments:
     """One row: union of the masks, extent of the union, the highest score and its class."""
-    union = chosen.masks.union()
-    if clean:
-        # A margin as wide as the kernels reach: the crop then gives what the whole image would.
-        union = union.with_margin(8).map(clean_mask)
+    # A margin as wide as the kernels reach: the crop then gives what the whole image would.
+    union = chosen.masks.union(margin_px=8).map(clean_mask) if clean else chosen.masks.union()
     best = chosen[int(chosen.scores.argmax())]
     return replace(
         best,

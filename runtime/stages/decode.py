@@ -21,7 +21,7 @@ MAX_CANDIDATES = 30_000
 CLASS_OFFSET_PX = np.float32(7680)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Detections:
     """n detections of one image in pixels of the network input, best score first.
 

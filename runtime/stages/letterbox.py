@@ -69,7 +69,7 @@ TAPS = 3
 """Prototypes along an axis that a pixel of the image depends on."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Resampling:
     """One axis of the way from the prototypes to the image: two bilinear steps, half-pixel centres, in one.
 

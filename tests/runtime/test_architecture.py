@@ -21,6 +21,7 @@ ORDER = [
     "spec",
     "connection",
     "masks",
+    "formats",
     "segments",
     "stages",
     "cuda",

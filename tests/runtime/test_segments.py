@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,6 +111,38 @@ def test_what_is_no_segments_file_is_refused(three, tmp_path):
             Segments.load(tmp_path / name)
     with pytest.raises(FastSamError, match="suffix"):
         three.save(tmp_path / "x.png")
+
+
+def test_equal_are_the_same_values_and_pixels(three):
+    again = three[:]
+    assert three == again and three == replace(again, timing_ms={"decode": 1.0})
+    wide = replace(three, masks=three.masks.with_margin(3))
+    assert wide == three, "how wide a crop is does not count"
+    assert np.isnan(three.fits).all() and three.answering([0, 1, 2], [np.nan, 1, 1]) == three.answering(
+        [0, 1, 2], [np.nan, 1, 1]
+    ), "NaN is equal to NaN"
+    others = (
+        three[:2],
+        three[[1, 0, 2]],
+        three.answering([0, 0, 0], [1, 1, 1]),
+        replace(three, class_names=("cat", "cow")),
+        replace(three, scores=three.scores + np.float32(0.01)),
+        replace(three, masks=three.masks[[0, 1, 1]]),
+        Segments.empty((20, 30)),
+        "segments",
+    )
+    assert all(three != other for other in others)
+    assert Segments.empty((20, 30), ("cat", "dog")) != Segments.empty((20, 31), ("cat", "dog"))
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(three)
+
+
+def test_timing_that_is_filled_later_is_kept():
+    timing: dict[str, float] = {}
+    empty = Segments.empty((4, 5))
+    segments = Segments.unprompted(empty.boxes_xyxy, empty.scores, empty.classes, empty.masks, timing_ms=timing)
+    timing["masks"] = 3.0
+    assert segments.timing_ms == {"masks": 3.0}
 
 
 def test_supervision(three):

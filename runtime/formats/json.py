@@ -1,0 +1,98 @@
+"""JSON: an object for each image, masks as COCO RLE."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import FastSamError
+from ..masks.store import Masks
+from . import NO_PROMPT, Columns, LoadedColumns
+
+SUFFIX = ".json"
+
+
+def encode(columns: Columns) -> bytes:
+    """One line of JSON."""
+    return (json.dumps(document(columns)) + "\n").encode()
+
+
+def decode(content: bytes) -> LoadedColumns:
+    """What `encode` wrote.
+
+    Raises:
+        FastSamError: it is not JSON, a key is missing, or a mask does not fit the image.
+    """
+    try:
+        parsed = json.loads(content.decode("utf-8"))
+    except ValueError as error:
+        raise FastSamError(f"{error}; expected JSON that Segments.save wrote") from error
+    return columns_of(parsed)
+
+
+def document(columns: Columns) -> dict[str, Any]:
+    """All columns as plain JSON values; `columns_of` reads them back."""
+    height, width = columns.masks.image_hw
+    return {
+        "image": {"height": height, "width": width},
+        "class_names": list(columns.class_names),
+        "segments": [{"class": int(number), **row} for number, row in zip(columns.classes, rows(columns), strict=True)],
+    }
+
+
+def columns_of(parsed: Mapping[str, Any]) -> LoadedColumns:
+    """The columns of what `document` made.
+
+    Raises:
+        FastSamError: a key is missing, or a mask does not fit the image.
+    """
+    try:
+        image_hw = (int(parsed["image"]["height"]), int(parsed["image"]["width"]))
+        segments = parsed["segments"]
+        boxes = np.array([row["bbox"] for row in segments], np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        return LoadedColumns(
+            boxes_xyxy=boxes,
+            scores=np.array([row["score"] for row in segments], np.float32),
+            classes=np.array([row.get("class", 0) for row in segments], np.int64),
+            masks=Masks.from_rle([row["segmentation"] for row in segments], image_hw),
+            prompts=np.array([NO_PROMPT if row["prompt"] is None else row["prompt"] for row in segments], np.int64),
+            fits=np.array([_number(row["fit"]) for row in segments], np.float32),
+            probabilities=np.array([_number(row.get("probability")) for row in segments], np.float32),
+            class_names=tuple(parsed.get("class_names", ("object",))),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FastSamError(f"segments from JSON: {error!r}; expected what Segments.to_json writes") from error
+
+
+def rows(columns: Columns) -> list[dict[str, Any]]:
+    """What JSON and COCO say of each segment alike, as plain values.
+
+    `bbox` is x, y, w, h of the detection in pixels. `prompt` and `fit` are None without a prompt, `probability` without
+    a text prompt.
+    """
+    boxes = columns.boxes_xyxy.astype(np.float64)
+    boxes[:, 2:] -= boxes[:, :2]
+    masks = columns.masks
+    prompted = columns.prompts, columns.fits, columns.probabilities
+    return [
+        {
+            "bbox": [round(side, 3) for side in box],
+            "score": round(float(score), 6),
+            "area": int(area),
+            "segmentation": rle,
+            "prompt": None if prompt == NO_PROMPT else int(prompt),
+            "fit": None if prompt == NO_PROMPT else round(float(fit), 6),
+            "probability": None if np.isnan(probability) else round(float(probability), 6),
+        }
+        for box, score, area, rle, prompt, fit, probability in zip(
+            boxes.tolist(), columns.scores, masks.areas, masks.rle(), *prompted, strict=True
+        )
+    ]
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
