@@ -30,13 +30,15 @@ def with_groups(command: Callable[..., Answer]) -> Callable[..., Answer]:
     Raises:
         TypeError: two groups have an option of the same name.
 
+    >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
     ... class Volume:
-    ...     loudness: Annotated[int, typer.Option(help="From 0 to 10.")] = 5
-    >>> @app.command()                                # doctest: +SKIP
-    ... @with_groups
-    ... def play(song: str, volume: Volume) -> None:    # fastsam play SONG --loudness 7
+    ...     loudness: int = 5
+    >>> @with_groups
+    ... def play(song: str, *, volume: Volume) -> None:    # play SONG --loudness 7
     ...     print(song, volume.loudness)
+    >>> play(song="So What", loudness=7)
+    So What 7
     """
     hints = get_type_hints(command, include_extras=True)
     parameters = inspect.signature(command).parameters
