@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from ...connection import Address, Connection
-from ...errors import ModelError, ServerError
+from ...errors import FastSamError, ModelError, ServerError
 from .memory import SharedRegion, SharedRegions
-from .transport import Transport, open_transport
+from .proxy import proxy_note
+from .transport import GREETING_S, Transport, open_transport
 
 Tensors = Mapping[str, NDArray[Any]]
 Result = TypeVar("Result")
@@ -26,6 +28,10 @@ _AWAY = ("StatusCode.UNAVAILABLE", "503")
 _LATE = ("StatusCode.DEADLINE_EXCEEDED", "499")
 _SHARED_FROM_BYTES = 200_000
 """Below this the message itself is as fast as shared memory."""
+
+_MOST_DOUBLINGS = 20
+_NO_ANSWER = (ValueError, LookupError, TypeError, AttributeError, struct.error)
+"""What tritonclient raises where an answer is not one of Triton's."""
 
 
 class TritonClient:
@@ -62,7 +68,7 @@ class TritonClient:
             InferenceServerException: the server refuses the request or fails.
             ServerError: it is away or busy, and stays so, or takes too long.
         """
-        return self._retried(lambda: self._infer_once(inputs, outputs))
+        return self._retried(lambda: self._infer_once(inputs, outputs), self._connection.timeout_s)
 
     def infer_many(
         self, requests: Sequence[Tensors], outputs: Sequence[str]
@@ -102,11 +108,29 @@ class TritonClient:
         try:
             found = [self._input(name, values, lent) for name, values in inputs.items()]
             wanted = [self._transport.library.InferRequestedOutput(name) for name in outputs]
-            answer = self._transport.infer(found, wanted)
-            return {name: answer.as_numpy(name) for name in outputs}
+            return self._tensors(lambda: self._transport.infer(found, wanted), outputs)
         finally:
             for region in lent:
                 region.give_back()
+
+    def _tensors(self, ask: Callable[[], Any], outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+        try:
+            answer = ask()
+            tensors = {name: answer.as_numpy(name) for name in outputs}
+        except (FastSamError, OSError):  # some of them are ValueErrors, too
+            raise
+        except _NO_ANSWER as error:
+            raise ServerError(
+                f"{self.address.text}: the answer is none of Triton's ({error!r:.200}); "
+                "does a proxy or another server answer in its place?"
+            ) from error
+        missing = [name for name, values in tensors.items() if values is None]
+        if missing:
+            raise ServerError(
+                f"{self.address.text}: the answer has no output {missing[0]!r}, expected {', '.join(outputs)}; "
+                "is it this model, and a server that sends all of it?"
+            )
+        return tensors
 
     def _input(self, name: str, values: NDArray[Any], lent: list[SharedRegion]) -> Any:
         found = self._transport.library.InferInput(name, list(values.shape), np_to_triton_dtype(values.dtype))
@@ -124,24 +148,38 @@ class TritonClient:
         wanted = self._connection.shared_memory
         if wanted is False or not (wanted or self.address.on_this_host):
             return None
-        if "system_shared_memory" not in self._retried(self._transport.extensions):
+        if "system_shared_memory" not in self._extensions():
             if wanted:
                 raise ServerError(f"{self.address.text}: the server has no shared memory; leave shared_memory out")
             return None
         return SharedRegions(self._transport.register, self._transport.unregister, required=wanted is True)
 
+    def _extensions(self) -> list[str]:
+        try:
+            return self._retried(self._transport.extensions, GREETING_S)
+        except InferenceServerException:
+            return []  # a gateway may pass on requests to models and nothing else
+
     def _read_config(self) -> dict[str, Any]:
         try:
-            return self._retried(self._transport.config)
+            config = self._retried(self._transport.config, GREETING_S)
         except InferenceServerException as error:
             if "is not found" in str(error) or "unknown model" in str(error):
                 raise ModelError(
                     f"{self.address.text}: the server has no such model ready ({error.message()}); "
                     "check its name and version, and the server's log"
                 ) from error
-            raise ServerError(f"{self.address.text}: {error}; is it a Triton server?") from error
+            raise ServerError(
+                f"{self.address.text}: {error}; is it a Triton server?{proxy_note(self.address)}"
+            ) from error
+        if not all(_are_tensors(config.get(kind)) for kind in ("input", "output")):
+            raise ServerError(
+                f"{self.address.text}: what should be the model's configuration names no inputs and outputs (it has "
+                f"{', '.join(map(str, config)) or 'nothing':.100}); is it a Triton server that answers?"
+            )
+        return config
 
-    def _retried(self, call: Callable[[], Result]) -> Result:
+    def _retried(self, call: Callable[[], Result], timeout_s: float) -> Result:
         connection = self._connection
         reminded = False
         for attempt in count():
@@ -153,8 +191,8 @@ class TritonClient:
                 status = error.status() if isinstance(error, InferenceServerException) else None
                 if status in _LATE or isinstance(error, TimeoutError):
                     raise ServerError(
-                        f"{self.address.text}: no answer within {connection.timeout_s:g} s; is the server too busy? "
-                        "give a longer timeout_s"
+                        f"{self.address.text}: no answer within {timeout_s:g} s; is the server too busy? "
+                        f"give a longer timeout_s{proxy_note(self.address)}"
                     ) from error
                 if isinstance(error, InferenceServerException) and status not in _AWAY:
                     if reminded or self._regions is None or not _forgotten(error):
@@ -166,11 +204,18 @@ class TritonClient:
                 if attempt >= connection.retries:
                     raise ServerError(
                         f"{self.address.text}: away or too busy, asked {attempt + 1} times ({_reason(error)}); "
-                        "check that the server runs and that its queue is not full"
+                        f"check that the server runs and that its queue is not full{proxy_note(self.address)}"
                     ) from error
             # Half of the wait is chance: clients that were refused together do not come back together.
-            time.sleep(connection.backoff_s * 2**attempt * random.uniform(0.5, 1.0))
+            time.sleep(connection.backoff_s * 2 ** min(attempt, _MOST_DOUBLINGS) * random.uniform(0.5, 1.0))
         raise AssertionError("the loop ends by itself")
+
+
+def _are_tensors(values: object) -> bool:
+    """Whether a part of a configuration lists inputs or outputs."""
+    return isinstance(values, list) and all(
+        isinstance(tensor, dict) and {"name", "data_type", "dims"} <= set(tensor) for tensor in values
+    )
 
 
 def _forgotten(error: InferenceServerException) -> bool:

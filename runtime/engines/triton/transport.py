@@ -9,16 +9,25 @@ import json
 import ssl
 import threading
 from collections.abc import Sequence
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
+from pathlib import Path
+from time import monotonic
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from tritonclient.utils import InferenceServerException
 
 from ...connection import Address, Connection
+from ...errors import ParameterError, ServerError
 
-_GREETING_S = 5.0
+GREETING_S = 5.0
 """Longest wait for an answer about the server itself."""
+
+_LONGEST_GREETING_BYTES = 1 << 24
+_LONGEST_ANSWER_BYTES = (1 << 31) - 1
+"""Of an answer with tensors; the longest message that gRPC takes."""
+
+_READ_BYTES = 1 << 18
 
 
 class Transport(Protocol):
@@ -51,20 +60,39 @@ class Transport(Protocol):
 
 
 def open_transport(address: Address, connection: Connection) -> Transport:
-    """The one that the address names; nothing is sent yet."""
-    return _Grpc(address, connection) if address.transport == "grpc" else _Http(address, connection)
+    """The one that the address names; nothing is sent yet.
+
+    Raises:
+        ParameterError: the connection's certificates cannot be read.
+    """
+    try:
+        return _Grpc(address, connection) if address.transport == "grpc" else _Http(address, connection)
+    except OSError as error:  # those of ssl too
+        raise ParameterError(
+            f"{address.text}: a certificate or key of the connection cannot be read ({error}); expected PEM files"
+        ) from error
 
 
 class _Grpc:
     def __init__(self, address: Address, connection: Connection) -> None:
+        from grpc import ssl_channel_credentials
         from tritonclient import grpc
 
         self.library = grpc
         self._address, self._connection = address, connection
         files = (connection.root_certificates, connection.private_key, connection.certificate_chain)
-        authority, key, chain = (None if file is None else str(file) for file in files)
+        contents = (None if file is None else Path(file).read_bytes() for file in files)
+        # A name may stand for several servers: each has its turn, instead of the first having all requests.
+        policy = "pick_first" if address.on_this_host else "round_robin"
+        options = [
+            ("grpc.lb_policy_name", policy),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_receive_message_length", -1),
+        ]
         self._client = grpc.InferenceServerClient(
-            address.host, ssl=address.tls, root_certificates=authority, private_key=key, certificate_chain=chain
+            address.target,
+            creds=ssl_channel_credentials(*contents) if address.tls else None,
+            channel_args=options,
         )
 
     def config(self) -> dict[str, Any]:
@@ -97,7 +125,7 @@ class _Grpc:
     def close(self) -> None:
         self._client.close()
 
-    def _options(self, timeout_s: float = _GREETING_S) -> dict[str, Any]:
+    def _options(self, timeout_s: float = GREETING_S) -> dict[str, Any]:
         return {"headers": dict(self._connection.headers), "client_timeout": timeout_s}
 
 
@@ -113,7 +141,8 @@ class _Http:
         self._address, self._connection = address, connection
         self._context = _tls_context(connection) if address.tls else None
         version = f"/versions/{address.version}" if address.version else ""
-        self._model = f"/v2/models/{quote(address.model)}{version}"
+        self._server = f"{quote(address.prefix, safe='/%~')}/v2"
+        self._model = f"{self._server}/models/{quote(address.model)}{version}"
         self._threads = threading.local()
         self._open: list[HTTPConnection] = []
         self._lock = threading.Lock()
@@ -122,16 +151,17 @@ class _Http:
         return self._json("GET", f"{self._model}/config")
 
     def extensions(self) -> list[str]:
-        found: list[str] = self._json("GET", "/v2")["extensions"]
-        return found
+        return list(self._json("GET", self._server).get("extensions", ()))
 
     def register(self, name: str, key: str, size: int) -> None:
         self._json(
-            "POST", f"/v2/systemsharedmemory/region/{name}/register", {"key": key, "offset": 0, "byte_size": size}
+            "POST",
+            f"{self._server}/systemsharedmemory/region/{name}/register",
+            {"key": key, "offset": 0, "byte_size": size},
         )
 
     def unregister(self, name: str) -> None:
-        self._json("POST", f"/v2/systemsharedmemory/region/{name}/unregister", {})
+        self._json("POST", f"{self._server}/systemsharedmemory/region/{name}/unregister", {})
 
     def infer(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
         client = self.library.InferenceServerClient
@@ -140,7 +170,7 @@ class _Http:
             list(inputs), outputs=list(outputs), timeout=int(timeout_s * 1e6)
         )
         headers = {} if json_size is None else {"Inference-Header-Content-Length": str(json_size)}
-        content, found = self._exchange("POST", f"{self._model}/infer", body, headers, timeout_s)
+        content, found = self._exchange("POST", f"{self._model}/infer", body, headers, timeout_s, _LONGEST_ANSWER_BYTES)
         size = found.get("inference-header-content-length")
         return client.parse_response_body(content, header_length=None if size is None else int(size))
 
@@ -152,29 +182,38 @@ class _Http:
 
     def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         text = None if body is None else json.dumps(body).encode()
-        content, _ = self._exchange(method, path, text, {}, _GREETING_S)
-        found: dict[str, Any] = json.loads(content or b"{}")
-        return found
+        content, _ = self._exchange(method, path, text, {}, GREETING_S, _LONGEST_GREETING_BYTES)
+        try:
+            answer = json.loads(content or b"{}")
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise ServerError(
+                f"{self._address.text}: {path} is answered with {content[:60]!r}, expected a JSON object; "
+                "does a proxy or another server answer in Triton's place? check host, port and path"
+            )
+        return answer
 
     def _exchange(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout_s: float
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout_s: float, most: int
     ) -> tuple[bytes, dict[str, str]]:
         """Content and headers (lower case) of the answer.
 
         Raises:
             InferenceServerException: the status is not 200. OSError: the server is away.
+            ServerError: the content has more than `most` bytes.
         """
         connection = self._own_connection()
         used = connection.sock is not None
         try:
-            return self._send(connection, method, path, body, headers, timeout_s)
+            return self._send(connection, method, path, body, headers, timeout_s, most)
         except (ConnectionError, HTTPException) as error:
             connection.close()
             # A connection that was kept open may have been closed by the other side: that is no failure yet.
             if used:
-                return self._send(connection, method, path, body, headers, timeout_s)
+                return self._send(connection, method, path, body, headers, timeout_s, most)
             raise ConnectionError(f"{type(error).__name__}: {error}") from error
-        except OSError:
+        except (OSError, ServerError):
             connection.close()
             raise
 
@@ -186,16 +225,37 @@ class _Http:
         body: bytes | None,
         headers: dict[str, str],
         timeout_s: float,
+        most: int,
     ) -> tuple[bytes, dict[str, str]]:
+        end = monotonic() + timeout_s
         connection.timeout = timeout_s
         if connection.sock is not None:
             connection.sock.settimeout(timeout_s)
         connection.request(method, path, body, {**self._connection.headers, **headers})
         answer = connection.getresponse()
-        content = answer.read()
+        content = self._content(answer, most, end)
         if answer.status != 200:
             raise InferenceServerException(msg=_message(content), status=str(answer.status))
         return content, {name.lower(): value for name, value in answer.getheaders()}
+
+    def _content(self, answer: HTTPResponse, most: int, end: float) -> bytes:
+        """All of it, if it ends in time: the socket's own limit starts anew with each piece."""
+        parts: list[bytes] = []
+        size = 0
+        while max(size, answer.length or 0) <= most:
+            parts.append(answer.read1(_READ_BYTES))
+            size += len(parts[-1])
+            if not parts[-1]:
+                missing = answer.length
+                answer.read()  # nothing; it frees the connection for the next request
+                if missing:
+                    raise IncompleteRead(b"", missing)
+                return b"".join(parts)
+            if monotonic() > end:
+                raise TimeoutError("the answer does not end")
+        raise ServerError(
+            f"{self._address.text}: the answer has more than {most:,} bytes; is it a Triton server that answers?"
+        )
 
     def _own_connection(self) -> HTTPConnection:
         connection: HTTPConnection | None = getattr(self._threads, "connection", None)
