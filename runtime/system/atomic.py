@@ -70,7 +70,8 @@ def stream_to(path: Path, *, synced: bool = True, error: type[FastSamError] = Fa
             yield device
         return
     with (
-        _drafts_at([path], [place], error, synced=synced) as (draft,),
+        # Without its suffix nobody takes the draft of a picture for a picture.
+        _drafts_at([path], [place], [""], error, synced=synced) as (draft,),
         os.fdopen(os.dup(draft.handle), "wb") as stream,
     ):
         yield stream
@@ -139,7 +140,7 @@ def drafts_of(
             f"{', '.join(map(str, paths))}: lead to different folders or to devices, expected files in one folder; "
             "replace the links by files"
         )
-    with _drafts_at(paths, places, error) as made:
+    with _drafts_at(paths, places, [path.suffix for path in paths], error) as made:
         yield tuple(draft.path for draft in made)
 
 
@@ -228,10 +229,14 @@ def _folder_of(path: Path, parents: bool) -> Path:
 
 @contextmanager
 def _drafts_at(
-    paths: Sequence[Path], places: Sequence[Place], error: type[FastSamError], *, synced: bool = True
+    paths: Sequence[Path],
+    places: Sequence[Place],
+    suffixes: Sequence[str],
+    error: type[FastSamError],
+    *,
+    synced: bool = True,
 ) -> Iterator[list[drafts.Draft]]:
     """Drafts of regular files in one folder; put in their places at the end, in order, or removed."""
-    suffixes = [path.suffix for path in paths]
     with _told(paths[0], error):
         # A draft is for no more eyes than what it replaces; but its writer must be able to open it.
         modes = [0o666 if place.mode is None else place.mode | 0o600 for place in places]

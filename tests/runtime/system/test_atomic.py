@@ -85,7 +85,7 @@ class TestWholeOrNotAtAll:
             stream.write(b"half")
             stream.flush()
             (draft,) = names(tmp_path)
-            assert draft.startswith(".fs-") and draft.endswith(".part.txt")
+            assert draft.startswith(".fs-") and draft.endswith(".part"), "a picture's draft must not pass for a picture"
             stream.write(b" and half")
         assert (tmp_path / "x.txt").read_bytes() == b"half and half" and names(tmp_path) == {"x.txt"}
 
@@ -319,14 +319,32 @@ class TestNames:
             draft.write_bytes(b"again")
         assert (tmp_path / name).read_bytes() == b"again" and names(tmp_path) == {name}
 
-    def test_a_planted_link_is_not_followed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("kind", ["file", "link", "link to nothing", "folder"])
+    def test_what_was_planted_under_a_name_is_left_alone(
+        self, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_atomically(tmp_path / "x.txt", b"")  # abandoned drafts are not looked for in the next minute
         tokens = iter(["0" * 8, "0" * 8, "1" * 8])
         monkeypatch.setattr(drafts.secrets, "token_hex", lambda _: next(tokens))
-        (tmp_path / "victim").write_text("precious")
-        (tmp_path / ".fs-00000000.part.txt").symlink_to("victim")
+        planted, victim = tmp_path / ".fs-00000000.part", tmp_path / "victim"
+        if kind == "folder":
+            planted.mkdir()
+        elif kind == "file":
+            planted.write_text("precious")
+        else:
+            planted.symlink_to("victim")
+        if kind == "link":
+            victim.write_text("precious")
+        before = names(tmp_path)
         write_atomically(tmp_path / "x.txt", b"content")
-        assert (tmp_path / "victim").read_text() == "precious" and (tmp_path / "x.txt").read_bytes() == b"content"
-        assert (tmp_path / ".fs-00000000.part.txt").is_symlink(), "no draft of ours, not ours to remove"
+        assert (tmp_path / "x.txt").read_bytes() == b"content" and names(tmp_path) == before
+        assert kind not in ("file", "link") or planted.read_text() == "precious"
+
+    def test_a_planted_link_is_no_draft_of_ours(self, tmp_path: Path) -> None:
+        (tmp_path / "victim").write_text("precious")
+        (tmp_path / ".fs-00000000.part").symlink_to("victim")
+        write_atomically(tmp_path / "x.txt", b"content")
+        assert names(tmp_path) == {"victim", ".fs-00000000.part", "x.txt"}
 
     def test_names_cannot_be_foreseen(self, tmp_path: Path) -> None:
         seen = set()
