@@ -1,4 +1,4 @@
-"""Address and manners of a connection to an inference server."""
+"""Connections to an inference server: the address of a model, and how requests are sent."""
 
 from __future__ import annotations
 
@@ -24,18 +24,26 @@ _LONGEST_WAIT_S = 86_400
 
 @dataclass(frozen=True)
 class Connection:
-    """How to talk to an inference server.
+    """Settings of the connection to an inference server.
 
     Attributes:
-        timeout_s: longest wait for one answer, up to a day; the server drops the request, too, when it waited so long.
-        retries: how often a request is sent again when the server is busy or away (UNAVAILABLE, 503), and only then.
-        backoff_s: wait before the first retry; it doubles each time, and varies by half so that clients spread.
-        in_flight: requests of one `segment_batch` that are under way at once; the server makes batches of them.
+        timeout_s: longest wait for one answer, up to a day. The server, too, drops a request that has waited so long.
+        retries: how often a request is sent again. Only a busy or absent server (UNAVAILABLE, 503) causes a retry.
+        backoff_s: wait before the first retry. It doubles each time, and varies by half to spread the clients.
+        in_flight: number of requests of one `segment_batch` that are sent at once. The server can batch them.
         headers: sent with each request, such as {"authorization": "Bearer …"}.
-        shared_memory: give arrays to the server through this host's shared memory. None: where the address is this
-            host's own and the server accepts it; True: always, or there is an error.
-        root_certificates: PEM file of who signs the server's certificate (grpcs://, https://); None: the usual ones.
-        private_key, certificate_chain: PEM files with which this client shows who it is.
+        shared_memory: pass arrays to the server through shared memory. None: if the server is on this host and
+            accepts it; True: always, and an error if that is impossible; False: never.
+        root_certificates: PEM file with the authorities that sign the server's certificate (grpcs://, https://);
+            None: the defaults.
+        private_key, certificate_chain: PEM files with which this client authenticates itself (mutual TLS).
+
+    Raises:
+        ParameterError: a setting is out of its range, or a header is not text of one line.
+
+    Example:
+        >>> Connection(timeout_s=5, headers={"authorization": "Bearer …"}).retries
+        5
     """
 
     timeout_s: float = 60.0
@@ -59,7 +67,7 @@ class Connection:
                 raise ParameterError(f"{name} is {value!r}, expected a whole number of {least} or more")
         for header, text in self.headers.items():
             if not isinstance(text, str) or re.search(r"[\r\n\0]", header + text):
-                # The value may be a secret: it is not shown.
+                # The value may be a secret, so the message does not show it.
                 raise ParameterError(f"header {header!r}: expected a name and a value that are text of one line")
 
 
@@ -67,27 +75,29 @@ class Connection:
 class Address:
     """A model on a server.
 
-    - `grpc://HOST:8001/MODEL`, `http://HOST:8000/MODEL`: with these ports where none is given;
-    - `grpcs://HOST:8001/MODEL`, `https://HOST/MODEL`: with TLS, and port 443 for https;
-    - `…/MODEL/3`: that version of the model;
-    - `https://HOST/gateway/triton/MODEL`: behind a path of a gateway (HTTP only, gRPC has none);
-    - `grpc://dns:///HOST:8001/MODEL`, `grpc://dns://RESOLVER/HOST:8001/MODEL`: as gRPC spells names.
+    - `grpc://HOST:8001/MODEL`, `http://HOST:8000/MODEL`: these are the default ports;
+    - `grpcs://HOST:8001/MODEL`, `https://HOST/MODEL`: with TLS; the default port of https is 443;
+    - `…/MODEL/3`: version 3 of the model;
+    - `https://HOST/gateway/triton/MODEL`: behind a path of a gateway (HTTP only, gRPC has no paths);
+    - `grpc://dns:///HOST:8001/MODEL`, `grpc://dns://RESOLVER/HOST:8001/MODEL`: names in gRPC's own spelling.
 
-    A name may stand for many servers, such as a headless Service of Kubernetes: gRPC spreads its requests over them.
-
-    >>> Address.from_text("https://example.org/vision/fastsam/2").version
-    '2'
+    A name may resolve to many servers, as a headless Service of Kubernetes does: gRPC spreads its requests over them.
 
     Attributes:
-        text: as it was given.
+        text: the address as the user wrote it.
         transport: "grpc" or "http".
-        host: name or number with the port.
+        host: host name or IP address, with the port.
         model: name of the model.
-        version: of the model, "" for the server's choice.
+        version: version of the model; "" leaves the choice to the server.
         tls: whether the connection is encrypted.
         on_this_host: whether the name can only mean this host.
         prefix: path in front of Triton's own, such as "/vision", or "".
         resolver: DNS server, "" for the system's; gRPC only.
+
+    Example:
+        >>> address = Address.from_text("https://example.org/vision/fastsam/2")
+        >>> address.host, address.prefix, address.model, address.version
+        ('example.org:443', '/vision', 'fastsam', '2')
     """
 
     text: str
@@ -102,24 +112,33 @@ class Address:
 
     @property
     def target(self) -> str:
-        """The server as gRPC names it."""
+        """The server in the spelling of gRPC.
+
+        Example:
+            >>> Address.from_text("grpc://example.org/fastsam").target
+            'dns:///example.org:8001'
+        """
         return self.host if self.on_this_host or self.host.startswith("[") else f"dns://{self.resolver}/{self.host}"
 
     @classmethod
     def from_text(cls, text: str) -> Address:
-        """Read an address.
+        """Parse an address.
 
         Raises:
-            ParameterError: it is none.
+            ParameterError: the text is not an address of a model.
+
+        Example:
+            >>> Address.from_text("grpc://localhost/fastsam").on_this_host
+            True
         """
         match = _ADDRESS.fullmatch(text)
         if match is None:
             secret = "//" in text and "@" in text
             shown = re.sub(r"//.*@", "//…@", text)
             raise ParameterError(
-                f"{shown!r} is no address of a model; expected grpc://HOST:8001/MODEL or http://HOST:8000/MODEL "
+                f"{shown!r} is not the address of a model; expected grpc://HOST:8001/MODEL or http://HOST:8000/MODEL "
                 "(grpcs, https for TLS), for example grpc://localhost:8001/fastsam"
-                + ("; credentials go into Connection(headers={'authorization': …})" if secret else "")
+                + ("; pass credentials in Connection(headers={'authorization': …})" if secret else "")
             )
         scheme, name = match["scheme"], match["name"]
         transport = scheme.removesuffix("s")
@@ -147,16 +166,23 @@ def _port(digits: str | None, scheme: str, text: str) -> int:
 
 
 def _check_name(name: str, text: str) -> None:
-    """ParameterError for a name that no resolver takes: an empty label, one of more than 63 letters, a bad IPv6."""
+    """ParameterError for a name that no resolver accepts: an empty label, one of over 63 letters, an invalid IPv6."""
     try:
         if name.startswith("["):
             IPv6Address(name[1:-1])
         else:
             name.encode("idna")
     except ValueError as error:
-        raise ParameterError(f"{text}: {name!r:.80} is no host ({error}); give its name or its number") from error
+        raise ParameterError(
+            f"{text}: {name!r:.80} is not a host ({error}); give a host name or an IP address"
+        ) from error
 
 
 def is_address(model: object) -> bool:
-    """Whether a model is named by an address, not by a file."""
+    """Whether a model is given by an address, not by a file.
+
+    Example:
+        >>> is_address("grpc://localhost:8001/fastsam"), is_address("FastSAM-s.onnx")
+        (True, False)
+    """
     return isinstance(model, str) and re.match(r"(grpcs?|https?)://", model) is not None

@@ -33,7 +33,7 @@ def known_keys(asked: Any, keys: Sequence[str], where: str) -> dict[str, Any]:
         PromptError: it is no object, or has another key.
     """
     if not isinstance(asked, dict):
-        raise PromptError(f"{where}: {asked!r:.80} is no object; expected keys among {', '.join(keys)}")
+        raise PromptError(f"{where}: {asked!r:.80} is not an object; expected keys among {', '.join(keys)}")
     unknown = sorted(set(asked) - set(keys))
     if unknown:
         raise PromptError(f"{where}: unknown key {unknown[0]!r:.80}; known are {', '.join(keys)}")

@@ -1,4 +1,4 @@
-"""What is asked of one image: the JSON text of the input PROMPT, and how much of it a server takes."""
+"""What a client asks about one image: the JSON text of the input PROMPT, and the limits that a server sets."""
 
 from __future__ import annotations
 
@@ -24,15 +24,21 @@ _THRESHOLDS = tuple(threshold.name for threshold in fields(Thresholds))
 
 @dataclass(frozen=True)
 class Limits:
-    """What one image of a request may ask for.
+    """Upper limits on a request, for each of its images.
 
     Attributes:
         image_bytes: size of an image file.
         pixels: width x height.
-        prompts: points, boxes and texts together; 4096 are the grid of 64 x 64 of FastSAM's paper.
-        groups: objects in the list of prompts, each with its points or boxes: every one searches all masks.
-        segments: rows of the answer; asking for everything a hundred times is little to send and much to answer.
-        max_det: segments that the network may find.
+        prompts: points, boxes and texts together; 4096 is the 64 x 64 grid of the FastSAM paper.
+        groups: objects in the list of prompts, each with its points or boxes. Each of them searches all masks.
+        segments: rows of the answer. A hundred times `{"everything": true}` is a short request with a long answer.
+        max_det: detections of the network that are kept.
+
+    Example:
+        >>> Limits(image_bytes=3).check_bytes(b"JPEG")
+        Traceback (most recent call last):
+        ...
+        fastsam_deploy.runtime.errors.ImageError: the image file has 4 bytes, the server takes 3; make it smaller
     """
 
     image_bytes: int = 64_000_000
@@ -43,7 +49,12 @@ class Limits:
     max_det: int = 1000
 
     def check_bytes(self, content: bytes) -> bytes:
-        """The file itself, or an ImageError."""
+        """Return the content of an image file, or raise ImageError if it is too large.
+
+        Example:
+            >>> Limits().check_bytes(b"JPEG")
+            b'JPEG'
+        """
         if len(content) > self.image_bytes:
             raise ImageError(
                 f"the image file has {len(content):,} bytes, the server takes {self.image_bytes:,}; make it smaller"
@@ -51,7 +62,12 @@ class Limits:
         return content
 
     def check_pixels(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
-        """The (h, w, 3) uint8 array itself, or an ImageError."""
+        """Return the (h, w, 3) uint8 array, or raise ImageError if it has too many pixels.
+
+        Example:
+            >>> Limits().check_pixels(np.zeros((4, 6, 3), np.uint8)).shape
+            (4, 6, 3)
+        """
         height, width = pixels.shape[:2]
         if height * width > self.pixels:
             raise ImageError(f"{PIXELS} is {width}×{height}, the server takes {self.pixels:,} pixels; make it smaller")
@@ -60,12 +76,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of one image.
+    """What a client asks about one image.
 
     Attributes:
-        prompts: none for everything; several are answered one after the other and joined.
-        thresholds: what counts as found.
-        masks: one of MASK_FORMATS.
+        prompts: empty for everything. The answers to several prompts are joined, in the order of the prompts.
+        thresholds: which detections are kept.
+        masks: format of the masks in the answer, one of MASK_FORMATS.
+
+    Example:
+        >>> question = Question.from_json('{"prompts": [{"boxes": [[10, 20, 110, 120]]}], "conf": 0.3}', Limits())
+        >>> question.thresholds.conf, question.masks, question.prompts[0].prompt_count
+        (0.3, 'rle', 1)
     """
 
     prompts: tuple[Prompt, ...] = ()
@@ -77,32 +98,45 @@ class Question:
 
         Raises:
             PromptError: a prompt is of a kind that is not registered.
+
+        Example:
+            >>> Question().to_json()
+            '{"conf": 0.4, "iou": 0.9, "max_det": 300, "masks": "rle"}'
         """
-        asked: dict[str, Any] = {**asdict(self.thresholds), "masks": self.masks}
+        document: dict[str, Any] = {**asdict(self.thresholds), "masks": self.masks}
         if self.prompts:
-            asked["prompts"] = [_prompt_to_json(prompt) for prompt in self.prompts]
-        return json.dumps(asked)
+            document["prompts"] = [_prompt_to_json(prompt) for prompt in self.prompts]
+        return json.dumps(document)
 
     @property
     def looks_at_the_image(self) -> bool:
-        """Whether a prompt needs its pixels."""
+        """Whether any prompt needs the pixels of the image.
+
+        Example:
+            >>> Question().looks_at_the_image
+            False
+        """
         return looks_at_image(self.prompts)
 
     @classmethod
     def from_json(cls, text: bytes | str, limits: Limits) -> Question:
-        """Read PROMPT.
+        """Parse the text of PROMPT.
 
         Raises:
-            PromptError: it is no JSON, has an unknown key, a prompt that is not of its shape, or too many.
+            PromptError: the text is not JSON, has an unknown key, a malformed prompt, or too many prompts.
             ParameterError: a threshold is out of its range or beyond the limits.
+
+        Example:
+            >>> Question.from_json("{}", Limits()) == Question()
+            True
         """
         try:
-            asked = json.loads(text)
+            document = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise PromptError(
-                f"{PROMPT}: {text[:80]!r} is no JSON ({error}); expected an object such as {{}}"
+                f"{PROMPT}: {text[:80]!r} is not JSON ({error}); expected an object such as {{}}"
             ) from error
-        settings = known_keys(asked, ("prompts", *_THRESHOLDS, "masks"), PROMPT)
+        settings = known_keys(document, ("prompts", *_THRESHOLDS, "masks"), PROMPT)
         prompts = settings.pop("prompts", [])
         masks = settings.pop("masks", "rle")
         if masks not in MASK_FORMATS:
@@ -116,22 +150,30 @@ class Question:
         return cls(_prompts_from_json(prompts, limits), thresholds, masks)
 
     def check_inside(self, image_hw: tuple[int, int]) -> None:
-        """PromptError where a prompt does not fit an image of (h, w) pixels, which is known before the network runs."""
+        """Raise PromptError if a prompt does not fit an image of (h, w) pixels. This needs no network.
+
+        Example:
+            >>> Question.from_json('{"prompts": [{"points": [[5, 3]]}]}', Limits()).check_inside((4, 6))
+        """
         for prompt in self.prompts:
             if isinstance(prompt, PromptKind):
                 prompt.check_inside(image_hw)
 
     def select_from(self, segments: Segments, limits: Limits) -> Segments:
-        """The answer, from everything in the image.
+        """Apply the prompts to all segments of an image.
 
         Raises:
             PromptError: a prompt does not fit the image, or the answer is longer than the limits.
+
+        Example:
+            >>> len(Question().select_from(Segments.empty((4, 6)), Limits()))
+            0
         """
         answer = segments.select(self.prompts) if self.prompts else segments
         if len(answer) > limits.segments:
             raise PromptError(
                 f"the answer has {len(answer)} segments, the server gives at most {limits.segments}; "
-                "ask for less in one request"
+                "ask for fewer in one request"
             )
         return answer
 
@@ -142,19 +184,19 @@ def _prompt_to_json(prompt: Prompt) -> dict[str, Any]:
     return prompt.to_json()
 
 
-def _prompts_from_json(asked: Any, limits: Limits) -> tuple[PromptKind, ...]:
-    """The list "prompts"; counted before anything is made of it."""
-    if not isinstance(asked, list):
-        raise PromptError(f"{PROMPT}: prompts is {asked!r:.80}, expected a list of objects")
-    if len(asked) > limits.groups:
+def _prompts_from_json(values: Any, limits: Limits) -> tuple[PromptKind, ...]:
+    """The prompts of the list "prompts". They are counted before any of them is created."""
+    if not isinstance(values, list):
+        raise PromptError(f"{PROMPT}: prompts is {values!r:.80}, expected a list of objects")
+    if len(values) > limits.groups:
         raise PromptError(
-            f"{len(asked)} prompts for one image, the server takes {limits.groups}; put the points of one mode, "
+            f"{len(values)} prompts for one image, the server takes {limits.groups}; put the points of one mode, "
             "and all boxes, into one prompt, or send several requests"
         )
-    kinds = [kind_of_json(value, PROMPT) for value in asked]
-    count = sum(kind.count_in(value) for kind, value in zip(kinds, asked, strict=True))
+    kinds = [kind_of_json(value, PROMPT) for value in values]
+    count = sum(kind.count_in(value) for kind, value in zip(kinds, values, strict=True))
     if count > limits.prompts:
         raise PromptError(
             f"{count} points, boxes and texts for one image, the server takes {limits.prompts}; send several requests"
         )
-    return tuple(kind.from_json(value) for kind, value in zip(kinds, asked, strict=True))
+    return tuple(kind.from_json(value) for kind, value in zip(kinds, values, strict=True))

@@ -223,7 +223,7 @@ def test_addresses_that_lead_nowhere(server):
     for transport in ("grpc", "http"):
         with pytest.raises(ServerError, match="asked 2 times"):
             FastSAM(f"{transport}://127.0.0.1:9/fastsam", connection=quick)
-    with pytest.raises(ParameterError, match="no address of a model"):
+    with pytest.raises(ParameterError, match="is not the address of a model"):
         FastSAM("grpc://host:8001")
     with pytest.raises(ParameterError, match="on no server"):
         FastSAM(connection=quick)

@@ -108,12 +108,12 @@ def test_the_bad_image_among_several_is_named(client: PlainClient, model: str, c
 
 POINT = {"points": [CUP]}
 BAD_PROMPTS: dict[str, tuple[Any, str]] = {
-    "no text": ("", "is no JSON"),
-    "no JSON": ("points please", "is no JSON"),
-    "cut": ('{"prompts": [', "is no JSON"),
-    "no UTF-8": (b"\xff\xfe\xfa", "is no JSON"),
-    "a list": (b"[]", "is no object"),
-    "null": ("null", "is no object"),
+    "no text": ("", "is not JSON"),
+    "no JSON": ("points please", "is not JSON"),
+    "cut": ('{"prompts": [', "is not JSON"),
+    "no UTF-8": (b"\xff\xfe\xfa", "is not JSON"),
+    "a list": (b"[]", "is not an object"),
+    "null": ("null", "is not an object"),
     "unknown key": ({"confidence": 0.4}, "unknown key 'confidence'; known are prompts, conf, iou, max_det, masks"),
     "misspelt key of a prompt": ({"prompts": [{**POINT, "label": [1]}]}, "unknown key 'label'"),
     "prompts that are no list": ({"prompts": POINT}, "expected a list of objects"),
@@ -144,7 +144,7 @@ BAD_PROMPTS: dict[str, tuple[Any, str]] = {
     "10,000 points": ({"prompts": [{"points": [CUP] * 10_000}]}, "10000 points"),
     "many prompts": ({"prompts": [POINT] * 9}, "9 prompts for one image, the server takes 8"),
     "many answers": ({"conf": 0.001, "prompts": [{"everything": True}] * 8}, "segments, the server gives at most 200"),
-    "deep nesting": ('{"prompts": ' + "[" * 100_000 + "]" * 100_000 + "}", "is no JSON"),
+    "deep nesting": ('{"prompts": ' + "[" * 100_000 + "]" * 100_000 + "}", "is not JSON"),
     "nested points": ({"prompts": [{"points": json.loads("[" * 90 + "]" * 90)}]}, "points"),
     "nested labels": ({"prompts": [{**POINT, "labels": json.loads("[" * 90 + "]" * 90)}]}, "point labels are"),
     "conf 2": ({"conf": 2}, "conf is 2, expected 0"),

@@ -253,7 +253,7 @@ def test_the_model_of_the_triton_server_takes_no_other_device(demo_onnx: Path, c
     """Where ONNX Runtime has no CUDA it says so; the CPU is not taken instead."""
     import onnxruntime
 
-    from fastsam_deploy.runtime.serving.models import Parameters, WholePipeline
+    from fastsam_deploy.runtime.serving import Parameters, WholePipeline
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")

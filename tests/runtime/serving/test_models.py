@@ -26,14 +26,8 @@ from fastsam_deploy.runtime import (
 )
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.engines.interface import Engine
-from fastsam_deploy.runtime.serving.models import (
-    Parameters,
-    Postprocess,
-    Preprocess,
-    WholePipeline,
-    images_of,
-    questions_of,
-)
+from fastsam_deploy.runtime.serving import Parameters, Postprocess, Preprocess, WholePipeline
+from fastsam_deploy.runtime.serving.requests import images_of, questions_of
 from fastsam_deploy.runtime.spec import METADATA_KEY
 from fastsam_deploy.runtime.wire.answer import Tensors, answers_from_tensors
 from fastsam_deploy.runtime.wire.question import Limits
@@ -283,10 +277,11 @@ def test_images_of_a_request(coffee: Path):
 
 
 def test_questions_of_a_request(coffee: Path):
-    assert [one.thresholds.max_det for one in questions_of(_request(b""), 2, Limits(max_det=20))] == [20, 20]
-    asked = questions_of(_request(b"", b"", prompts=[{"conf": 0.1}, {"iou": 0.5}]), 2, Limits())
-    assert [(one.thresholds.conf, one.thresholds.iou) for one in asked] == [(0.1, 0.9), (0.4, 0.5)]
-    with pytest.raises(PromptError, match="is no JSON"):
+    questions = questions_of(_request(b""), 2, Limits(max_det=20))
+    assert [question.thresholds.max_det for question in questions] == [20, 20]
+    questions = questions_of(_request(b"", b"", prompts=[{"conf": 0.1}, {"iou": 0.5}]), 2, Limits())
+    assert [(question.thresholds.conf, question.thresholds.iou) for question in questions] == [(0.1, 0.9), (0.4, 0.5)]
+    with pytest.raises(PromptError, match="is not JSON"):
         questions_of(_request(b"", b"", prompts=[{}, b"{"]), 2, Limits())
 
 
