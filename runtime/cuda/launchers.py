@@ -12,27 +12,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..stages import assemble as assemble_twin
+from ..stages import decode as decode_twin
+from ..stages import letterbox as letterbox_twin
 from .kernels import NAMES, ptx_path
 from .shapes import Buffers, Shapes
 
-__all__ = [
-    "Buffers",
-    "Kernels",
-    "Shapes",
-    "assemble",
-    "box_overlap",
-    "contain",
-    "decode",
-    "join_rows",
-    "letterbox",
-]
-
 Triple = tuple[int, int, int]
 
-_THREADS = 256
-_TILE_THREADS = 128
-_OVERLAP_THREADS = 128
-_CHECK_VALUES = 16 * _THREADS
+BLOCK, TILE_WORDS, OVERLAP_BLOCK = 256, 128, 128
+"""Threads of a block, as in layout.cuh."""
+
+_CHECK_VALUES = 16 * BLOCK
 """Prototypes that a block looks at, about."""
 
 ENTRIES: dict[str, tuple[str, ...]] = {
@@ -106,7 +97,7 @@ def letterbox(kernels: Kernels, shapes: Shapes, buffers: Buffers, blob: int, str
         _typed("letterbox", shapes.half_input),
         (_blocks(width, 32), _blocks(height, 8), shapes.batch),
         (32, 8),
-        (*_pointers(buffers.upload, buffers.places, blob), *_ints(height, width)),
+        (*_pointers(buffers.upload, buffers.places, blob), *_ints(height, width), letterbox_twin.border_value()),
         stream,
     )
 
@@ -123,7 +114,7 @@ def join_rows(
     """
     rows = shapes.batch * shapes.rows
     args = (*_pointers(*outputs, joined), *_ints(rows, shapes.mask_dim))
-    kernels.launch(_typed("join_rows", half), (_blocks(rows * shapes.columns, _THREADS),), (_THREADS,), args, stream)
+    kernels.launch(_typed("join_rows", half), (_blocks(rows * shapes.columns, BLOCK),), (BLOCK,), args, stream)
 
 
 def decode(kernels: Kernels, shapes: Shapes, buffers: Buffers, output: int, stream: Any) -> None:
@@ -135,14 +126,14 @@ def decode(kernels: Kernels, shapes: Shapes, buffers: Buffers, output: int, stre
     """
     raw = shapes.layout == "raw"
     reset = (*_pointers(buffers.found), *_ints(shapes.batch))
-    kernels.launch("reset_found", (_blocks(shapes.batch, _THREADS),), (_THREADS,), reset, stream)
+    kernels.launch("reset_found", (_blocks(shapes.batch, BLOCK),), (BLOCK,), reset, stream)
     (_suppressed if raw else _accepted)(kernels, shapes, buffers, output, stream)
     strides = (1, shapes.columns) if raw else (shapes.columns, 1)  # of an anchor, and of one of its values
     first_value = (4 + shapes.class_count) * shapes.columns if raw else 6
     kernels.launch(
         _typed("gather", shapes.half_detections),
-        (_blocks(shapes.max_det * shapes.mask_dim, _THREADS), shapes.batch),
-        (_THREADS,),
+        (_blocks(shapes.max_det * shapes.mask_dim, BLOCK), shapes.batch),
+        (BLOCK,),
         (
             *_pointers(output, buffers.kept, buffers.places, buffers.found, buffers.coefficients, buffers.detections),
             np.int64(shapes.rows * shapes.columns),
@@ -154,29 +145,29 @@ def decode(kernels: Kernels, shapes: Shapes, buffers: Buffers, output: int, stre
 
 def _suppressed(kernels: Kernels, shapes: Shapes, buffers: Buffers, output: int, stream: Any) -> None:
     """The layout "raw": candidates, sorted, suppressed."""
-    grid = (_blocks(shapes.columns, _THREADS), shapes.batch)
+    grid = (_blocks(shapes.columns, BLOCK), shapes.batch)
     sizes = _ints(shapes.columns, shapes.class_count, shapes.rows)
     found = _pointers(output, buffers.places, buffers.found, buffers.keys)
-    kernels.launch(_typed("candidates", shapes.half_detections), grid, (_THREADS,), (*found, *sizes), stream)
+    kernels.launch(_typed("candidates", shapes.half_detections), grid, (BLOCK,), (*found, *sizes), stream)
     ranked = _pointers(output, buffers.keys, buffers.found, buffers.sorted)
     capacity = _ints(shapes.candidate_capacity)
     kernels.launch(
-        _typed("rank_candidates", shapes.half_detections), grid, (_THREADS,), (*ranked, *sizes, *capacity), stream
+        _typed("rank_candidates", shapes.half_detections), grid, (BLOCK,), (*ranked, *sizes, *capacity), stream
     )
     kept = _pointers(buffers.sorted, buffers.places, buffers.found, buffers.kept)
-    args = (*kept, *capacity, *_ints(shapes.max_det))
-    kernels.launch("suppress", (shapes.batch,), (_THREADS,), args, stream)
+    args = (*kept, *capacity, *_ints(shapes.max_det), decode_twin.CLASS_OFFSET_PX)
+    kernels.launch("suppress", (shapes.batch,), (BLOCK,), args, stream)
 
 
 def _accepted(kernels: Kernels, shapes: Shapes, buffers: Buffers, output: int, stream: Any) -> None:
     """The layout "nms": the network has suppressed."""
     pointers = _pointers(output, buffers.places, buffers.found, buffers.kept)
     args = (*pointers, *_ints(shapes.rows, shapes.columns, shapes.max_det))
-    kernels.launch(_typed("accept", shapes.half_detections), (shapes.batch,), (_THREADS,), args, stream)
+    kernels.launch(_typed("accept", shapes.half_detections), (shapes.batch,), (BLOCK,), args, stream)
 
 
 def assemble(kernels: Kernels, shapes: Shapes, buffers: Buffers, prototypes: int, stream: Any) -> None:
-    """Detections and prototypes → masks on their crops. Twin: `masks.assemble`.
+    """Detections and prototypes → masks on their crops. Twin: `assemble.assemble`.
 
     A mask that would end past `word_capacity` is not written and has the area 0. Where `total_words` is above it, give
     buffers with more words and call this again.
@@ -187,11 +178,11 @@ def assemble(kernels: Kernels, shapes: Shapes, buffers: Buffers, prototypes: int
     height, width = shapes.prototypes_hw
     values, rows = shapes.mask_dim * height * width, shapes.batch * shapes.max_det
     laid_out = _pointers(buffers.detections, buffers.found, buffers.total_words, buffers.tile_ends)
-    kernels.launch("layout_masks", (1,), (_THREADS,), (*laid_out, *_ints(shapes.batch, shapes.max_det)), stream)
+    kernels.launch("layout_masks", (1,), (BLOCK,), (*laid_out, *_ints(shapes.batch, shapes.max_det)), stream)
     kernels.launch(
         _typed("check_prototypes", shapes.half_prototypes),
         (min(_blocks(values, _CHECK_VALUES), kernels.blocks), shapes.batch),
-        (_THREADS,),
+        (BLOCK,),
         (*_pointers(prototypes, buffers.places, buffers.found), np.int64(values)),
         stream,
     )
@@ -199,11 +190,12 @@ def assemble(kernels: Kernels, shapes: Shapes, buffers: Buffers, prototypes: int
     kernels.launch(
         _typed("masks", shapes.half_prototypes),
         (kernels.blocks,),
-        (_TILE_THREADS,),
+        (TILE_WORDS,),
         (
             *_pointers(*sources, buffers.words),
             np.int64(buffers.word_capacity),
             *_ints(rows, shapes.max_det, shapes.mask_dim, height, width),
+            assemble_twin.MASK_THRESHOLD,
         ),
         stream,
     )
@@ -222,7 +214,7 @@ def contain(
     """
     if rows and count:
         args = (*_pointers(detections, words, points, held), *_ints(rows, count))
-        kernels.launch("contain", (_blocks(rows * count, _THREADS),), (_THREADS,), args, stream)
+        kernels.launch("contain", (_blocks(rows * count, BLOCK),), (BLOCK,), args, stream)
 
 
 def box_overlap(
@@ -237,7 +229,7 @@ def box_overlap(
     """
     if rows and count:
         args = (*_pointers(detections, words, boxes, pixels), *_ints(rows, count))
-        kernels.launch("box_overlap", (min(rows * count, kernels.blocks),), (_OVERLAP_THREADS,), args, stream)
+        kernels.launch("box_overlap", (min(rows * count, kernels.blocks),), (OVERLAP_BLOCK,), args, stream)
 
 
 def _typed(kernel: str, half: bool) -> str:

@@ -44,7 +44,9 @@ DETECTION_DTYPE = np.dtype(
 bits of the crop lie among the words of the answer. Rows past an image's `kept` hold anything."""
 
 _ALIGNMENT = 16
-_NONFINITE = {1: "scores", 2: "boxes or classes", 4: "mask coefficients", 8: "prototypes"}
+NONFINITE = {1: "scores", 2: "boxes or classes", 4: "mask coefficients", 8: "prototypes"}
+"""Flags of FOUND_DTYPE, as in layout.cuh, and what holds NaN or infinity."""
+
 _SHARE_ONE = 2048
 
 
@@ -183,7 +185,7 @@ def refuse_nonfinite(flags: int) -> None:
         ModelError: the network's output held NaN or infinity where it counts, as `decode` and `assemble` raise it.
     """
     if flags:
-        where = ", ".join(name for bit, name in _NONFINITE.items() if flags & bit)
+        where = ", ".join(name for bit, name in NONFINITE.items() if flags & bit)
         raise ModelError(
             f"the network's {where} hold NaN or infinity; expected finite numbers; an FP16 file can overflow on an "
             "image: use the FP32 one"

@@ -18,6 +18,9 @@ from ..masks.packed import PackedCrops
 from ..masks.store import PackedMasks
 from .letterbox import TAPS, Letterbox, Resampling, mask_resampling
 
+MASK_THRESHOLD = np.float32(0)
+"""A pixel is in the mask if its logit is above, here and on the device."""
+
 _CHUNK_VALUES = 1 << 20
 """Logits of several masks are multiplied at once, up to this many (4 MB)."""
 
@@ -43,7 +46,7 @@ def assemble(
         coefficients: (n, mask_dim) float32.
         prototypes: (mask_dim, H/4, W/4), one image of the prototypes output.
         boxes_xyxy: (n, 4) float32, pixels of the image, inside it. A mask covers the pixels x1 ≤ x < x2,
-            y1 ≤ y < y2 whose logit is above 0.
+            y1 ≤ y < y2 whose logit is above MASK_THRESHOLD.
         place: the letterbox of the image.
 
     Raises:
@@ -63,7 +66,7 @@ def assemble(
     ):
         if x1 < x2 and y1 < y2:
             part = logits[vertical.first[y1] : vertical.first[y2 - 1] + TAPS]
-            strips = _above_zero(_stretched(part, horizontal, x1, x2), vertical, y1, y2)
+            strips = _above_threshold(_stretched(part, horizontal, x1, x2), vertical, y1, y2)
             crops.write(i, strips)
     return PackedMasks(place.image_hw, crops, corners[:, :2])
 
@@ -101,10 +104,10 @@ def _stretched(logits: NDArray[np.float32], axis: Resampling, left: int, right: 
     return columns
 
 
-def _above_zero(
+def _above_threshold(
     rows: NDArray[np.float32], axis: Resampling, top: int, bottom: int
 ) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-    """Is the logit above 0? Rows [top, bottom) of the image from rows of prototypes, as strips from the top down.
+    """Which logits are above the threshold: rows [top, bottom) of the image from rows of prototypes, from the top down.
 
     A strip is its first row, counted from `top`, and (rows, columns) bool, good until the next one: all are made in the
     same memory, which stays in the cache and costs no new pages.
@@ -121,5 +124,5 @@ def _above_zero(
             end = min(start + _BLOCK_ROWS, end_row)
             first, last = axis.first[start], axis.first[end - 1] + TAPS
             logits = axis.matrix[start:end, first:last] @ rows[first - above : last - above]
-            np.greater(logits, 0, out=strip[start - first_row : end - first_row])
+            np.greater(logits, MASK_THRESHOLD, out=strip[start - first_row : end - first_row])
         yield first_row - top, strip[: end_row - first_row]

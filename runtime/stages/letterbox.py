@@ -2,7 +2,7 @@
 
 The rules are those of ultralytics' LetterBox and of its way back (`scale_boxes`, `process_mask_native`,
 8.4), so that the same checkpoint gives the same answer:
-ratio min(H/h, W/w); sides round(side x ratio), at least 1; border 114, split round(d - 0.1), round(d + 0.1).
+ratio min(H/h, W/w); sides round(side x ratio), at least 1; gray border, split round(d - 0.1), round(d + 0.1).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..spec import PROTOTYPE_STRIDE, ModelSpec
 
 PADDING_VALUE = 114
+"""Gray round the image, of 255, here and on the device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ def letterbox(
     left, top = place.drawn_xy
     if out is None:
         out = np.empty((3, *place.input_hw), np.float32)
-    border = np.float32(PADDING_VALUE / 255)
+    border = border_value()
     out[:, :top] = out[:, top + content_h :] = border
     out[:, :, :left] = out[:, :, left + content_w :] = border
     if place.drawn_hw != place.image_hw:
@@ -170,6 +171,17 @@ def letterbox(
     for plane, channel in zip(out, cv2.split(image), strict=True):
         np.divide(channel, np.float32(255), out=plane[top : top + content_h, left : left + content_w])
     return out
+
+
+def border_value() -> np.float32:
+    """PADDING_VALUE in a network's input.
+
+    Example:
+        >>> border_value()
+        np.float32(0.44705883)
+    """
+    value: np.float32 = np.float32(PADDING_VALUE / 255)
+    return value
 
 
 def mask_resampling(place: Letterbox, prototypes_hw: tuple[int, int]) -> tuple[Resampling, Resampling]:

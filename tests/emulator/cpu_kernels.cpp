@@ -61,4 +61,17 @@ extern const CpuField cpu_fields[] = {
     FIELD(Detection, first_word), FIELD(Detection, pitch), FIELD(Detection, image),
 };
 extern const std::uint32_t cpu_field_count = sizeof(cpu_fields) / sizeof(cpu_fields[0]);
+
+// Constants of layout.cuh that Python has as well.
+struct CpuConstant {
+    const char* name;
+    std::int64_t value;
+};
+#define CONSTANT(name) {#name, name}
+extern const CpuConstant cpu_constants[] = {
+    CONSTANT(BLOCK), CONSTANT(TILE_WORDS), CONSTANT(OVERLAP_BLOCK), CONSTANT(MAX_MASK_DIM), CONSTANT(TAPS),
+    CONSTANT(WORD_BITS), CONSTANT(NONFINITE_SCORES), CONSTANT(NONFINITE_BOXES), CONSTANT(NONFINITE_COEFFICIENTS),
+    CONSTANT(NONFINITE_PROTOTYPES),
+};
+extern const std::uint32_t cpu_constant_count = sizeof(cpu_constants) / sizeof(cpu_constants[0]);
 }

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsam_deploy.runtime.cuda import launchers, records
-from fastsam_deploy.runtime.cuda.launchers import Buffers, Kernels, Shapes
+from fastsam_deploy.runtime.cuda.launchers import Kernels
+from fastsam_deploy.runtime.cuda.shapes import Buffers, Shapes
 from fastsam_deploy.runtime.masks.packed import PackedCrops
 from fastsam_deploy.runtime.masks.store import PackedMasks
 from fastsam_deploy.runtime.settings import Thresholds
@@ -45,6 +46,12 @@ class CpuField(ctypes.Structure):
     _fields_ = [("record", ctypes.c_char_p), ("field", ctypes.c_char_p), ("offset", ctypes.c_uint32)]
 
 
+class CpuConstant(ctypes.Structure):
+    """As in cpu_kernels.cpp."""
+
+    _fields_ = [("name", ctypes.c_char_p), ("value", ctypes.c_int64)]
+
+
 class HostKernels:
     """The library: its table of kernels, and a stand-in for loaded PTX."""
 
@@ -55,6 +62,8 @@ class HostKernels:
             (entry.record.decode(), entry.field.decode(), entry.offset)
             for entry in self._array("cpu_fields", CpuField, "cpu_field_count")
         ]
+        constants = self._array("cpu_constants", CpuConstant, "cpu_constant_count")
+        self.constants = {constant.name.decode(): constant.value for constant in constants}
         self.launches: list[str] = []
 
     def _array(self, name: str, kind: Any, count_name: str) -> Any:

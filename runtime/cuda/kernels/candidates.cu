@@ -13,8 +13,6 @@
 #include "layout.cuh"
 #include "number.cuh"
 
-enum { RANK_BLOCK = 256 };
-
 // block (256), grid (batch / 256)
 extern "C" __global__ void reset_found(Found* found, int batch) {
     const int image = blockIdx.x * blockDim.x + threadIdx.x;
@@ -76,20 +74,20 @@ __device__ Candidate candidate_at(const T* output, int anchor, int anchors, int 
 template <class T>
 __device__ void rank_candidates(const T* output, const unsigned long long* keys, Found* found, Candidate* sorted,
                                 int anchors, int class_count, int channels, int capacity) {
-    __shared__ unsigned long long others[RANK_BLOCK];
+    __shared__ unsigned long long others[BLOCK];
     const int image = blockIdx.y;
     const int count = found[image].candidates;
-    const int first = blockIdx.x * RANK_BLOCK;
+    const int first = blockIdx.x * BLOCK;
     if (first >= count) return;  // the whole block: no barrier is missed
     keys += (long long)image * anchors;
     const int own = first + threadIdx.x;
     const unsigned long long key = own < count ? keys[own] : 0;
     int rank = 0;
-    for (int start = 0; start < count; start += RANK_BLOCK) {
+    for (int start = 0; start < count; start += BLOCK) {
         const int other = start + threadIdx.x;
         others[threadIdx.x] = other < count ? keys[other] : ~0ull;  // after all: counted by none
         __syncthreads();
-        for (int i = 0; i < RANK_BLOCK; ++i) rank += others[i] < key;
+        for (int i = 0; i < BLOCK; ++i) rank += others[i] < key;
         __syncthreads();
     }
     if (own >= count || rank >= capacity) return;

@@ -1,9 +1,25 @@
 // What lies in device memory between the stages. The same layouts in NumPy: runtime/cuda/records.py; a test holds that
 // sizes and offsets agree.
 //
+// The kernels' constants, each stated here once; Python has those it needs under its own names, and a test holds that
+// both agree. What a user may want to change, as the letterbox colour and the mask threshold, is an argument instead,
+// stated in the twin.
+//
 // A CUDA graph is captured once per shape of the network's input and replayed for images of any size. Arguments of a
 // launch are frozen in it, so whatever depends on an image lies in these records.
 #pragma once
+
+enum {
+    BLOCK = 256,          // threads of a block, where nothing else is said
+    TILE_WORDS = 128,     // words of a tile and threads of its block, see below
+    OVERLAP_BLOCK = 128,  // threads that count one mask in one box
+    MAX_MASK_DIM = 256,   // a detection's coefficients lie in a block's shared memory
+    TAPS = 3,             // prototypes along an axis that a pixel of the image depends on
+    WORD_BITS = 32,       // pixels of a word of a mask (runtime/masks/bits.py)
+};
+
+// Numbers that are NaN or infinite: the host raises, as the twin does.
+enum { NONFINITE_SCORES = 1, NONFINITE_BOXES = 2, NONFINITE_COEFFICIENTS = 4, NONFINITE_PROTOTYPES = 8 };
 
 // Where one image of the batch lies, and what is asked of it. A row past the group has image_h = 0: no work, blob 0.
 struct Place {
@@ -32,7 +48,7 @@ struct ResizeTap {
 // One row or column of the original image: three neighbouring prototypes and their shares (letterbox.Resampling).
 struct MaskTap {
     int first;
-    float share[3];
+    float share[TAPS];
 };
 
 // A box above the confidence threshold, pixels of the network's input.
@@ -52,11 +68,8 @@ struct Found {
     int reserved;
 };
 
-// Numbers that are NaN or infinite: the host raises, as the twin does.
-enum { NONFINITE_SCORES = 1, NONFINITE_BOXES = 2, NONFINITE_COEFFICIENTS = 4, NONFINITE_PROTOTYPES = 8 };
-
-// One detection of the answer. Its mask is a crop of bits: row r, column c is bit c % 32 of
-// words[first_word + r * pitch + c / 32]; bits past the width are 0.
+// One detection of the answer. Its mask is a crop of bits: row r, column c is bit c % WORD_BITS of
+// words[first_word + r * pitch + c / WORD_BITS]; bits past the width are 0. runtime/masks/bits.py says why.
 struct Detection {
     float x1, y1, x2, y2;  // pixels of the image, clipped to it
     float score;
@@ -69,10 +82,11 @@ struct Detection {
     int image;  // row of the batch
 };
 
-// A detection's crop in tiles, each the work of one block. Every thread makes one word, so narrow crops get narrow, high
-// tiles.
-enum { TILE_WORDS = 128 };
+// Words of a row of pixels.
+__device__ inline int pitch_of(int width) { return (width + WORD_BITS - 1) / WORD_BITS; }
 
+// A detection's crop in tiles of TILE_WORDS, each the work of one block. Every thread makes one word, so narrow crops get
+// narrow, high tiles.
 __device__ inline int tile_columns(int pitch) { return pitch >= 3 ? 4 : pitch; }  // words
 
 __device__ inline int tiles_across(int pitch) { return (pitch + tile_columns(pitch) - 1) / tile_columns(pitch); }

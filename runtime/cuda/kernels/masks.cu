@@ -5,14 +5,16 @@
 // prototypes    (batch, mask_dim, proto_h, proto_w) float32 or float16
 // words         (capacity): the crops one after the other, see Detection. A crop that would end past the capacity is
 //               not written: *total_words says what all of them need, and the stage can be run again with more.
-// Twin: runtime/stages/assemble.py assemble(). The order of the sums differs, so a pixel whose logit is as good as 0 may.
+// threshold     a pixel is in the mask if its logit is above
+// Twin: runtime/stages/assemble.py assemble(). The order of the sums differs, so a pixel whose logit is as good as the
+// threshold may.
 #include "layout.cuh"
 #include "number.cuh"
 
-enum { LAYOUT_BLOCK = 256, REGION = 4736, MAX_MASK_DIM = 256, TAPS = 3 };
+enum { REGION = 4736 };  // logits that a block keeps in its shared memory
 
 __device__ inline int detection_tiles(const Detection& detection) {
-    const int pitch = (detection.width + 31) / 32;
+    const int pitch = pitch_of(detection.width);
     if (pitch == 0 || detection.height == 0) return 0;
     return tiles_across(pitch) * tiles_down(pitch, detection.height);
 }
@@ -21,22 +23,22 @@ __device__ inline int detection_tiles(const Detection& detection) {
 // One block for the whole batch; block (256), grid (1). Each thread adds up a run of rows, then the runs are added up.
 extern "C" __global__ void layout_masks(Detection* detections, const Found* found, long long* total_words,
                                         int* tile_ends, int batch, int max_det) {
-    __shared__ long long word_sums[LAYOUT_BLOCK];
-    __shared__ int tile_sums[LAYOUT_BLOCK];
+    __shared__ long long word_sums[BLOCK];
+    __shared__ int tile_sums[BLOCK];
     const int self = threadIdx.x, rows = batch * max_det;
-    const int run = (rows + LAYOUT_BLOCK - 1) / LAYOUT_BLOCK;
+    const int run = (rows + BLOCK - 1) / BLOCK;
     const int first = min(self * run, rows), end = min(first + run, rows);
     long long words = 0;
     int tiles = 0;
     for (int row = first; row < end; ++row) {
         if (row % max_det >= found[row / max_det].kept) continue;
         const Detection& detection = detections[row];
-        words += (long long)((detection.width + 31) / 32) * detection.height;
+        words += (long long)pitch_of(detection.width) * detection.height;
         tiles += detection_tiles(detection);
     }
     word_sums[self] = words;
     tile_sums[self] = tiles;
-    for (int step = 1; step < LAYOUT_BLOCK; step *= 2) {
+    for (int step = 1; step < BLOCK; step *= 2) {
         __syncthreads();
         const long long more_words = self >= step ? word_sums[self - step] : 0;
         const int more_tiles = self >= step ? tile_sums[self - step] : 0;
@@ -49,7 +51,7 @@ extern "C" __global__ void layout_masks(Detection* detections, const Found* foun
     for (int row = first; row < end; ++row) {
         if (row % max_det < found[row / max_det].kept) {
             Detection& detection = detections[row];
-            detection.pitch = (detection.width + 31) / 32;
+            detection.pitch = pitch_of(detection.width);
             detection.first_word = next_word;
             detection.area = 0;
             next_word += (long long)detection.pitch * detection.height;
@@ -57,7 +59,7 @@ extern "C" __global__ void layout_masks(Detection* detections, const Found* foun
         }
         tile_ends[row] = next_tile;
     }
-    if (self == LAYOUT_BLOCK - 1) *total_words = word_sums[self];
+    if (self == BLOCK - 1) *total_words = word_sums[self];
 }
 
 // The numbers that a NaN would hide in: every prototype of an image, block (256), grid (any, batch).
@@ -128,7 +130,8 @@ __device__ inline int detection_of_tile(const int* tile_ends, int rows, int tile
 
 // `count` pixels of a row of the image as bits, the first of which is across[0].
 template <class Logits>
-__device__ inline unsigned word_of(const Logits& logit_at, const MaskTap& down, const MaskTap* across, int count) {
+__device__ inline unsigned word_of(const Logits& logit_at, const MaskTap& down, const MaskTap* across, int count,
+                                   float threshold) {
     unsigned bits = 0;
     int at = -1;
     float mixed[TAPS] = {};  // three prototype columns at this row of the image
@@ -145,7 +148,7 @@ __device__ inline unsigned word_of(const Logits& logit_at, const MaskTap& down, 
         }
         float logit = 0.0f;
         for (int k = 0; k < TAPS; ++k) logit = fmaf(tap.share[k], mixed[k], logit);
-        if (logit > 0.0f) bits |= 1u << i;
+        if (logit > threshold) bits |= 1u << i;
     }
     return bits;
 }
@@ -158,7 +161,8 @@ __device__ inline unsigned word_of(const Logits& logit_at, const MaskTap& down, 
 template <class T>
 __device__ void masks(const unsigned char* upload, const Place* places, Detection* detections,
                       const float* coefficients, const T* prototypes, const int* tile_ends, unsigned* words,
-                      long long capacity, int rows, int max_det, int mask_dim, int proto_h, int proto_w) {
+                      long long capacity, int rows, int max_det, int mask_dim, int proto_h, int proto_w,
+                      float threshold) {
     __shared__ float region[REGION];
     __shared__ float own_coefficients[MAX_MASK_DIM];
     __shared__ int area;
@@ -173,12 +177,12 @@ __device__ void masks(const unsigned char* upload, const Place* places, Detectio
         const int first_column = number % across_count * columns, tile_rows = TILE_WORDS / columns;
         const int first_row = number / across_count * tile_rows;
         const int end_row = min(first_row + tile_rows, detection.height);
-        const int end_x = min((first_column + columns) * 32, detection.width);
+        const int end_x = min((first_column + columns) * WORD_BITS, detection.width);
         const Place& place = places[row / max_det];
         const MaskTap* down = reinterpret_cast<const MaskTap*>(upload + place.mask_rows_at) + detection.top;
         const MaskTap* across = reinterpret_cast<const MaskTap*>(upload + place.mask_columns_at) + detection.left;
         const int top = down[first_row].first, bottom = down[end_row - 1].first + TAPS;
-        const int left = across[first_column * 32].first, right = across[end_x - 1].first + TAPS;
+        const int left = across[first_column * WORD_BITS].first, right = across[end_x - 1].first + TAPS;
         const int region_w = right - left, values = region_w * (bottom - top);
         for (int i = self; i < mask_dim; i += TILE_WORDS) {
             own_coefficients[i] = coefficients[(long long)row * mask_dim + i];
@@ -196,10 +200,11 @@ __device__ void masks(const unsigned char* upload, const Place* places, Detectio
         __syncthreads();
         const int y = first_row + self / columns, column = first_column + self % columns;
         if (y < end_row && column < pitch) {
-            const int count = min(32, detection.width - column * 32);
-            const MaskTap* first = across + column * 32;
-            const unsigned bits = values <= REGION ? word_of(Region{region, top, left, region_w}, down[y], first, count)
-                                                   : word_of(source, down[y], first, count);
+            const int count = min((int)WORD_BITS, detection.width - column * WORD_BITS);
+            const MaskTap* first = across + column * WORD_BITS;
+            const unsigned bits = values <= REGION
+                                      ? word_of(Region{region, top, left, region_w}, down[y], first, count, threshold)
+                                      : word_of(source, down[y], first, count, threshold);
             words[detection.first_word + (long long)y * pitch + column] = bits;
             if (bits != 0) atomicAdd(&area, __popc(bits));
         }
@@ -211,15 +216,15 @@ __device__ void masks(const unsigned char* upload, const Place* places, Detectio
 extern "C" __global__ void masks_f32(const unsigned char* upload, const Place* places, Detection* detections,
                                      const float* coefficients, const float* prototypes, const int* tile_ends,
                                      unsigned* words, long long capacity, int rows, int max_det, int mask_dim,
-                                     int proto_h, int proto_w) {
+                                     int proto_h, int proto_w, float threshold) {
     masks(upload, places, detections, coefficients, prototypes, tile_ends, words, capacity, rows, max_det, mask_dim,
-          proto_h, proto_w);
+          proto_h, proto_w, threshold);
 }
 
 extern "C" __global__ void masks_f16(const unsigned char* upload, const Place* places, Detection* detections,
                                      const float* coefficients, const Half* prototypes, const int* tile_ends,
                                      unsigned* words, long long capacity, int rows, int max_det, int mask_dim,
-                                     int proto_h, int proto_w) {
+                                     int proto_h, int proto_w, float threshold) {
     masks(upload, places, detections, coefficients, prototypes, tile_ends, words, capacity, rows, max_det, mask_dim,
-          proto_h, proto_w);
+          proto_h, proto_w, threshold);
 }

@@ -5,20 +5,21 @@
 // kept          (batch, max_det), pixels of the network's input
 // coefficients  (batch, max_det, mask_dim) float32
 // detections    (batch, max_det): box, score, class, anchor and crop; masks.cu sets the rest
-// Twins: runtime/stages/decode.py nms() and the layout "nms" of decode(); runtime/stages/letterbox.py boxes_to_image(); the corners
-// are those of runtime/stages/assemble.py assemble(). Equal to the last bit: compiled without contraction to fused operations.
+// Twins: runtime/stages/decode.py nms() and the layout "nms" of decode(); runtime/stages/letterbox.py
+// Letterbox.boxes_to_image(); the corners are those of runtime/stages/assemble.py assemble(). Equal to the last bit:
+// compiled without contraction to fused operations.
 #include "layout.cuh"
 #include "number.cuh"
 
-enum { CHUNK = 256, WORDS = CHUNK / 32 };
+enum { CHUNK = BLOCK, WORDS = CHUNK / 32 };  // candidates that a block looks at together, a bit for each
 
 struct Box {
     float x1, y1, x2, y2, area;
 };
 
-// Boxes of different classes are moved apart, so that one pass serves all classes, rounding included (decode.py).
-__device__ inline Box moved_apart(const Candidate& candidate) {
-    const float offset = (float)candidate.class_id * 7680.0f;
+// Boxes of different classes are moved apart, so that one pass serves all classes, rounding included.
+__device__ inline Box moved_apart(const Candidate& candidate, float class_offset) {
+    const float offset = (float)candidate.class_id * class_offset;
     Box box = {candidate.x1 + offset, candidate.y1 + offset, candidate.x2 + offset, candidate.y2 + offset, 0.0f};
     box.area = (box.x2 - box.x1) * (box.y2 - box.y1);
     return box;
@@ -37,14 +38,14 @@ __device__ inline int bits_before(const unsigned* words, int index) {
     return count + __popc(words[index / 32] & ((1u << index % 32) - 1u));
 }
 
-// One block for each image; block (256), grid (batch).
+// One block for each image; block (256), grid (batch). `class_offset` is CLASS_OFFSET_PX of the twin.
 //
 // Candidates come in chunks of 256, best first. Each is compared with all that are kept so far; then the chunk settles
 // within itself: one whose better overlapping ones are all dropped is kept, one that a kept one overlaps is dropped,
 // and so on until none is open, which takes as many rounds as the longest chain of overlaps (two or three). Neither
 // memory nor barriers grow with the square of the candidates; the work ends with the last detection that is wanted.
 extern "C" __global__ void suppress(const Candidate* sorted, const Place* places, Found* found, Candidate* kept,
-                                    int candidate_capacity, int max_det) {
+                                    int candidate_capacity, int max_det, float class_offset) {
     __shared__ Box chunk[CHUNK];
     __shared__ Box better[CHUNK];
     __shared__ unsigned overlaps[WORDS][CHUNK];  // bit j: an earlier one of the chunk, j, overlaps this one
@@ -60,10 +61,10 @@ extern "C" __global__ void suppress(const Candidate* sorted, const Place* places
     for (int start = 0; start < count && kept_count < limit; start += CHUNK) {
         const bool real = start + self < count;
         const Candidate candidate = sorted[real ? start + self : 0];
-        const Box box = moved_apart(candidate);
+        const Box box = moved_apart(candidate, class_offset);
         bool alive = real;
         for (int first = 0; first < kept_count; first += CHUNK) {
-            if (first + self < kept_count) better[self] = moved_apart(kept[first + self]);
+            if (first + self < kept_count) better[self] = moved_apart(kept[first + self], class_offset);
             __syncthreads();
             const int end = min(CHUNK, kept_count - first);
             for (int i = 0; i < end && alive; ++i) alive = !overlap_above(better[i], box, iou);

@@ -1,10 +1,8 @@
 // Prompts on the packed crops of one image: which masks hold a point, and how many of their pixels a box holds.
 //
 // detections  (rows) of one image, from nms.cu; words: from masks.cu
-// Twins: runtime/masks/store.py Masks.contain() and Masks.box_overlap(), equal.
+// Twins: runtime/masks/packed.py PackedCrops.contain() and overlap(), equal.
 #include "layout.cuh"
-
-enum { OVERLAP_BLOCK = 128 };
 
 // points (count) int x, y in pixels of the image; held (rows, count): 1 where mask i holds point j.
 // block (256), grid (rows * count / 256)
@@ -17,16 +15,17 @@ extern "C" __global__ void contain(const Detection* detections, const unsigned* 
     const int x = point[0] - mask.left, y = point[1] - mask.top;
     unsigned char hit = 0;
     if (x >= 0 && y >= 0 && x < mask.width && y < mask.height) {
-        hit = words[mask.first_word + (long long)y * mask.pitch + x / 32] >> x % 32 & 1u;
+        hit = words[mask.first_word + (long long)y * mask.pitch + x / WORD_BITS] >> x % WORD_BITS & 1u;
     }
     held[index] = hit;
 }
 
 // Bits of word `word` that lie in columns [left, right) of the crop.
 __device__ inline unsigned columns_inside(int word, int left, int right) {
-    const int first = max(left - word * 32, 0), end = min(right - word * 32, 32);
+    const int first = max(left - word * WORD_BITS, 0);
+    const int end = min(right - word * WORD_BITS, (int)WORD_BITS);
     if (first >= end) return 0;
-    return (end == 32 ? ~0u : (1u << end) - 1u) & ~((1u << first) - 1u);
+    return (end == WORD_BITS ? ~0u : (1u << end) - 1u) & ~((1u << first) - 1u);
 }
 
 // boxes (count) int left, top, right, bottom, pixels of the image, right and bottom exclusive; pixels (rows, count).
@@ -42,7 +41,7 @@ extern "C" __global__ void box_overlap(const Detection* detections, const unsign
         if (threadIdx.x == 0) sum = 0;
         __syncthreads();
         if (left < right && top < bottom) {
-            const int first = left / 32, across = (right - 1) / 32 + 1 - first;
+            const int first = left / WORD_BITS, across = (right - 1) / WORD_BITS + 1 - first;
             const long long inside = (long long)across * (bottom - top);
             int own = 0;
             for (long long i = threadIdx.x; i < inside; i += OVERLAP_BLOCK) {

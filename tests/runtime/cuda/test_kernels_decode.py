@@ -283,7 +283,7 @@ def test_the_split_layout_becomes_rows(host: Any, dtype: str):
     ],
 )
 def test_outputs_of_other_shapes_are_refused(output: Any, prototypes: Any, found: str):
-    from fastsam_deploy.runtime.cuda.launchers import Shapes
+    from fastsam_deploy.runtime.cuda.shapes import Shapes
 
     with pytest.raises(ModelError, match=found):
         Shapes.of(_spec(), (1, 3, 64, 64), output, prototypes, 300)

@@ -216,7 +216,7 @@ def test_a_large_image(host: Any):
 
 
 def test_a_model_with_too_many_coefficients_is_refused():
-    from fastsam_deploy.runtime.cuda.launchers import Shapes
+    from fastsam_deploy.runtime.cuda.shapes import Shapes
 
     with pytest.raises(ModelError, match="257 mask coefficients, the CUDA kernels take 1 to 256"):
         Shapes(1, (64, 64), "nms", 300, 263, 1, 257, (16, 16), 300)
