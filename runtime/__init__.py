@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # `as` the same name: type checkers take it for public, as th
     from .settings import EngineSettings as EngineSettings
     from .settings import Thresholds as Thresholds
     from .spec import ModelSpec as ModelSpec
+    from .stages.image import ImageFile as ImageFile
     from .stages.image import load_image as load_image
     from .trt import TRTFastSAM as TRTFastSAM
 
@@ -48,6 +49,7 @@ _MODULE_OF = {
     "PromptError": "errors",
     "ServerError": "errors",
     "Connection": "connection",
+    "ImageFile": "stages.image",
     "load_image": "stages.image",
     "Masks": "masks.store",
     "EngineSettings": "settings",

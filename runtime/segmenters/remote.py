@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from ..prompts.kinds import is_registered
 from ..segments import Prompt, Segments
 from ..settings import Thresholds
 from ..spec import METADATA_KEY, ModelSpec, parameters_of
-from ..stages.image import ImageSource, load_image, read_file
+from ..stages.image import ImageSource, encoded_bytes, load_image
 from ..wire.answer import OUTPUTS, answers_from_tensors, error_from_text
 from ..wire.question import Question
 from ..wire.tensors import IMAGE, PIXELS, PROMPT
@@ -119,11 +118,8 @@ class _numbered:  # noqa: N801 used as a statement
 
 def _image_tensor(image: ImageSource, color: str) -> dict[str, NDArray[Any]]:
     """A file as it is: decoding is the server's work. Anything else as pixels."""
-    if isinstance(image, str | Path):
-        return {IMAGE: _one(read_file(Path(image)))}
-    if isinstance(image, bytes | bytearray | memoryview):
-        return {IMAGE: _one(bytes(image))}
-    return {PIXELS: load_image(image, color=color)[None]}
+    content = encoded_bytes(image)
+    return {PIXELS: load_image(image, color=color)[None]} if content is None else {IMAGE: _one(content)}
 
 
 def _one(content: bytes) -> NDArray[Any]:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import struct
+import sys
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -237,7 +238,6 @@ def test_broken_exif_is_no_reason_to_refuse_a_photo(photo: NDArray[np.uint8]) ->
         pytest.param(b"", "empty", id="empty"),
         pytest.param(b"<html>404</html>", "not an image, it begins with b'<html>404</h'", id="HTML"),
         pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image", id="EPS is not run"),
-        pytest.param(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00", "HEIC.*convert it to JPEG", id="HEIC"),
         pytest.param(b"\xff\xd8\xff", "JPEG, but its header cannot be read", id="three bytes of JPEG"),
         pytest.param(b"\x89PNG\r\n\x1a\n", "PNG, but its header", id="PNG signature alone"),
         pytest.param(b"\xff\xd8\xff\xe0" + b"\x00" * 500, "JPEG", id="zeros behind a JPEG signature"),
@@ -250,6 +250,12 @@ def test_files_that_are_no_image(tmp_path: Path, content: bytes, message: str) -
     (tmp_path / "x.jpg").write_bytes(content)
     with pytest.raises(ImageError, match=r"x\.jpg"):
         load_image(tmp_path / "x.jpg")
+
+
+def test_a_heic_file_says_what_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
+    with pytest.raises(ImageError, match=r"HEIC.*fastsam-deploy\[heif\].*convert it to JPEG"):
+        load_image(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00")
 
 
 def test_paths_that_cannot_be_opened(tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""How large an image may be."""
+
+from __future__ import annotations
+
+import math
+
+from ...errors import ImageError
+
+MAX_PIXELS = 178_956_970
+"""Default limit of width x height of a file: 512 MiB as RGB, the limit of Pillow too."""
+
+MAX_PIXELS_ON_SERVER = 50_000_000
+"""Default limit of a server, which holds the images of many requests at once: 150 MB as RGB each."""
+
+
+def check_size(width: int, height: int, max_pixels: int | None, name: str) -> None:
+    """Refuse an image by the size that its header claims, before memory for its pixels is asked for.
+
+    Raises:
+        ImageError: it has no pixel, or more than `max_pixels`.
+    """
+    if width < 1 or height < 1:
+        raise ImageError(f"{name}: is {width}×{height} pixels; expected at least 1×1; get the file again")
+    if max_pixels is not None and width * height > max_pixels:
+        w, h = _fitting(width, height, max_pixels)
+        # Only the default is told how to move: another limit was set by the caller, or is that of a server.
+        in_python = "; in Python, load_image(…, max_pixels=None) reads an image that you trust"
+        raise ImageError(
+            f"{name}: {width}×{height} are {width * height:,} pixels, the limit is {max_pixels:,}; make the image "
+            f"smaller, {w}×{h} at most{in_python if max_pixels == MAX_PIXELS else ''}"
+        )
+
+
+def _fitting(width: int, height: int, max_pixels: int) -> tuple[int, int]:
+    """(width, height) of about the same shape within the limit, at least 1 x 1."""
+    scale = math.sqrt(max_pixels / (width * height))
+    short, long = sorted((width, height))
+    new_short = max(1, int(short * scale))
+    new_long = min(int(long * scale), max_pixels // new_short)
+    return (new_short, new_long) if width < height else (new_long, new_short)
