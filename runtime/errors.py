@@ -1,37 +1,101 @@
-"""What can go wrong for a user. Each message says: what, found, expected, what to do.
+"""Errors that a user can cause. Each message says what is wrong, what was found, what was expected and what to do.
 
-Everything here is an expected failure: a command prints it in one line and exits with 2.
+All of these are expected failures: a command prints the message in one line and exits with status 2.
 Any other exception is a bug and keeps its traceback.
 """
 
 
 class FastSamError(Exception):
-    """Base of every error that this project raises on purpose."""
+    """Base class of all errors that this project raises on purpose.
+
+    Example:
+        >>> try:
+        ...     raise PromptError("point 0 is at (9, 9), the image has x in [0, 8) and y in [0, 8)")
+        ... except FastSamError as error:
+        ...     print(error)
+        point 0 is at (9, 9), the image has x in [0, 8) and y in [0, 8)
+    """
 
 
 class ParameterError(FastSamError, ValueError):
-    """A setting is out of its range or does not fit the model."""
+    """A setting is out of its range or does not fit the model.
+
+    Example:
+        >>> from fastsam_deploy.runtime import Thresholds
+        >>> Thresholds(conf=2)
+        Traceback (most recent call last):
+        ...
+        fastsam_deploy.runtime.errors.ParameterError: conf is 2, expected 0 ≤ conf < 1
+    """
 
 
 class ImageError(FastSamError, ValueError):
-    """What was given is not an image that can be segmented."""
+    """The input is not an image that can be segmented.
+
+    Example:
+        >>> from fastsam_deploy.runtime import load_image
+        >>> try:
+        ...     load_image(b"text")
+        ... except ImageError:
+        ...     print("not an image")
+        not an image
+    """
 
 
 class PromptError(FastSamError, ValueError):
-    """A point or box cannot be asked of this image."""
+    """A prompt is malformed or does not fit the image.
+
+    Example:
+        >>> from fastsam_deploy.runtime import Points
+        >>> Points([[1, 2, 3]])
+        Traceback (most recent call last):
+        ...
+        fastsam_deploy.runtime.errors.PromptError: points have shape (1, 3); expected [[x, y], …], at least one
+    """
 
 
 class ModelError(FastSamError):
-    """A model file is missing, broken, or not of a kind that is understood."""
+    """A model file is missing, broken, or of an unknown kind.
+
+    Example:
+        >>> from fastsam_deploy.runtime import ModelSpec
+        >>> ModelSpec(layout="rows")
+        Traceback (most recent call last):
+        ...
+        fastsam_deploy.runtime.errors.ModelError: model spec: layout is 'rows', expected one of 'raw', 'nms', 'split'; \
+export the file again
+    """
 
 
 class DeviceError(FastSamError):
-    """The device, provider or precision that was asked for is not to be had."""
+    """The requested device, provider or precision is not available.
+
+    Example:
+        >>> from fastsam_deploy.runtime import EngineSettings
+        >>> EngineSettings(device="tpu")
+        Traceback (most recent call last):
+        ...
+        fastsam_deploy.runtime.errors.DeviceError: device is 'tpu', expected 'cpu', 'cuda' or 'cuda:N'
+    """
 
 
 class ServerError(FastSamError):
-    """An inference server cannot be reached, is too busy, or failed."""
+    """An inference server cannot be reached, is too busy, or failed.
+
+    Example:
+        >>> FastSAM("grpc://localhost:8001/fastsam")            # doctest: +SKIP
+        Traceback (most recent call last):
+        ...
+        fastsam_deploy.runtime.errors.ServerError: grpc://localhost:8001/fastsam: no answer …
+    """
 
 
 class MissingDependencyError(FastSamError, ImportError):
-    """A library behind an optional feature is not installed."""
+    """The library of an optional feature is not installed.
+
+    Example:
+        >>> FastSAM("FastSAM-s.onnx")                           # doctest: +SKIP
+        Traceback (most recent call last):
+        ...
+        fastsam_deploy.runtime.errors.MissingDependencyError: … pip install 'fastsam-deploy[cpu]'
+    """

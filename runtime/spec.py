@@ -1,14 +1,14 @@
-"""What a model file takes and gives: the contract that travels inside the file.
+"""The contract of a model file, stored in the file itself: its inputs, its outputs and their layout.
 
-Names and metadata follow the ecosystem, so that files exported by ultralytics open too.
-Three layouts of the detections exist:
+Names and metadata follow the conventions of ultralytics, so that files it exports open too.
+There are three layouts of the detections:
 
 - `raw`: (b, 4 + nc + mask_dim, anchors) — cx, cy, w, h in input pixels, nc scores, coefficients;
 - `nms`: (b, max_det, 6 + mask_dim) — x1, y1, x2, y2 in input pixels, score, class, coefficients,
   rows past the last detection are zero;
-- `split`: the columns of `nms` in outputs of their own, see `SPLIT_OUTPUTS`, and their count.
+- `split`: the columns of `nms` as separate outputs, see `SPLIT_OUTPUTS`, and the number of detections.
 
-The prototypes are (b, mask_dim, H / 4, W / 4) in all.
+The prototypes are (b, mask_dim, H / 4, W / 4) in all three.
 """
 
 from __future__ import annotations
@@ -22,26 +22,38 @@ from .errors import ModelError, ParameterError
 from .settings import Thresholds
 
 METADATA_KEY = "fastsam_deploy"
-"""Key of the JSON text of a ModelSpec in an ONNX file's metadata_props."""
+"""Key in an ONNX file's metadata_props under which the JSON text of a ModelSpec is stored."""
 
 PROTOTYPE_STRIDE = 4
+"""Pixels of the network's input along one pixel of a prototype."""
 
 SPLIT_OUTPUTS = ("boxes", "scores", "classes", "coefficients")
-"""Of the layout `split`: (b, max_det, 4), (b, max_det), (b, max_det) int32, (b, max_det, mask_dim).
+"""Outputs of the layout `split`: (b, max_det, 4), (b, max_det), (b, max_det) int32, (b, max_det, mask_dim).
 
-Beside them stands `COUNT_OUTPUT`.
+`COUNT_OUTPUT` is the fifth.
 """
 
 COUNT_OUTPUT = "num_dets"
-"""Of the layout `split`: (b, 1) int32, how many rows are real; the others are zero."""
+"""Output of the layout `split`: (b, 1) int32, the number of detections; the rows after them are zero."""
 
 _LAYOUTS = ("raw", "nms", "split")
 FLOATS = ("float32", "float16")
+"""dtypes of a network's image input."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One input or output of a network; dtype by its NumPy name. A dimension that may vary is None."""
+    """One input or output of a network.
+
+    Attributes:
+        name: name of the tensor.
+        dtype: name of its NumPy dtype; "bytes" for strings.
+        shape: size of each dimension, None where it may vary.
+
+    Example:
+        >>> str(TensorInfo("images", "float32", (None, 3, 640, 640)))
+        'images (?, 3, 640, 640) float32'
+    """
 
     name: str
     dtype: str
@@ -54,37 +66,46 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Suppression(Thresholds):
-    """The thresholds that a graph with NMS inside was made with: what they drop cannot come back."""
+    """The thresholds of a graph that contains NMS. Detections that the graph drops cannot be recovered.
 
-    def nearest(self, asked: Thresholds) -> Thresholds:
-        """The thresholds that the graph can serve and that are nearest to those asked for.
+    Example:
+        >>> Suppression(conf=0.4, iou=0.8, max_det=50).max_det
+        50
+    """
+
+    def nearest(self, thresholds: Thresholds) -> Thresholds:
+        """The thresholds nearest to `thresholds` that the graph can serve.
 
         Example:
             >>> Suppression(0.4, 0.8, 50).nearest(Thresholds(0.25, 0.9, 100))
             Thresholds(conf=0.4, iou=0.8, max_det=50)
         """
-        return Thresholds(max(asked.conf, self.conf), self.iou, min(asked.max_det, self.max_det))
+        return Thresholds(max(thresholds.conf, self.conf), self.iou, min(thresholds.max_det, self.max_det))
 
-    def check(self, asked: Thresholds) -> None:
-        """Refuse thresholds that ask for more than the graph's answer holds.
+    def check(self, thresholds: Thresholds) -> None:
+        """Refuse thresholds for which the graph drops too much.
 
         Raises:
-            ParameterError: names the threshold, and the value that the graph was made with.
+            ParameterError: names the threshold and the graph's value.
+
+        Example:
+            >>> Suppression(0.4, 0.8, 50).check(Thresholds(conf=0.5, iou=0.8, max_det=20))
         """
-        if asked.conf < self.conf:
+        conf, iou, max_det = thresholds.conf, thresholds.iou, thresholds.max_det
+        if conf < self.conf:
             raise ParameterError(
-                f"conf is {asked.conf}, the model suppresses in its graph and keeps scores above {self.conf} only; "
-                f"use {self.conf} or more, or export it again with --conf {asked.conf}"
+                f"conf is {conf}, the model suppresses in its graph and keeps scores above {self.conf} only; "
+                f"use {self.conf} or more, or export it again with --conf {conf}"
             )
-        if asked.iou != self.iou:
+        if iou != self.iou:
             raise ParameterError(
-                f"iou is {asked.iou}, the model suppresses in its graph with {self.iou} and no other; "
-                f"pass iou={self.iou}, or export it again with --iou {asked.iou}"
+                f"iou is {iou}, the model suppresses in its graph with {self.iou} and no other; "
+                f"pass iou={self.iou}, or export it again with --iou {iou}"
             )
-        if asked.max_det > self.max_det:
+        if max_det > self.max_det:
             raise ParameterError(
-                f"max_det is {asked.max_det}, the model gives at most {self.max_det}; "
-                f"use {self.max_det} or fewer, or export it again with --max-det {int(asked.max_det)}"
+                f"max_det is {max_det}, the model gives at most {self.max_det}; "
+                f"use {self.max_det} or fewer, or export it again with --max-det {int(max_det)}"
             )
 
 
@@ -94,20 +115,28 @@ class ModelSpec:
 
     Attributes:
         input: name of the image input, (b, 3, H, W) RGB in [0, 1].
-        detections: name of the detections output, in the layout `layout`; in "split" that of the boxes.
-        prototypes: name of the prototypes output.
-        layout: "raw", "nms" or "split" (see the module's text).
+        detections: name of the output with the detections, in the layout `layout`; in "split" that of the boxes.
+        prototypes: name of the output with the prototypes.
+        layout: "raw", "nms" or "split" (see the module's docstring).
         input_dtype: "float32" or "float16".
-        batch: the fixed batch size, None where any is taken.
-        size_hw: the fixed input size in pixels, None where a side may vary.
-        imgsz: default longest side of the network input, pixels.
+        batch: the fixed batch size, None if it may vary.
+        size_hw: the fixed input size in pixels, None for a side that may vary.
+        imgsz: default longest side of the network's input, pixels.
         stride: both input sides are multiples of it.
-        class_names: one name for each class; the index is the class number.
-        mask_dim: coefficients of a detection = number of prototypes.
+        class_names: name of each class; the index is the class number.
+        mask_dim: number of prototypes, and of a detection's mask coefficients.
         precision: of the weights and the arithmetic: "fp32", "fp16" or "int8".
-        checkpoint_sha256: of the checkpoint that the file was exported from, where known.
-        tools: name → version of what wrote the file.
-        suppression: thresholds of NMS inside the graph, where there is one and the file tells them.
+        checkpoint_sha256: SHA-256 of the checkpoint that the file was exported from, if known.
+        tools: name → version of the programs that wrote the file.
+        suppression: thresholds of the NMS in the graph; None without NMS, or if the file does not state them.
+
+    Raises:
+        ModelError: layout, input_dtype or size_hw is not one that this version knows.
+
+    Example:
+        >>> spec = ModelSpec(imgsz=640, class_names=("person", "dog"))
+        >>> spec.class_count, spec.fixed_hw, ModelSpec.from_json(spec.to_json()) == spec
+        (2, None, True)
     """
 
     input: str = "images"
@@ -140,31 +169,55 @@ class ModelSpec:
 
     @property
     def class_count(self) -> int:
+        """Number of classes.
+
+        Example:
+            >>> ModelSpec().class_count
+            1
+        """
         return len(self.class_names)
 
     @property
     def fixed_hw(self) -> tuple[int, int] | None:
-        """(H, W) of a model with a fixed input size, None for one that takes any."""
+        """(H, W) of a model with a fixed input size, None if a side may vary.
+
+        Example:
+            >>> ModelSpec(size_hw=(480, 640)).fixed_hw
+            (480, 640)
+        """
         height, width = self.size_hw
         return None if height is None or width is None else (height, width)
 
     def to_json(self) -> str:
-        """The spec as one line of JSON (the text stored under METADATA_KEY)."""
-        found = asdict(self)
+        """The spec as one line of JSON (the text stored under METADATA_KEY).
+
+        Example:
+            >>> json.loads(ModelSpec().to_json())["imgsz"]
+            1024
+        """
+        document = asdict(self)
         if self.suppression is None:
-            del found["suppression"]  # so that a file without NMS reads as it did before there was any
-        return json.dumps(found, sort_keys=True)
+            del document["suppression"]  # files without NMS stay the same as those of versions that had no NMS
+        return json.dumps(document, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str, source: str = "model spec") -> ModelSpec:
-        """Read what `to_json` wrote. Unknown keys are ignored, so that newer files open.
+        """Parse the text that `to_json` writes. Unknown keys are ignored, so that newer files open.
+
+        Args:
+            text: the JSON text.
+            source: file name for messages.
 
         Raises:
             ModelError: the text is not a spec.
+
+        Example:
+            >>> ModelSpec.from_json('{"imgsz": 640}').imgsz
+            640
         """
         try:
-            found = json.loads(text)
-            known = {k: v for k, v in found.items() if k in cls.__dataclass_fields__}
+            document = json.loads(text)
+            known = {k: v for k, v in document.items() if k in cls.__dataclass_fields__}
             known["size_hw"] = tuple(known.get("size_hw", (None, None)))
             known["class_names"] = tuple(known.get("class_names", ("object",)))
             if known.get("suppression") is not None:
@@ -177,12 +230,30 @@ class ModelSpec:
 
 
 def parameters_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """The `parameters` of a Triton model's configuration: name → text."""
+    """The `parameters` of a Triton model's configuration: name → text.
+
+    Example:
+        >>> parameters_of({"parameters": {"imgsz": {"string_value": "640"}}})
+        {'imgsz': '640'}
+    """
     return {name: value.get("string_value", "") for name, value in config.get("parameters", {}).items()}
 
 
 def check_imgsz(imgsz: int, stride: int = 32) -> int:
-    """`imgsz` if it is a positive multiple of `stride`, else a ParameterError naming the neighbours."""
+    """Return `imgsz` if it is a positive multiple of `stride`.
+
+    Raises:
+        ParameterError: it is not; the message suggests the nearest multiples.
+
+    Example:
+        >>> check_imgsz(640)
+        640
+        >>> check_imgsz(600)
+        Traceback (most recent call last):
+        ...
+        fastsam_deploy.runtime.errors.ParameterError: imgsz is 600, expected a multiple of the network's stride 32; \
+use 576 or 608
+    """
     if isinstance(imgsz, bool) or int(imgsz) != imgsz or imgsz < stride or imgsz % stride:
         below = max(stride, int(imgsz) // stride * stride)
         raise ParameterError(
@@ -192,10 +263,14 @@ def check_imgsz(imgsz: int, stride: int = 32) -> int:
 
 
 def imgsz_for(spec: ModelSpec, imgsz: int | None) -> int:
-    """Longest side of the network's input: `imgsz`, or the model's own where that is None.
+    """Longest side of the network's input: `imgsz`, or the model's default if that is None.
 
     Raises:
-        ParameterError: it is not a multiple of the stride, or not that of a model of fixed size.
+        ParameterError: it is not a multiple of the stride, or differs from the fixed size of the model.
+
+    Example:
+        >>> imgsz_for(ModelSpec(imgsz=640), None), imgsz_for(ModelSpec(imgsz=640), 320)
+        (640, 320)
     """
     if spec.fixed_hw is None:
         return check_imgsz(spec.imgsz if imgsz is None else imgsz, spec.stride)

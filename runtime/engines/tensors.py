@@ -1,4 +1,4 @@
-"""The spec of a model file from what its tensors and metadata say: files of this package, and foreign ones."""
+"""The spec of a model file, derived from its tensors and metadata. Files of other exporters work as well."""
 
 from __future__ import annotations
 
@@ -14,24 +14,32 @@ from ..spec import COUNT_OUTPUT, FLOATS, METADATA_KEY, SPLIT_OUTPUTS, ModelSpec,
 def spec_from_tensors(
     inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], metadata: Mapping[str, str], source: str
 ) -> ModelSpec:
-    """The spec of a model file from its tensors and metadata; ours or a foreign one.
+    """The spec of a model file, from this package or from another exporter.
 
-    The tensors decide; metadata adds what they cannot say (class names, default size, origin).
+    The tensors decide. The metadata adds what they do not show: class names, default size, origin.
 
     Args:
-        inputs, outputs: what the engine reports.
-        metadata: ONNX metadata_props (or a plan's JSON).
+        inputs, outputs: the tensors that the engine reports.
+        metadata: ONNX metadata_props (or the JSON of a plan).
         source: file name for messages.
 
     Raises:
         ModelError: the tensors are not those of a YOLO segmentation network.
+
+    Example:
+        >>> images = TensorInfo("images", "float32", (None, 3, 640, 640))
+        >>> detections = TensorInfo("output0", "float32", (None, 37, 8400))
+        >>> prototypes = TensorInfo("output1", "float32", (None, 32, 160, 160))
+        >>> spec = spec_from_tensors([images], [detections, prototypes], {}, "model.onnx")
+        >>> spec.layout, spec.fixed_hw, spec.class_names
+        ('raw', (640, 640), ('object',))
     """
     image = _only_image_input(inputs, source)
     prototypes = _prototypes_output(outputs, source)
     detections = _detections_output(outputs, prototypes, source)
     mask_dim = prototypes.shape[1]
-    assert mask_dim is not None  # _prototypes_output picked it by that
-    split = len(outputs) > 2  # _detections_output let no other set of so many through
+    assert mask_dim is not None  # _prototypes_output accepts no other
+    split = len(outputs) > 2  # _detections_output accepts no other layout with more than two outputs
     layout, class_count = ("split", None) if split else _layout(detections, mask_dim, source)
     if METADATA_KEY in metadata:
         base = ModelSpec.from_json(metadata[METADATA_KEY], source)
@@ -58,10 +66,10 @@ def spec_from_tensors(
 
 
 def _only_image_input(inputs: Sequence[TensorInfo], source: str) -> TensorInfo:
-    found = "; ".join(map(str, inputs)) or "none"
+    listed = "; ".join(map(str, inputs)) or "none"
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3 or inputs[0].dtype not in FLOATS:
         raise ModelError(
-            f"{source}: inputs are {found}; expected one, images (b, 3, H, W) float32 or float16; "
+            f"{source}: inputs are {listed}; expected one, images (b, 3, H, W) float32 or float16; "
             "is this a YOLO segmentation network?"
         )
     return inputs[0]
@@ -70,9 +78,9 @@ def _only_image_input(inputs: Sequence[TensorInfo], source: str) -> TensorInfo:
 def _prototypes_output(outputs: Sequence[TensorInfo], source: str) -> TensorInfo:
     four = [t for t in outputs if len(t.shape) == 4 and t.shape[1] is not None]
     if len(four) != 1:
-        found = "; ".join(map(str, outputs)) or "none"
+        listed = "; ".join(map(str, outputs)) or "none"
         raise ModelError(
-            f"{source}: outputs are {found}; expected detections (b, 4+nc+32, anchors) and mask prototypes "
+            f"{source}: outputs are {listed}; expected detections (b, 4+nc+32, anchors) and mask prototypes "
             "(b, 32, H/4, W/4); export a segmentation network (a detection network has no masks)"
         )
     return four[0]
@@ -84,9 +92,9 @@ def _detections_output(outputs: Sequence[TensorInfo], prototypes: TensorInfo, so
         return by_name[SPLIT_OUTPUTS[0]]
     three = [t for t in outputs if len(t.shape) == 3]
     if len(three) != 1 or len(outputs) != 2:
-        found = "; ".join(map(str, outputs))
+        listed = "; ".join(map(str, outputs))
         raise ModelError(
-            f"{source}: outputs are {found}; expected exactly one of three dimensions beside {prototypes.name}; "
+            f"{source}: outputs are {listed}; expected exactly one of three dimensions beside {prototypes.name}; "
             "export it with its detections in one tensor, as ultralytics does"
         )
     return three[0]
@@ -106,7 +114,7 @@ def _layout(detections: TensorInfo, mask_dim: int, source: str) -> tuple[str, in
 
 
 def _spec_from_ultralytics(metadata: Mapping[str, str], image: TensorInfo) -> ModelSpec:
-    """What ultralytics writes beside a network: names, imgsz, stride, args (Python literals)."""
+    """The spec in the metadata that ultralytics writes: names, imgsz, stride, args (Python literals)."""
 
     def literal(key: str, default: Any) -> Any:
         try:

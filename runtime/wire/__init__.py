@@ -1,1 +1,1 @@
-"""A request and an answer as bytes: what travels between a client and the Triton models."""
+"""The format of requests and answers between a client and the Triton models."""

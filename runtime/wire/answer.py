@@ -1,4 +1,4 @@
-"""Segments as the output tensors of the Triton models, and back. Both ends import this; `tensors.py` has the tables."""
+"""Segments ↔ output tensors of the Triton models. Client and server both use this; `tensors.py` has the tables."""
 
 from __future__ import annotations
 
@@ -25,24 +25,40 @@ Tensors = dict[str, NDArray[Any]]
 
 
 def error_text(error: FastSamError) -> str:
-    """The message of an error, and its kind in front."""
+    """The message of an error, after its kind.
+
+    Example:
+        >>> error_text(PromptError("box 0 is thin"))
+        'PromptError: box 0 is thin'
+    """
     return f"{type(error).__name__}: {error}"
 
 
 def error_from_text(text: str) -> FastSamError | None:
-    """The error whose `error_text` is in a server's message; None where there is none."""
-    found = re.search(rf"\b({'|'.join(_ERRORS)}): (.*)", text, re.DOTALL)
-    return _ERRORS[found[1]](found[2]) if found else None
+    """The error whose `error_text` a server's message contains, or None if it contains none.
+
+    Example:
+        >>> error_from_text("in ensemble 'fastsam', PromptError: box 0 is thin")
+        PromptError('box 0 is thin')
+    """
+    match = re.search(rf"\b({'|'.join(_ERRORS)}): (.*)", text, re.DOTALL)
+    return _ERRORS[match[1]](match[2]) if match else None
 
 
 _ERRORS = {kind.__name__: kind for kind in (ImageError, ModelError, ParameterError, PromptError, ServerError)}
 
 
 def answer_tensors(answers: Sequence[Segments], masks: Sequence[str]) -> Tensors:
-    """The outputs for the images of one request.
+    """The output tensors for the images of one request.
 
     Args:
-        masks: format for each answer, of MASK_FORMATS.
+        answers: the segments of each image, at least one image.
+        masks: the mask format of each answer, one of MASK_FORMATS.
+
+    Example:
+        >>> tensors = answer_tensors([Segments.empty((480, 640))], ["rle"])
+        >>> tensors["COUNT"].tolist(), tensors["IMAGE_SIZE"].tolist(), tensors["BOXES"].shape
+        ([[0]], [[480, 640]], (1, 0, 4))
     """
     tensors: Tensors = {
         "COUNT": np.array([[len(answer)] for answer in answers], np.int32),
@@ -61,7 +77,7 @@ def answer_tensors(answers: Sequence[Segments], masks: Sequence[str]) -> Tensors
 
 def _columns(answer: Segments, masks: str) -> Tensors:
     sizes = answer.masks.sizes_wh.astype(np.int32)
-    found: Tensors = {
+    columns: Tensors = {
         "BOXES": answer.boxes_xyxy,
         "SCORES": answer.scores,
         "CLASSES": answer.classes,
@@ -78,28 +94,40 @@ def _columns(answer: Segments, masks: str) -> Tensors:
         texts[:] = [pack_bytes(crop).tobytes() for crop in answer.masks.crops]
     else:
         texts[:] = b""
-    return {**{name: found[name].astype(dtype) for name, dtype in _DTYPES.items()}, "MASKS": texts}
+    return {**{name: columns[name].astype(dtype) for name, dtype in _DTYPES.items()}, "MASKS": texts}
 
 
 def answers_from_tensors(
     tensors: Mapping[str, NDArray[Any]], class_names: tuple[str, ...], timing_ms: Mapping[str, float] | None = None
 ) -> list[Segments]:
-    """The answers of a server that was asked for masks as "bits".
+    """The answers in the output tensors of a server, with masks in the format "bits".
 
     Args:
-        timing_ms: becomes that of each answer.
+        tensors: the outputs by name, see `OUTPUTS`.
+        class_names: name of each class number.
+        timing_ms: the timing of each answer.
 
     Raises:
-        ModelError: an output is missing, or they do not fit one another.
+        ModelError: an output is missing, or the outputs contradict one another.
+
+    Example:
+        >>> tensors = answer_tensors([Segments.empty((480, 640))], ["bits"])
+        >>> (segments,) = answers_from_tensors(tensors, ("object",))
+        >>> len(segments), segments.image_hw
+        (0, (480, 640))
     """
     missing = [name for name in OUTPUTS if name not in tensors]
     if missing:
-        raise ModelError(f"the server's answer has no {missing[0]}; expected {', '.join(OUTPUTS)}; is it this model?")
+        raise ModelError(
+            f"the server's answer has no {missing[0]}; expected {', '.join(OUTPUTS)}; is it a FastSAM model?"
+        )
     try:
         rows = [{name: tensors[name][i] for name in OUTPUTS} for i in range(len(tensors["COUNT"]))]
         return [_answer(row, class_names, timing_ms or {}) for row in rows]
     except (ValueError, IndexError, FastSamError) as error:
-        raise ModelError(f"the server's answer does not fit together: {error}; is it of the same version?") from error
+        raise ModelError(
+            f"the server's answer does not fit together: {error}; does the server run the same version?"
+        ) from error
 
 
 def _answer(row: Mapping[str, NDArray[Any]], class_names: tuple[str, ...], timing_ms: Mapping[str, float]) -> Segments:
