@@ -1,4 +1,4 @@
-"""Offline: FastSAM checkpoints to ONNX (and on to TensorRT plans). Needs the extra `[export]`.
+"""Export FastSAM checkpoints to ONNX files and TensorRT plans. Needs the extra `[export]`.
 
 This package calls ultralytics (AGPL-3.0); `fastsam_deploy.runtime` never does.
 """

@@ -1,4 +1,4 @@
-"""Checkpoint → ONNX file that is proven equal to it, or no file at all."""
+"""Checkpoint → ONNX file that is equal to it, or no file at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .proof.network import FP16, FP32, Proof, validate
 from .proof.suppression import compare_suppression
 
 _TRACED_BHW = (2, 256, 320)
-"""What a dynamic graph is traced with: batch, height and width all different, so that none stands for another."""
+"""Input of a dynamic graph while it is traced; batch, height and width differ so that none is taken for another."""
 
 
 def export_onnx(
@@ -46,27 +46,32 @@ def export_onnx(
     suppression: Suppression | None = None,
     step: Callable[[str], None] = lambda _: None,
 ) -> Proof:
-    """Export a FastSAM (or YOLO-seg) checkpoint and prove the file equal to it on photographs.
+    """Export a FastSAM (or YOLO-seg) checkpoint and compare the file with it on photographs.
 
     Args:
-        checkpoint: a `.pt` file, or FastSAM-s.pt / FastSAM-x.pt, which are downloaded when absent.
-        output: the `.onnx` file; replaced only when the new one is proven.
-        imgsz: input size in pixels: (H, W), or the side of a square. Of a dynamic file it is the default.
-        dynamic: batch, height and width stay open.
+        checkpoint: a `.pt` file, or FastSAM-s.pt or FastSAM-x.pt, which are downloaded if they are missing.
+        output: the `.onnx` file; replaced only after the new one has passed the comparison.
+        imgsz: input size in pixels: (H, W), or the side of a square. For a dynamic file it is the default.
+        dynamic: batch, height and width may vary.
         batch: of a file that is not dynamic.
         opset: ONNX operator set.
-        half: weights and arithmetic in FP16 (decoding of boxes, input and outputs stay FP32).
-        compact: store weights as FP16 where that loses nothing, compute in FP32: half the file size.
+        half: weights and arithmetic in FP16 (decoding of boxes, input and outputs stay in FP32).
+        compact: store weights in FP16 where that loses nothing, compute in FP32: half the file size.
         simplify: fold the graph with onnxslim.
         exporter: "dynamo" or "torchscript" (docs/adr/0001).
-        images: folder of photographs to compare on; None: those that come with the package.
+        images: folder of photographs to compare on; None: those that the package includes.
         trust: unpickle the checkpoint without restriction (it can run code).
-        suppression: put NMS with these thresholds into the graph (see nms_graph); its answer is compared too.
-        step: told what is being done.
+        suppression: put NMS with these thresholds into the graph (see `with_suppression`), and compare them too.
+        step: called with a description of each step.
 
     Raises:
         ExportError: the checkpoint cannot be read, or the file is not equal to it.
         ParameterError: a setting does not fit, or `output` is the checkpoint.
+
+    Example:
+        >>> proof = export_onnx("FastSAM-s.pt", "fastsam-s.onnx", imgsz=640)  # doctest: +SKIP
+        >>> for finding in proof.findings:  # doctest: +SKIP
+        ...     print(*finding.cells())
     """
     target = Path(output)
     check_outputs([Path(checkpoint)], {"output": target})
@@ -80,7 +85,7 @@ def export_onnx(
     size = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
     height, width = (check_imgsz(side, source.stride) for side in size)
     spec = _spec(source, (height, width), None if dynamic else batch, half=half, compact=compact)
-    # A place that cannot be written to says so here, before the work.
+    # A folder that cannot be written to raises here, before the work.
     with draft_of(target, parents=True, error=ExportError) as draft:
         step("tracing the network")
         example = _TRACED_BHW if dynamic else (batch, height, width)
@@ -95,7 +100,7 @@ def export_onnx(
 
 
 def _suppressed(draft: Path, proof: Proof, suppression: Suppression, photographs: Sequence[NDArray[np.uint8]]) -> Proof:
-    """Put NMS into the proven file at `draft`, and compare the answer with that of NMS outside."""
+    """Put NMS into the file at `draft`, and compare its detections with those of NMS outside of the graph."""
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "raw.onnx"
         raw.write_bytes(draft.read_bytes())
@@ -110,7 +115,7 @@ def _suppressed(draft: Path, proof: Proof, suppression: Suppression, photographs
 def _finished(
     graph: onnx.ModelProto, source: Checkpoint, spec: ModelSpec, *, half: bool, compact: bool, simplify: bool
 ) -> onnx.ModelProto:
-    """The traced graph in the precision that was asked for, with its metadata."""
+    """The traced graph in the requested precision, with its metadata."""
     channels = (4 + spec.class_count + spec.mask_dim, spec.mask_dim)
     graph = tidied(graph, channels=channels, dynamic=spec.batch is None, simplify=simplify)
     if half:

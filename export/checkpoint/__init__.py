@@ -1,1 +1,1 @@
-"""Checkpoints: how they are loaded without running what is in them."""
+"""Checkpoints, loaded without running code that they contain."""

@@ -1,4 +1,4 @@
-"""`fastsam-export engine`."""
+"""`fastsam-export engine`: ONNX to a TensorRT plan."""
 
 from __future__ import annotations
 
@@ -26,62 +26,74 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How TensorRT builds. The names are those of `BuildSettings`."""
+    """How TensorRT builds. The names are those of `BuildSettings`.
+
+    Example:
+        >>> BuildOptions(tf32=True).tf32
+        True
+    """
 
     workspace_gib: Annotated[
-        float | None, typer.Option("--workspace", help="Scratch memory for a layer, GiB; default: all.")
+        float | None, typer.Option("--workspace", help="Scratch memory that a layer may use, GiB; default: all.")
     ] = None
     timing_cache: Annotated[
-        Path | None, typer.Option(help="File with timings of layers: the next build here is faster.")
+        Path | None, typer.Option(help="File with timings of layers; makes the next build faster.")
     ] = None
     version_compatible: Annotated[
-        bool, typer.Option("--version-compatible", help="Later versions of TensorRT run the plan too.")
+        bool, typer.Option("--version-compatible", help="Later versions of TensorRT can run the plan too.")
     ] = False
     hardware_compatible: Annotated[
-        bool, typer.Option("--hardware-compatible", help="All GPUs from Ampere on run the plan; it is slower.")
+        bool, typer.Option("--hardware-compatible", help="All GPUs from Ampere on can run the plan; it is slower.")
     ] = False
     optimization_level: Annotated[
         int | None, typer.Option(help="0 (builds fastest) to 5 (runs fastest); default: TensorRT's.")
     ] = None
-    tf32: Annotated[bool, typer.Option("--tf32", help="Allow TF32 in FP32 layers: faster, less exact.")] = False
+    tf32: Annotated[bool, typer.Option("--tf32", help="Allow TF32 in FP32 layers: faster, less accurate.")] = False
 
 
 @with_groups
 def engine(
     model: Annotated[Path, typer.Argument(help="ONNX file of a segmentation network.")],
     *,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: model's name + .plan.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: name of the model + .plan.")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="fp32, fp16 or int8; default: the file's. An FP32 file is converted first.")
+        str | None, typer.Option(help="fp32, fp16 or int8; default: that of the file. An FP32 file is converted first.")
     ] = None,
     shapes: Annotated[
         list[str] | None,
         typer.Option(
-            help="min,opt,max of one profile, as in 1x640x640,4x1024x1024,8x1024x1024 (batch, height, width) or 1,4,8; "
-            "may be repeated. Default: the fixed size, or all rectangles up to imgsz, tuned for 1:1, 4:3 and 16:9.",
+            help="min,opt,max of a profile, such as 1x640x640,4x1024x1024,8x1024x1024 (batch, height, width) or 1,4,8. "
+            "May be repeated. Default: the fixed size, or all rectangles up to imgsz, optimized for 1:1, 4:3 and 16:9.",
         ),
     ] = None,
     max_batch: Annotated[int | None, typer.Option(help="Largest batch without --shapes; default 8.")] = None,
-    imgsz: Annotated[int | None, typer.Option(help="Longest side of a dynamic model; default: the model's.")] = None,
+    imgsz: Annotated[
+        int | None, typer.Option(help="Longest side of a dynamic model, pixels; default: the model's.")
+    ] = None,
     build: BuildOptions,
-    calibration: Annotated[Path | None, typer.Option(help="Folder of photographs, for int8 from an FP32 file.")] = None,
-    device: Annotated[str, typer.Option(help="GPU that builds, and that the plan is for: N or cuda:N.")] = "0",
+    calibration: Annotated[
+        Path | None, typer.Option(help="Folder of photographs; needed for int8 from an FP32 file.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="GPU that the plan is built on and for: N or cuda:N.")] = "0",
     images: PhotographsOption = None,
     trtexec: Annotated[
-        bool, typer.Option("--trtexec", help="Print the commands of trtexec that build the same.")
+        bool, typer.Option("--trtexec", help="Print the trtexec commands that build the same plan.")
     ] = False,
     run: Annotated[
-        bool, typer.Option("--run", help="With --trtexec: run it. Nothing is compared with ONNX Runtime then.")
+        bool, typer.Option("--run", help="With --trtexec: run it. The plan is not compared with ONNX Runtime then.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what TensorRT says.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log of TensorRT.")] = False,
 ) -> None:
-    """ONNX to a TensorRT plan for this GPU, compared with ONNX Runtime on photographs."""
+    """ONNX to a TensorRT plan for this GPU, compared with ONNX Runtime on photographs.
+
+    Example: fastsam-export engine fastsam-s.onnx --precision fp16
+    """
     from ..tensorrt.request import request_for
     from ..tensorrt.settings import BuildSettings
     from ..tensorrt.to_engine import build_engine, build_with_trtexec
 
     if run and not trtexec:
-        raise ParameterError("--run is of --trtexec; leave it out to build with TensorRT's Python package")
+        raise ParameterError("--run belongs to --trtexec; leave it out to build with TensorRT's Python package")
     request = request_for(
         model,
         output or Path(model.stem + ".plan"),
@@ -118,12 +130,12 @@ def _report(plan: Plan, console: Console) -> None:
     if plan.findings:
         console.print(findings_table("compared with ONNX Runtime", plan.findings))
     record = plan.record
-    taken = "; ".join(map(str, record.profiles))
+    shapes = "; ".join(map(str, record.profiles))
     layers = f"; {plan.layers}" if plan.layers else "; not compared with ONNX Runtime"
     megabytes = plan.path.stat().st_size / 1e6
     say(
         console,
-        f"{plan.path}: {record.spec.precision}, {taken}, TensorRT {record.tensorrt or '?'}, "
+        f"{plan.path}: {record.spec.precision}, {shapes}, TensorRT {record.tensorrt or '?'}, "
         f"{record.gpu or 'this kind of GPU'}, {megabytes:.1f} MB{layers}",
     )
 

@@ -1,4 +1,4 @@
-"""`fastsam-export`: checkpoints to files that are proven equal to them."""
+"""`fastsam-export`: exports FastSAM checkpoints and compares the files with them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="fastsam-export",
-    help="Export FastSAM checkpoints to files that are proven equal to them, or leave nothing behind.",
+    help="Export FastSAM checkpoints. A file is written only if it gives the same results as its source.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -37,7 +37,7 @@ app.command()(engine)
 
 @app.callback()
 def _commands() -> None:
-    """Export FastSAM checkpoints to files that are proven equal to them, or leave nothing behind."""
+    """Export FastSAM checkpoints. A file is written only if it gives the same results as its source."""
 
 
 @app.command()
@@ -45,20 +45,29 @@ def _commands() -> None:
 def onnx(
     checkpoint: Annotated[str, typer.Argument(help="A .pt file, or FastSAM-s.pt / FastSAM-x.pt to download.")],
     *,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: checkpoint's name + .onnx.")] = None,
-    imgsz: Annotated[str, typer.Option(help="Side of the input in pixels, or H,W; the default if dynamic.")] = "1024",
-    dynamic: Annotated[bool, typer.Option("--dynamic/--fixed", help="Any batch and size, or one only.")] = True,
-    batch: Annotated[int, typer.Option(help="Batch size of a fixed export.")] = 1,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Default: name of the checkpoint + .onnx.")
+    ] = None,
+    imgsz: Annotated[
+        str, typer.Option(help="Side of the input in pixels, or H,W; of a dynamic file the default.")
+    ] = "1024",
+    dynamic: Annotated[bool, typer.Option("--dynamic/--fixed", help="Any batch and size, or a single one.")] = True,
+    batch: Annotated[int, typer.Option(help="Batch size of a fixed file.")] = 1,
     opset: Annotated[int, typer.Option(help="ONNX operator set.")] = 18,
-    half: Annotated[bool, typer.Option("--half", help="FP16 arithmetic; input and outputs stay FP32.")] = False,
-    compact: Annotated[bool, typer.Option("--compact", help="FP16 storage without loss, FP32 arithmetic.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="FP16 arithmetic; input and outputs stay in FP32.")] = False,
+    compact: Annotated[bool, typer.Option("--compact", help="FP16 storage without loss; FP32 arithmetic.")] = False,
     simplify: Annotated[bool, typer.Option(help="Fold the graph with onnxslim.")] = True,
     exporter: Annotated[str, typer.Option(help="dynamo or torchscript.")] = "dynamo",
     images: PhotographsOption = None,
-    trust: Annotated[bool, typer.Option("--trust", help="Unpickle freely: the checkpoint can run code.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Unpickle without restriction; the checkpoint can run code.")
+    ] = False,
     suppression: SuppressionOptions,
 ) -> None:
-    """Checkpoint to ONNX, compared with the checkpoint on photographs."""
+    """Checkpoint to ONNX, compared with the checkpoint on photographs.
+
+    Example: fastsam-export onnx FastSAM-s.pt -o fastsam-s.onnx --imgsz 640
+    """
     try:
         from ..to_onnx import export_onnx
     except ModuleNotFoundError as error:
@@ -75,13 +84,22 @@ def onnx(
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How much a repository's models take on at once. The names are those of `Serving`."""
+    """How many requests the models of a repository handle at once. The names are those of `Serving`.
+
+    Example:
+        >>> LoadOptions(max_batch=4).max_batch
+        4
+    """
 
     max_batch: Annotated[int | None, typer.Option(help="Largest batch; default 8.")] = None
     instances: Annotated[int | None, typer.Option(help="Instances of the network; default 1.")] = None
     threads: Annotated[int | None, typer.Option(help="CPU threads of an instance; default: all.")] = None
-    queue: Annotated[int | None, typer.Option(help="Requests that may wait for the network; default 128.")] = None
-    queue_ms: Annotated[int | None, typer.Option(help="How long a request may wait; default 10000.")] = None
+    queue: Annotated[
+        int | None, typer.Option(help="Number of requests that may wait for the network; default 128.")
+    ] = None
+    queue_ms: Annotated[int | None, typer.Option(help="How long a request may wait, milliseconds; default 10000.")] = (
+        None
+    )
 
 
 @app.command()
@@ -98,48 +116,53 @@ def triton(
         bool | None,
         typer.Option(
             "--rect/--square",
-            help="Input is the smallest rectangle round an image (default on a CPU), or a square, so that images of "
-            "all shapes share a batch (default on a GPU).",
+            help="The input is the smallest rectangle around an image (default on a CPU), or a square, so that images "
+            "of all shapes can share a batch (default on a GPU).",
         ),
     ] = None,
     load: LoadOptions,
-    clip: Annotated[
-        Path | None, typer.Option(help="Folder made by fastsam-export clip; text prompts work with it.")
-    ] = None,
+    clip: Annotated[Path | None, typer.Option(help="Folder made by fastsam-export clip; adds text prompts.")] = None,
     cache: Annotated[
-        bool, typer.Option("--cache", help="Use the server's response cache: more prompts on an image cost little.")
+        bool, typer.Option("--cache", help="Use the server's response cache: further prompts on an image cost little.")
     ] = False,
-    add_version: Annotated[bool, typer.Option("--add-version", help="To a repository that is there.")] = False,
+    add_version: Annotated[
+        bool, typer.Option("--add-version", help="Add a version to an existing repository.")
+    ] = False,
 ) -> None:
-    """Model to a repository for Triton Inference Server."""
+    """Model to a repository for Triton Inference Server.
+
+    Example: fastsam-export triton fastsam-s.onnx -o model_repository
+    """
     from ..triton.to_triton import build_repository
 
     given: dict[str, Any] = {name: value for name, value in vars(load).items() if value is not None}
     given |= {"device": device, "imgsz": imgsz, "rect": rect, "clip": clip, "add_version": add_version}
-    made = build_repository(model, output, cache=cache, **given)
-    serving = made.serving
-    shape = "rectangles round each image" if serving.rect else "one shape for all images"
+    repository = build_repository(model, output, cache=cache, **given)
+    serving = repository.serving
+    shape = "a rectangle around each image" if serving.rect else "one shape for all images"
     say(
         Console(),
-        f"{made.path}: {', '.join(made.models)}, version {made.version}; {serving.engine} on {serving.device}, "
-        f"imgsz {serving.imgsz}, {shape}, batches up to {serving.max_batch}",
+        f"{repository.path}: {', '.join(repository.models)}, version {repository.version}; "
+        f"{serving.engine} on {serving.device}, imgsz {serving.imgsz}, {shape}, batches up to {serving.max_batch}",
     )
 
 
 @app.command()
 def clip(
     name: Annotated[
-        str, typer.Argument(help="open_clip's ARCH/TAG or ARCH/TAG=weights, hf:ORG/NAME of transformers, or a folder.")
+        str, typer.Argument(help="ARCH/TAG or ARCH/TAG=weights of open_clip, hf:ORG/NAME of transformers, or a folder.")
     ] = "ViT-B-32/openai",
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder; an earlier export in it is replaced.")] = Path(
         "clip"
     ),
-    half: Annotated[bool, typer.Option("--half", help="FP16 arithmetic; inputs and outputs stay FP32.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="FP16 arithmetic; inputs and outputs stay in FP32.")] = False,
     images: PhotographsOption = None,
 ) -> None:
-    """CLIP model to two ONNX files and a tokenizer, compared with the model on photographs and sentences.
+    """CLIP model to two ONNX files and a tokenizer, compared with the model on photographs and texts.
 
     From files: ViT-B-32/openai=weights.safetensors, or a folder that open_clip or transformers saved.
+
+    Example: fastsam-export clip ViT-B-32/openai -o clip
     """
     try:
         from ..clip.to_clip import export_clip
@@ -155,10 +178,14 @@ app.command()(quantize)
 
 
 def size_from_text(text: str) -> int | tuple[int, int]:
-    """ "1024" → 1024, "768,1024" → (768, 1024) as (H, W).
+    """Read a side, or two as (H, W), in pixels.
 
     Raises:
-        ParameterError: it is neither.
+        ParameterError: the text is neither.
+
+    Example:
+        >>> size_from_text("1024"), size_from_text("768,1024")
+        (1024, (768, 1024))
     """
     try:
         sides = [int(part) for part in text.split(",")]
@@ -177,7 +204,7 @@ def _report(proof: Proof, console: Console) -> None:
     size = "any" if spec.fixed_hw is None else "{} × {}".format(*spec.fixed_hw)
     detected = f"{proof.detections} detections by the checkpoint, {proof.detections_exported} by the file"
     if not proof.detections:
-        detected = "the checkpoint finds nothing in these photographs: masks of its best anchors were compared"
+        detected = "the checkpoint detects nothing in these photographs: masks of its best anchors were compared"
     megabytes = proof.path.stat().st_size / 1e6
     say(
         console,
@@ -201,7 +228,12 @@ def _report_clip(proof: ClipProof, console: Console) -> None:
 
 
 def main() -> None:
-    """The command: exit code 0, or 2 with one line on stderr for an expected error."""
+    """Run the command: exit code 0, or 2 with one line on standard error for an expected error.
+
+    Example:
+        >>> sys.argv = ["fastsam-export", "onnx", "FastSAM-s.pt"]  # doctest: +SKIP
+        >>> main()  # doctest: +SKIP
+    """
     try:
         with exit_on_signals():
             app()

@@ -42,7 +42,7 @@ def quantize(
         Path | None, typer.Option(help="Keep the layers that a table written by --sweep names.")
     ] = None,
     half: Annotated[
-        bool | None, typer.Option("--half/--full", help="What is not INT8 in FP16 (default for tensorrt) or in FP32.")
+        bool | None, typer.Option("--half/--full", help="Compute the rest in FP16 (default for tensorrt) or in FP32.")
     ] = None,
     images: Annotated[int, typer.Option(help="Number of photographs to calibrate on, spread over the folder.")] = 64,
     method: Annotated[str, typer.Option(help="How ranges are chosen: minmax, percentile or entropy.")] = "percentile",
@@ -64,7 +64,7 @@ def quantize(
 
     target_path = output or model.with_name(f"{model.stem}-int8.onnx")
     with Console(stderr=True).status("starting") as status:
-        made = quantize_model(
+        result = quantize_model(
             model,
             target_path,
             calibration,
@@ -79,25 +79,25 @@ def quantize(
             limits=QuantizationLimits(min_iou, min_recall),
             step=status.update,
         )
-    _report(made, Console())
+    _report(result, Console())
 
 
-def _report(made: Quantized, console: Console) -> None:
-    if made.sweep is not None:
-        console.print(_sweep_table(made.sweep))
-    likeness = made.likeness
+def _report(result: Quantized, console: Console) -> None:
+    if result.sweep is not None:
+        console.print(_sweep_table(result.sweep))
+    likeness = result.likeness
     table = Table("compared with the FP32 file", "found", "asked for")
-    for finding in made.findings:
+    for finding in result.findings:
         table.add_row(*finding.cells()[:3])
     table.add_row("detections one to one", f"{likeness.matched:.4f}", "")
     table.add_row("detections", f"{likeness.detections_rounded}", f"{likeness.detections} by the FP32 file")
     console.print(table)
-    which = "others" if made.unseen else "the same ones, as there were no others"
+    which = "others" if result.unseen else "the same ones, as there were no others"
     say(
         console,
-        f"{made.path}: {len(made.quantized)} convolutions in INT8, {len(made.kept)} in floating point, calibrated on "
-        f"{made.calibrated_on} photographs, compared on {likeness.images} ({which}), "
-        f"{made.path.stat().st_size / 1e6:.1f} MB",
+        f"{result.path}: {len(result.quantized)} convolutions in INT8, {len(result.kept)} in floating point, "
+        f"calibrated on {result.calibrated_on} photographs, compared on {likeness.images} ({which}), "
+        f"{result.path.stat().st_size / 1e6:.1f} MB",
     )
 
 

@@ -1,8 +1,8 @@
 """The arguments of `scripts/pt2onnx.sh` and `scripts/onnx2trt.sh`, turned into those of `fastsam-export`.
 
 The two scripts take the flags and environment variables of the original FastSAM export, and every option of
-`fastsam-export` beside them. Which options take a value is asked of the command itself, so that no list of them
-can be out of date.
+`fastsam-export` as well. The command itself says which options take a value, so that no list of them can become
+outdated.
 
     python -m fastsam_deploy.export.cli.scripts pt2onnx --weights FastSAM-s.pt --max_size 640 --half
 """
@@ -28,8 +28,12 @@ class Script:
         command: subcommand of `fastsam-export`.
         model: the flag for the file that the command takes as its argument.
         variables: flag → environment variable that gives its value where the flag is absent.
-        defaults: the values of flags that neither the flag nor its variable gives, from those that are known.
-        aliases: other spellings → the command's own flag.
+        defaults: makes the values of flags that neither the flag nor its variable gives, from the known ones.
+        aliases: other spellings → flag of the command.
+
+    Example:
+        >>> SCRIPTS["pt2onnx"].command, SCRIPTS["pt2onnx"].aliases["--max_size"]
+        ('onnx', '--imgsz')
     """
 
     command: str
@@ -70,7 +74,7 @@ SCRIPTS = {
 def command_line(script: Script, arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
     """Arguments for `fastsam-export`.
 
-    A flag wins over its environment variable. The model may be given with its flag or as it is; the last one counts.
+    A flag overrides its environment variable. The model may be given with or without its flag; the last one is used.
 
     Args:
         script: one of `SCRIPTS`.
@@ -83,8 +87,9 @@ def command_line(script: Script, arguments: Sequence[str], environment: Mapping[
     Raises:
         ParameterError: an option that takes a value has none.
 
-    >>> command_line(SCRIPTS["pt2onnx"], ["--weights", "a.pt", "--nms", "--conf", "0.2"], {"MAX_SIZE": "640"})
-    ['onnx', 'a.pt', '--imgsz', '640', '--output', 'fast_sam_640.onnx', '--nms', '--conf', '0.2']
+    Example:
+        >>> command_line(SCRIPTS["pt2onnx"], ["--weights", "a.pt", "--nms", "--conf", "0.2"], {"MAX_SIZE": "640"})
+        ['onnx', 'a.pt', '--imgsz', '640', '--output', 'fast_sam_640.onnx', '--nms', '--conf', '0.2']
     """
     known = {flag: value for flag, name in script.variables.items() if (value := environment.get(name))}
     valued = _options_with_a_value(script.command) | {script.model}
@@ -117,7 +122,15 @@ def _options_with_a_value(command: str) -> set[str]:
 
 
 def run(name: str, arguments: Sequence[str]) -> None:
-    """Do what the script `name` (a key of `SCRIPTS`) does with its arguments, as a process of its own."""
+    """Run a script in this process, which ends with it.
+
+    Args:
+        name: a key of `SCRIPTS`.
+        arguments: what the script was called with.
+
+    Example:
+        >>> run("pt2onnx", ["--weights", "FastSAM-s.pt"])  # doctest: +SKIP
+    """
     try:
         sys.argv[1:] = command_line(SCRIPTS[name], arguments, os.environ)
     except ParameterError as error:

@@ -10,7 +10,7 @@ from ...runtime.measure.findings import Finding
 
 
 def findings_table(title: str, findings: Iterable[Finding]) -> Table:
-    """What was compared, the worst, what is allowed, and where the worst was.
+    """Make a table: what was compared, the worst value, what is allowed, and where the worst value was.
 
     Example:
         >>> table = findings_table("compared with the checkpoint", [Finding("scores", 1e-6, 1e-4, "input 1")])

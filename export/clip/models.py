@@ -1,9 +1,9 @@
-"""CLIP models by name, from the hub or from local files, through the libraries' own loaders.
+"""CLIP models by name, from the hub or from local files, through the loaders of open_clip and transformers.
 
 - `ViT-B-32/openai`: architecture and tag of open_clip;
-- `ViT-B-32/openai=weights.safetensors`: the same from a file; `ARCH=weights` where the tags leave no choice;
+- `ViT-B-32/openai=weights.safetensors`: the same from a file; `ARCH=weights` where all tags have the same settings;
 - `hf:openai/clip-vit-base-patch32`: a CLIPModel or SiglipModel of transformers;
-- a folder that either saved: with config.json (transformers) or open_clip_config.json.
+- a folder that either library saved: with config.json (transformers) or open_clip_config.json.
 """
 
 from __future__ import annotations
@@ -24,10 +24,18 @@ DEFAULT = "ViT-B-32/openai"
 
 
 def load_clip(name: str) -> ClipSource:
-    """Load the model `name` (forms: see the module).
+    """Load a CLIP model.
+
+    Args:
+        name: in one of the forms listed at the top of this module.
 
     Raises:
-        ExportError: no such model or file, the hub cannot be reached, or it is not of a kind that can be exported.
+        ExportError: there is no such model or file, the hub cannot be reached, or the model cannot be exported.
+
+    Example:
+        >>> source = load_clip("ViT-B-32/openai")  # doctest: +SKIP
+        >>> source.library, source.image.size  # doctest: +SKIP
+        ('open_clip', (224, 224))
     """
     folder = Path(name)
     if folder.is_dir():
@@ -36,8 +44,8 @@ def load_clip(name: str) -> ClipSource:
         if (folder / "config.json").is_file():
             return _from_transformers(str(folder), folder.resolve().name, hub=False)
         raise ExportError(
-            f"{folder}: holds neither open_clip_config.json nor config.json; expected a model folder as open_clip or "
-            "transformers saves it"
+            f"{folder}: holds neither open_clip_config.json nor config.json; expected a model folder that "
+            "open_clip or transformers saved"
         )
     if name.startswith("hf:"):
         return _from_transformers(name[3:], name[3:], hub=True)
@@ -46,7 +54,7 @@ def load_clip(name: str) -> ClipSource:
 
 
 def _from_open_clip(kind: str, weights: Path | None) -> ClipSource:
-    """`kind` is ARCH/TAG or, where the tags of an architecture leave no choice, ARCH."""
+    """Load ARCH/TAG, or ARCH where all tags of the architecture have the same settings."""
     import open_clip
 
     architecture, _, tag = kind.partition("/")
@@ -56,7 +64,7 @@ def _from_open_clip(kind: str, weights: Path | None) -> ClipSource:
     if weights is None:
         what, instead = kind, f"its weights from a file: {kind}=weights.safetensors"
     else:
-        what, instead = str(weights), f"weights of {kind} as open_clip saves them, .safetensors or .pt"
+        what, instead = str(weights), f"weights of {kind} saved by open_clip, .safetensors or .pt"
     preparation = {key: settings[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in settings}
     with _loading(what, instead, hub=weights is None):
         model = open_clip.create_model(
@@ -74,9 +82,9 @@ def _from_open_clip(kind: str, weights: Path | None) -> ClipSource:
 
 
 def _settings(architecture: str, tag: str, *, needs_tag: bool) -> dict[str, Any]:
-    """What a tag says of its activation and its images. Without a tag: what all tags of the architecture say.
+    """Activation and image settings of a tag; without a tag, those that all tags of the architecture share.
 
-    A file of weights tells neither, and the same architecture was trained with different ones.
+    A file of weights contains neither, and one architecture has been trained with different settings.
     """
     import open_clip
 
@@ -95,21 +103,22 @@ def _settings(architecture: str, tag: str, *, needs_tag: bool) -> dict[str, Any]
             )
         return dict(open_clip.get_pretrained_cfg(architecture, tag))
     kinds = ("quick_gelu", "mean", "std", "interpolation", "resize_mode")
-    found = [{key: open_clip.get_pretrained_cfg(architecture, tag).get(key) for key in kinds} for tag in tags]
-    differing = [key for key in kinds if any(one[key] != found[0][key] for one in found)]
+    known_settings = [open_clip.get_pretrained_cfg(architecture, tag) for tag in tags]
+    differing = [key for key in kinds if len({repr(settings.get(key)) for settings in known_settings}) > 1]
     if differing:
         raise ExportError(
-            f"{architecture}: its weights differ in {', '.join(differing)}, which a file does not tell; say which they "
-            f"are: {architecture}/TAG=weights, TAG one of {', '.join(tags)}"
+            f"{architecture}: its tags differ in {', '.join(differing)}, which a file of weights does not contain; "
+            f"give the tag: {architecture}/TAG=weights, TAG one of {', '.join(tags)}"
         )
-    return {key: value for key, value in found[0].items() if value is not None} if found else {}
+    shared = known_settings[0] if known_settings else {}
+    return {key: shared[key] for key in kinds if shared.get(key) is not None}
 
 
 def _from_open_clip_folder(folder: Path) -> ClipSource:
     import open_clip
 
     place = f"local-dir:{folder}"
-    instead = "a folder with open_clip_config.json, open_clip_model.safetensors and, if it has its own, tokenizer files"
+    instead = "a folder with open_clip_config.json, open_clip_model.safetensors and any tokenizer files"
     with _loading(str(folder), instead):
         model = open_clip.create_model(place, require_pretrained=True)
         tokenizer = open_clip.get_tokenizer(place)
@@ -133,11 +142,12 @@ def _from_transformers(place: str, name: str, *, hub: bool) -> ClipSource:
 
 @contextmanager
 def _loading(what: str, instead: str, *, hub: bool = False) -> Iterator[None]:
-    """Errors of the libraries become one of ours, and their warnings, which say the same again, are not shown.
+    """Turn the errors of the libraries into an ExportError, and hide their warnings, which repeat the errors.
 
     Args:
-        what: is loaded, instead: what to give if it cannot be; both for the message.
-        hub: files may come from the hub if it answers; else only what lies here is looked at.
+        what: what is loaded, for the message.
+        instead: what to give if it cannot be loaded, for the message.
+        hub: files may be downloaded if the hub can be reached; otherwise only local files are used.
     """
     from huggingface_hub import constants
 
@@ -152,16 +162,16 @@ def _loading(what: str, instead: str, *, hub: bool = False) -> Iterator[None]:
     except (FastSamError, ModuleNotFoundError):
         raise
     except Exception as error:  # whatever three libraries raise on files that are missing, damaged or of another model
-        said = re.split(r"\. |\.$", " ".join(str(error).split()))[0][:240]  # what follows is advice for other programs
+        reason = re.split(r"\. |\.$", " ".join(str(error).split()))[0][:240]  # the rest is advice for other programs
         where = " and the hub cannot be reached" if hub and not reached else ""
-        raise ExportError(f"{what}: cannot be loaded{where} ({said}); give {instead}") from error
+        raise ExportError(f"{what}: cannot be loaded{where} ({reason}); give {instead}") from error
     finally:
         logging.disable(logging.NOTSET)
         constants.HF_HUB_OFFLINE = before
 
 
 def _hub_answers() -> bool:
-    """One short question: the libraries would try for half a minute before they give up."""
+    """Can the hub be reached? One short request: the libraries would try for half a minute."""
     from huggingface_hub import constants, get_session
 
     try:

@@ -1,4 +1,4 @@
-"""A CLIP model of open_clip or transformers in one form: what is exported, and what it is compared with."""
+"""A CLIP model of open_clip or transformers in one form: what is exported, and what the export is compared with."""
 
 from __future__ import annotations
 
@@ -26,7 +26,19 @@ _INTERPOLATIONS = {"bicubic": "bicubic", "bilinear": "bilinear", 3: "bicubic", 2
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """How the model wants its images: `size` is (H, W); `mean`, `std` of RGB in [0, 1]; see clip.json."""
+    """How images are prepared for the model.
+
+    Attributes:
+        size: (H, W), pixels.
+        mean, std: of RGB in [0, 1].
+        interpolation: "bicubic" or "bilinear".
+        resize: "shortest_crop" (the shortest edge, then a centre crop) or "squash" (both edges).
+        patch_size: side of a patch, pixels; None where the model has none.
+
+    Example:
+        >>> ImageSettings((224, 224), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", "squash", 16).size
+        (224, 224)
+    """
 
     size: tuple[int, int]
     mean: tuple[float, ...]
@@ -38,18 +50,26 @@ class ImageSettings:
 
 @dataclass(frozen=True)
 class ClipSource:
-    """A CLIP model: towers to export, and the library's own answers to compare them with.
+    """A CLIP model: towers to export, and functions of the library to compare them with.
 
     Attributes:
-        name, library: where it is from.
+        name: of the model.
+        library: "open_clip" or "transformers".
         image_tower: images (b, 3, H, W) → features, or (features, patch features) where `patches` is not None.
         text_tower: tokens (b, context_length) int64 → features.
-        encode_image, encode_text: the same features (b, embed_dim), L2-normalised, by the library itself.
-        patches: images → patch features (b, gh, gw, embed_dim) by the library's own attention; None: has none.
+        encode_image, encode_text: the same features (b, embed_dim), L2-normalised, computed by the library.
+        patches: images → patch features (b, gh, gw, embed_dim), computed by the library's attention; None if the model
+            has no patch features.
         image: how images are prepared.
-        tokenizer: the file and the library's own.
-        logit_scale: factor of a cosine; logit_bias: added to it, None where the model has none.
+        tokenizer: for the file, and of the library.
+        logit_scale: factor of a cosine.
+        logit_bias: added to the product; None where the model has none.
         probability: "softmax" or "sigmoid" of the logits.
+
+    Example:
+        >>> source = load_clip("ViT-B-32/openai")  # doctest: +SKIP
+        >>> source.probability, source.tokenizer.context_length  # doctest: +SKIP
+        ('softmax', 77)
     """
 
     name: str
@@ -67,10 +87,14 @@ class ClipSource:
 
 
 def source_from_open_clip(model: Any, tokenizer: Any, name: str) -> ClipSource:
-    """A model and tokenizer of open_clip as a source; the model is put in FP32 and eval mode.
+    """Make a source of a model and tokenizer of open_clip; the model is put in FP32 and eval mode.
 
     Raises:
-        ExportError: images are prepared in a way, or the tokenizer is of a kind, that clip.json cannot say.
+        ExportError: clip.json cannot describe the tokenizer, or the way in which images are prepared.
+
+    Example:
+        >>> model = open_clip.create_model("ViT-B-32", pretrained="openai")  # doctest: +SKIP
+        >>> source_from_open_clip(model, open_clip.get_tokenizer("ViT-B-32"), "ViT-B-32/openai")  # doctest: +SKIP
     """
     from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
@@ -102,30 +126,33 @@ def source_from_open_clip(model: Any, tokenizer: Any, name: str) -> ClipSource:
 
 
 def _open_clip_images(visual: Any, name: str) -> ImageSettings:
-    found = visual.preprocess_cfg
-    resize = {"shortest": "shortest_crop", "squash": "squash"}.get(found["resize_mode"])
-    if resize is None or found["interpolation"] not in _INTERPOLATIONS:
+    settings = visual.preprocess_cfg
+    resize = {"shortest": "shortest_crop", "squash": "squash"}.get(settings["resize_mode"])
+    if resize is None or settings["interpolation"] not in _INTERPOLATIONS:
         raise ExportError(
-            f"{name}: images are prepared with resize mode {found['resize_mode']!r} and interpolation "
-            f"{found['interpolation']!r}; expected shortest or squash, bicubic or bilinear"
+            f"{name}: images are prepared with resize mode {settings['resize_mode']!r} and interpolation "
+            f"{settings['interpolation']!r}; expected shortest or squash, bicubic or bilinear"
         )
-    size = found["size"]
+    size = settings["size"]
     patch = getattr(visual, "patch_size", None)
     return ImageSettings(
         size=(size, size) if isinstance(size, int) else (size[0], size[1]),
-        mean=tuple(map(float, found["mean"])),
-        std=tuple(map(float, found["std"])),
-        interpolation=_INTERPOLATIONS[found["interpolation"]],
+        mean=tuple(map(float, settings["mean"])),
+        std=tuple(map(float, settings["std"])),
+        interpolation=_INTERPOLATIONS[settings["interpolation"]],
         resize=resize,
         patch_size=patch[0] if isinstance(patch, tuple) else patch,
     )
 
 
 def source_from_transformers(model: Any, tokenizer: Any, processor: Any, name: str) -> ClipSource:
-    """A `CLIPModel` or `SiglipModel` as a source; the model is put in FP32 and eval mode.
+    """Make a source of a `CLIPModel` or `SiglipModel`; the model is put in FP32 and eval mode.
 
     Raises:
-        ExportError: images are prepared in a way, or the tokenizer is of a kind, that clip.json cannot say.
+        ExportError: clip.json cannot describe the tokenizer, or the way in which images are prepared.
+
+    Example:
+        >>> source_from_transformers(model, tokenizer, image_processor, "clip-vit-base-patch32")  # doctest: +SKIP
     """
     model = model.float().eval().requires_grad_(False)
     dense = model.config.model_type == "clip"
@@ -180,5 +207,10 @@ def _transformers_images(processor: Any, config: Any, name: str) -> ImageSetting
 
 
 def size_in_bytes(tower: nn.Module) -> int:
-    """Of the weights in FP32."""
+    """Size of the weights in FP32.
+
+    Example:
+        >>> size_in_bytes(nn.Linear(3, 2))
+        32
+    """
     return 4 * sum(int(weight.numel()) for weight in tower.parameters())

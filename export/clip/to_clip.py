@@ -1,4 +1,4 @@
-"""CLIP model → folder of two ONNX files and a tokenizer that are proven equal to it, or no folder at all."""
+"""CLIP model → folder with two ONNX files and a tokenizer that are equal to it, or no folder at all."""
 
 from __future__ import annotations
 
@@ -32,13 +32,18 @@ _BATCH = torch.export.Dim("batch", min=1, max=4096)
 
 @dataclass(frozen=True)
 class ClipProof:
-    """What was compared and found equal.
+    """What was compared and is equal.
 
     Attributes:
         path: the folder.
         spec: content of its clip.json.
-        findings: one for each comparison.
+        findings: one for each quantity.
         images, texts: how many were compared.
+
+    Example:
+        >>> proof = export_clip("ViT-B-32/openai", "clip")  # doctest: +SKIP
+        >>> [finding.what for finding in proof.findings if not finding.passed]  # doctest: +SKIP
+        []
     """
 
     path: Path
@@ -56,17 +61,20 @@ def export_clip(
     images: Path | None = None,
     step: Callable[[str], None] = lambda _: None,
 ) -> ClipProof:
-    """Export a CLIP model and prove the files equal to it on photographs and sentences.
+    """Export a CLIP model and compare the files with it on photographs and texts.
 
     Args:
-        name: ARCH/TAG or ARCH/TAG=weights of open_clip, hf:ORG/NAME of transformers, or a folder that either saved.
-        output: the folder; one that is there is replaced if it is empty or holds a CLIP folder's files alone.
-        half: weights and arithmetic in FP16 (inputs, outputs and normalisation stay FP32).
-        images: folder of photographs to compare on; None: those that come with the package.
-        step: told what is being done.
+        name: ARCH/TAG or ARCH/TAG=weights of open_clip, hf:ORG/NAME of transformers, or a folder saved by either.
+        output: the folder; an existing one is replaced if it is empty or contains nothing but an earlier export.
+        half: weights and arithmetic in FP16 (inputs, outputs and normalisation stay in FP32).
+        images: folder of photographs to compare on; None: those that the package includes.
+        step: called with a description of each step.
 
     Raises:
         ExportError: the model cannot be loaded or exported, the files are not equal to it, or `output` is in use.
+
+    Example:
+        >>> export_clip("ViT-B-32/openai", "clip", half=True)  # doctest: +SKIP
     """
     target = Path(output)
     _check_output(target)
@@ -82,14 +90,18 @@ def write_clip(
     images: Path | None = None,
     step: Callable[[str], None] = lambda _: None,
 ) -> ClipProof:
-    """As `export_clip`, of a model that is loaded already."""
+    """Export a CLIP model that has been loaded already; see `export_clip`.
+
+    Example:
+        >>> write_clip(load_clip("ViT-B-32/openai"), Path("clip"))  # doctest: +SKIP
+    """
     _check_output(target)
     photographs = load_photographs(images)
     for what, tower in (("image", source.image_tower), ("text", source.text_tower)):
         if size_in_bytes(tower) > _LARGEST:
             raise ExportError(
-                f"{source.name}: its {what} tower has {size_in_bytes(tower) / 1e9:.1f} GB of weights, one ONNX file "
-                "holds 2 GB; export a smaller model"
+                f"{source.name}: its {what} tower has {size_in_bytes(tower) / 1e9:.1f} GB of weights, expected at most "
+                "2 for one ONNX file; export a smaller model"
             )
     with draft_folder(target, replace=True, parents=True, error=ExportError) as draft:
         step("tracing the image tower")
@@ -99,7 +111,7 @@ def write_clip(
         source.tokenizer.file.save(str(draft / "tokenizer.json"), pretty=False)
         spec = _spec(source, draft, half=half)
         (draft / "clip.json").write_text(json.dumps(spec, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        read_clip_spec(draft)  # what the runtime would refuse is not left behind
+        read_clip_spec(draft)  # raises if the runtime would refuse the folder
         findings = validate_clip(draft, source, photographs, FP16 if half else FP32, step)
         _check_output(target)  # what came there since the start is not lost either
     return ClipProof(target, spec, findings, len(photographs) + 1, len(TEXTS))
@@ -117,7 +129,7 @@ def _text_graph(source: ClipSource, *, half: bool) -> onnx.ModelProto:
 
 
 def _graph(tower: nn.Module, example: torch.Tensor, name: str, outputs: list[str], *, half: bool) -> onnx.ModelProto:
-    """The tower as a graph in which only the batch is open."""
+    """The tower as a graph in which only the batch may vary."""
     import onnxslim
 
     fast = torch.backends.mha.get_fastpath_enabled()
@@ -182,22 +194,22 @@ def _spec(source: ClipSource, folder: Path, *, half: bool) -> dict[str, Any]:
 
 
 def _tools(library: str) -> dict[str, str]:
-    """Name in clip.json → name of the package, for everything that shapes the files."""
+    """Name in clip.json → name of the package, for every tool that shapes the files."""
     named = {"open_clip": {"open_clip": "open-clip-torch"}, "transformers": {"transformers": "transformers"}}
     plain = ("fastsam-deploy", "torch", "onnx", "onnxslim", "onnxscript", "tokenizers")
     return {**{name: name for name in plain}, **named[library]}
 
 
 def _check_output(target: Path) -> None:
-    """A folder is only replaced if nothing but an earlier export is lost."""
+    """Refuse to replace anything but an empty folder or an earlier export."""
     if not target.exists():
         return
     if not target.is_dir():
         raise ExportError(f"{target}: is a file, expected the name of a folder; choose another")
-    held = sorted(path.name for path in target.iterdir())
-    foreign = [name for name in held if name not in _FILES]
-    if held and (foreign or "clip.json" not in held):
+    names = sorted(path.name for path in target.iterdir())
+    foreign = [name for name in names if name not in _FILES]
+    if names and (foreign or "clip.json" not in names):
         raise ExportError(
-            f"{target}: holds {', '.join((foreign or held)[:4])}, expected an empty folder or one with the files of an "
-            "earlier export and nothing else; choose another, or empty it"
+            f"{target}: holds {', '.join((foreign or names)[:4])}, expected an empty folder or one with the files of "
+            "an earlier export and nothing else; choose another, or empty it"
         )

@@ -1,7 +1,7 @@
 """Tokenizers of CLIP models as one `tokenizer.json`, which the runtime reads without open_clip or transformers.
 
-A file gives the ids of a text with its start and end tokens. It neither pads nor truncates: that is done here by
-`padded`, and by the runtime in the same way.
+The file gives the ids of a text with its start and end tokens. It neither pads nor truncates: `padded` does that here,
+and the runtime in the same way.
 """
 
 from __future__ import annotations
@@ -23,26 +23,32 @@ if TYPE_CHECKING:
 
 Tokens = NDArray[np.int64]
 
-# CLIP's words: contractions, runs of letters, single digits, runs of anything else. Case does not count.
+# CLIP's words: contractions, runs of letters, single digits, runs of anything else. Case is ignored.
 _WORDS = r"(?i)'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
-# Python writes a capital sigma at the end of a word as ς, `Lowercase` treats every character alone. Accents and
-# apostrophes between it and the letters beside it do not count (up to two before it: a look behind is bounded).
+# Python lowercases a capital sigma at the end of a word to ς, while `Lowercase` treats every character alone. Accents
+# and apostrophes between it and its neighbours are ignored (up to two before it, as a look-behind is bounded).
 _CASED, _IGNORED = r"[\p{Ll}\p{Lu}\p{Lt}]", r"[\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}'.:·]"
 _FINAL_SIGMA = f"(?<={_CASED}|{_CASED}{_IGNORED}|{_CASED}{_IGNORED}{_IGNORED})Σ(?!{_IGNORED}*{_CASED})"
 
 
 @dataclass(frozen=True)
 class ClipTokenizer:
-    """A tokenizer for the file, and the library's own to compare it with.
+    """A tokenizer for the file, and that of the library to compare it with.
 
     Attributes:
-        file: what is written; gives start and end tokens, does not pad or truncate.
-        reference: texts → (n, context_length) int64 as the library makes them, padded and truncated.
-        context_length: tokens the model takes.
-        pad_id, end_id: what fills up, and what ends a text (also one that was cut).
-        start_id: what begins a text; None where the model has no such token (SigLIP).
-        lowercase: case does not count.
+        file: what is written; adds start and end tokens, does not pad or truncate.
+        reference: texts → (n, context_length) int64, made, padded and truncated by the library.
+        context_length: number of tokens that the model takes.
+        pad_id: token that fills the rest of a row.
+        start_id: token at the start of a text; None where the model has none (SigLIP).
+        end_id: token at the end of a text, also of a truncated one.
+        lowercase: case is ignored.
+
+    Example:
+        >>> tokenizer = load_clip("ViT-B-32/openai").tokenizer  # doctest: +SKIP
+        >>> tokenizer.file.encode("a dog").ids  # doctest: +SKIP
+        [49406, 320, 1929, 49407]
     """
 
     file: Tokenizer
@@ -55,7 +61,24 @@ class ClipTokenizer:
 
 
 def padded(tokenizer: Tokenizer, texts: Sequence[str], context_length: int, pad_id: int, end_id: int) -> Tokens:
-    """(n, context_length) int64: ids of each text, cut so that it still ends with `end_id`, filled with `pad_id`."""
+    """Tokenize texts, truncate those that are too long, and pad the others.
+
+    Args:
+        tokenizer: adds start and end tokens.
+        texts: n texts.
+        context_length: number of tokens in a row.
+        pad_id: fills the rest of a row.
+        end_id: last token of a truncated text.
+
+    Returns:
+        (n, context_length) int64.
+
+    Example:
+        >>> tokenizer = Tokenizer(BPE({"a": 1, "b": 2, "c": 3}, []))
+        >>> padded(tokenizer, ["ab", "abcab"], 4, pad_id=0, end_id=9)
+        array([[1, 2, 0, 0],
+               [1, 2, 3, 9]])
+    """
     rows = np.full((len(texts), context_length), pad_id, np.int64)
     for row, encoding in zip(rows, tokenizer.encode_batch(list(texts)), strict=True):
         ids = encoding.ids[:context_length]
@@ -66,14 +89,17 @@ def padded(tokenizer: Tokenizer, texts: Sequence[str], context_length: int, pad_
 
 
 def from_simple_tokenizer(reference: SimpleTokenizer, context_length: int) -> ClipTokenizer:
-    """CLIP's byte-level BPE (49 408 tokens in all OpenAI and most open_clip models), rebuilt for `tokenizers`.
+    """Rebuild CLIP's byte-level BPE (49 408 tokens in all OpenAI and most open_clip models) for `tokenizers`.
 
-    The reference cleans a text before it cuts it into words. Reproduced: control characters dropped, ligatures split,
-    full-width forms and curled quotes made plain, NFC, lower case, white space of any kind. Not reproduced: ftfy's
+    The reference cleans a text before it splits it into words. Reproduced: control characters are dropped, ligatures
+    split, full-width forms and curly quotes made plain, NFC, lower case, white space of any kind. Not reproduced: the
     repair of text that was decoded with a wrong encoding ("cafÃ©"), terminal escapes, and HTML entities ("&amp;").
 
     Raises:
-        ExportError: the reference does not make lower case, as no known CLIP model with it does.
+        ExportError: the reference cleans text in another way; no known CLIP model does.
+
+    Example:
+        >>> tokenizer = from_simple_tokenizer(open_clip.get_tokenizer("ViT-B-32"), 77)  # doctest: +SKIP
     """
     if reference.clean_fn("A") != "a" or reference.clean_fn("?") != "?":
         raise ExportError(
@@ -92,7 +118,7 @@ def from_simple_tokenizer(reference: SimpleTokenizer, context_length: int) -> Cl
         ]
     )
     words = [reference.decoder[i] for i in reference.all_special_ids]
-    # Matched after normalisation, so that their case does not count either.
+    # Matched after normalisation, so that their case is ignored too.
     file.add_special_tokens([AddedToken(word, normalized=True) for word in words])
     file.post_processor = processors.TemplateProcessing(
         single=f"{words[0]} $A {words[1]}", special_tokens=[(words[0], start), (words[1], end)]
@@ -109,7 +135,7 @@ def from_simple_tokenizer(reference: SimpleTokenizer, context_length: int) -> Cl
 
 
 def _repairs() -> list[normalizers.Normalizer]:
-    """What ftfy does to single characters, from its own tables, and NFC; characters with one answer are one step."""
+    """What ftfy does to single characters, from its tables, and NFC; characters with the same result share a step."""
     from ftfy import chardata, fixes
 
     windows = {code: fixes.fix_c1_controls(chr(code)) for code in range(0x80, 0xA0)}  # bytes of windows-1252
@@ -118,36 +144,44 @@ def _repairs() -> list[normalizers.Normalizer]:
         answers[answer] = answers.get(answer, "") + chr(code)
     answers[""] = "".join(map(chr, chardata.CONTROL_CHARS))
     quotes = [(chardata.SINGLE_QUOTE_RE, "'"), (chardata.DOUBLE_QUOTE_RE, '"')]
-    classes = [("[" + "".join(f"\\x{{{ord(c):x}}}" for c in found) + "]", answer) for answer, found in answers.items()]
-    # Quotes last: a ligature may hold one.
+    classes = [
+        ("[" + "".join(f"\\x{{{ord(c):x}}}" for c in characters) + "]", answer)
+        for answer, characters in answers.items()
+    ]
+    # Quotes last: a ligature may contain one.
     patterns = [*classes, *((quote.pattern, answer) for quote, answer in quotes)]
     return [*(normalizers.Replace(Regex(pattern), answer) for pattern, answer in patterns), normalizers.NFC()]
 
 
 def from_open_clip_hf(reference: HFTokenizer, context_length: int) -> ClipTokenizer:
-    """The tokenizer of an open_clip model that has one of transformers (SigLIP and others); cleaning as above.
+    """Rebuild the tokenizer of an open_clip model that uses one of transformers (SigLIP and others).
+
+    Text is cleaned as in `from_simple_tokenizer`, then as the model does.
 
     Raises:
-        ExportError: it works in a way that a tokenizer file cannot hold.
+        ExportError: a tokenizer file cannot describe how it works.
+
+    Example:
+        >>> tokenizer = from_open_clip_hf(open_clip.get_tokenizer("ViT-B-16-SigLIP"), 64)  # doctest: +SKIP
     """
     clean = getattr(reference.clean_fn, "__name__", "")
     if reference.tokenizer_mode or reference.strip_sep_token or clean not in _CLEANING:
         raise ExportError(
             f"the model's tokenizer has mode {reference.tokenizer_mode or 'plain'!r} and cleaning {clean!r}, which a "
-            "tokenizer file cannot hold; use another model"
+            "tokenizer file cannot describe; use another model"
         )
     inner = reference.tokenizer
-    found = from_transformers(inner, context_length)
+    base = from_transformers(inner, context_length)
     before = [*_repairs(), *(make() for make in _CLEANING[clean])]
-    own = found.file.normalizer
-    found.file.normalizer = normalizers.Sequence([*before, *([own] if own is not None else [])])
+    normalizer = base.file.normalizer
+    base.file.normalizer = normalizers.Sequence([*before, *([normalizer] if normalizer is not None else [])])
     return ClipTokenizer(
-        file=found.file,
+        file=base.file,
         reference=lambda texts: np.asarray(reference(list(texts), context_length), np.int64),
         context_length=context_length,
-        pad_id=found.pad_id,
-        start_id=found.start_id,
-        end_id=found.end_id,
+        pad_id=base.pad_id,
+        start_id=base.start_id,
+        end_id=base.end_id,
         lowercase=clean != "_clean_whitespace",
     )
 
@@ -167,10 +201,15 @@ _CLEANING: dict[str, tuple[Callable[[], Any], ...]] = {
 
 
 def from_transformers(reference: Any, context_length: int) -> ClipTokenizer:
-    """The tokenizer of a transformers model: its own fast tokenizer, without padding and truncation.
+    """Take the fast tokenizer of a transformers model, without padding and truncation.
 
     Raises:
-        ExportError: it has none, or no end or padding token.
+        ExportError: there is none, or it has no end token or no padding token.
+
+    Example:
+        >>> reference = transformers.AutoTokenizer.from_pretrained("openai/clip-vit-base-patch32")  # doctest: +SKIP
+        >>> from_transformers(reference, 77).context_length  # doctest: +SKIP
+        77
     """
     backend = getattr(reference, "backend_tokenizer", None)
     name = type(reference).__name__

@@ -1,7 +1,7 @@
 """The two halves of a CLIP model as networks to trace: L2-normalised features, and features of patches.
 
 Patch features are the value path of the last attention block, as in MaskCLIP (Zhou et al. 2022, arXiv:2112.01071):
-each patch goes through the value and output projections alone, then through the final layer norm and the projection.
+each patch passes alone through the value and output projections, then through the final layer norm and the projection.
 The last block's queries, keys, residual and MLP are left out, because they mix the patches.
 """
 
@@ -19,12 +19,18 @@ Encoder = Callable[[Tensor], Tensor]
 
 
 class Features(nn.Module):  # type: ignore[misc]
-    """A tower whose answer (b, embed_dim) is L2-normalised in the graph."""
+    """A tower whose features (b, embed_dim) are L2-normalised in the graph.
+
+    Example:
+        >>> layer = nn.Linear(3, 2)
+        >>> Features(layer, layer)(torch.ones(4, 3)).norm(dim=-1).shape
+        torch.Size([4])
+    """
 
     def __init__(self, model: nn.Module, encode: Encoder) -> None:
         """
         Args:
-            model: holds the weights that `encode` uses.
+            model: contains the weights that `encode` uses.
             encode: images or tokens → features.
         """
         super().__init__()
@@ -36,10 +42,16 @@ class Features(nn.Module):  # type: ignore[misc]
 
 
 class BatchFirstAttention(nn.Module):  # type: ignore[misc]
-    """Self-attention with the weights of an `nn.MultiheadAttention`, its axes in one order throughout.
+    """Self-attention with the weights of an `nn.MultiheadAttention`, without changing the order of the axes.
 
-    The original turns (b, n, width) into (n, b, width) and back around every product. That costs transpositions, and
-    ONNX Runtime 1.31 fuses a transposition with an FP16 product into something its CPU provider crashes on.
+    The original transposes (b, n, width) to (n, b, width) and back around every product. That takes time, and ONNX
+    Runtime 1.31 fuses a transposition with an FP16 product into an operator on which its CPU provider crashes.
+
+    Example:
+        >>> original = nn.MultiheadAttention(8, 2, batch_first=True).eval()
+        >>> x = torch.ones(1, 5, 8)
+        >>> torch.allclose(BatchFirstAttention(original)(x, x, x)[0], original(x, x, x)[0], atol=1e-6)
+        True
     """
 
     def __init__(self, original: nn.MultiheadAttention) -> None:
@@ -50,7 +62,7 @@ class BatchFirstAttention(nn.Module):  # type: ignore[misc]
     def forward(
         self, x: Tensor, k: Tensor, v: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
     ) -> tuple[Tensor, None]:
-        """(b, n, width) → the same; `k` and `v` are `x`. `attn_mask` is added: (n, n), or (b * heads, n, n)."""
+        """Attention over `x` (b, n, width), which `k` and `v` are too; `attn_mask` is (n, n) or (b * heads, n, n)."""
         packed = F.linear(x, self.original.in_proj_weight, self.original.in_proj_bias)
         queries, keys, values = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in packed.chunk(3, -1))
         if attn_mask is not None and attn_mask.ndim == 3:
@@ -59,15 +71,21 @@ class BatchFirstAttention(nn.Module):  # type: ignore[misc]
         return self.original.out_proj(mixed.transpose(1, 2).flatten(2)), None
 
     def alone(self, x: Tensor) -> Tensor:
-        """(b, n, width) → the same, if each token saw only itself: the value path."""
+        """The value path, (b, n, width) → the same: attention in which each token sees only itself."""
         width = self.original.embed_dim
         weight, bias = self.original.in_proj_weight, self.original.in_proj_bias
-        answer: Tensor = self.original.out_proj(F.linear(x, weight[2 * width :], bias[2 * width :]))
-        return answer
+        values: Tensor = self.original.out_proj(F.linear(x, weight[2 * width :], bias[2 * width :]))
+        return values
 
 
 def batch_first(model: Any) -> Any:
-    """A copy of an open_clip model with `BatchFirstAttention`; the weights are shared with the original."""
+    """Copy an open_clip model and replace its attention by `BatchFirstAttention`; the weights are shared.
+
+    Example:
+        >>> model = nn.Sequential(nn.MultiheadAttention(8, 2, batch_first=True))
+        >>> type(batch_first(model)[0]).__name__
+        'BatchFirstAttention'
+    """
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     model = copy.deepcopy(model, shared)
     for block in list(model.modules()):
@@ -79,7 +97,12 @@ def batch_first(model: Any) -> Any:
 
 
 class OpenClipDense(nn.Module):  # type: ignore[misc]
-    """open_clip's `VisionTransformer`, made `batch_first`: (b, embed_dim) and patches (b, gh, gw, embed_dim)."""
+    """Features (b, embed_dim) and patch features (b, gh, gw, embed_dim) of open_clip's `VisionTransformer`.
+
+    Example:
+        >>> tower = OpenClipDense(batch_first(model).visual)  # doctest: +SKIP
+        >>> features, patches = tower(torch.zeros(1, 3, 224, 224))  # doctest: +SKIP
+    """
 
     def __init__(self, visual: Any) -> None:
         super().__init__()
@@ -97,7 +120,12 @@ class OpenClipDense(nn.Module):  # type: ignore[misc]
 
 
 def open_clip_has_patches(visual: nn.Module) -> bool:
-    """A plain ViT with a class token, whose blocks add nothing to attention and MLP."""
+    """Is this a plain ViT with a class token, of which `OpenClipDense` can give patch features?
+
+    Example:
+        >>> open_clip_has_patches(nn.Identity())
+        False
+    """
     from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 
     return (
@@ -113,7 +141,11 @@ def open_clip_has_patches(visual: nn.Module) -> bool:
 
 
 class TransformersDense(nn.Module):  # type: ignore[misc]
-    """transformers' `CLIPModel`: features (b, embed_dim) and patch features (b, gh, gw, embed_dim)."""
+    """Features (b, embed_dim) and patch features (b, gh, gw, embed_dim) of transformers' `CLIPModel`.
+
+    Example:
+        >>> features, patches = TransformersDense(model)(torch.zeros(1, 3, 224, 224))  # doctest: +SKIP
+    """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -135,12 +167,17 @@ class TransformersDense(nn.Module):  # type: ignore[misc]
 
 
 def _only_itself(size: int) -> Tensor:
-    """(size, size) float32 mask with which a token sees only itself: attention is then the value path."""
+    """Mask (size, size) float32 with which a token sees only itself: attention is then the value path."""
     return torch.full((size, size), -torch.inf).fill_diagonal_(0)
 
 
 def open_clip_patches(visual: Any, images: Tensor) -> Tensor:
-    """Reference of the patch features: the library's own attention, in which each token sees only itself."""
+    """Compute reference patch features with open_clip's attention, in which each token sees only itself.
+
+    Example:
+        >>> open_clip_patches(model.visual, torch.zeros(1, 3, 224, 224)).shape  # doctest: +SKIP
+        torch.Size([1, 7, 7, 512])
+    """
     last = visual.transformer.resblocks[-1]
     x = last.ln_1(_input_of(last, visual, images))
     answer = last.attn(x, x, x, need_weights=False, attn_mask=_only_itself(x.shape[1]))[0][:, 1:]
@@ -149,7 +186,12 @@ def open_clip_patches(visual: Any, images: Tensor) -> Tensor:
 
 
 def transformers_patches(model: Any, images: Tensor) -> Tensor:
-    """Reference of the patch features: the library's own attention, in which each token sees only itself."""
+    """Compute reference patch features with transformers' attention, in which each token sees only itself.
+
+    Example:
+        >>> transformers_patches(model, torch.zeros(1, 3, 224, 224)).shape  # doctest: +SKIP
+        torch.Size([1, 7, 7, 512])
+    """
     vision = model.vision_model
     last = vision.encoder.layers[-1]
     x = last.layer_norm1(_input_of(last, vision, images))
@@ -160,7 +202,7 @@ def transformers_patches(model: Any, images: Tensor) -> Tensor:
 
 
 def _input_of(block: nn.Module, network: nn.Module, images: Tensor) -> Tensor:
-    """What `block` gets when `network` runs on `images`."""
+    """Input of `block` when `network` runs on `images`."""
     seen: list[Tensor] = []
     hook = block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:

@@ -1,4 +1,4 @@
-"""Is an exported CLIP folder equal to its model? Compared on photographs, noise and sentences."""
+"""Is an exported CLIP folder equal to its model? Compared on photographs, noise and texts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMAGE, PATCHES, TEXT = "image features", "patch features", "text features"
 OTHER_TOKENS = "texts with other tokens"
 
 CHUNK = 3
-"""Inputs that are run at once; each is also run alone."""
+"""Number of inputs that are run together; each is also run alone."""
 
 TEXTS = (
     "a photo of a dog",
@@ -58,7 +58,7 @@ TEXTS = (
     "'s 't 're",
     "a very long description " * 12,
 )
-"""Sentences that prompts may look like, and what tokenizers stumble over."""
+"""Texts that prompts may look like, and those that are hard for tokenizers."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,10 @@ class ClipLimits:
     Attributes:
         cosine: 1 − cosine of features, and of the features of each patch.
         patches: largest difference of patch features, a share of the model's largest value.
+
+    Example:
+        >>> ClipLimits(cosine=1e-4, patches=1e-3).cosine
+        0.0001
     """
 
     cosine: float
@@ -105,11 +109,17 @@ def validate_clip(
     """Compare the files in `folder` with the model they were made from.
 
     Args:
+        folder: with `image.onnx`, `text.onnx` and `tokenizer.json`.
+        source: the model.
         photographs: RGB uint8 (h, w, 3), at least one.
-        step: told what is being done.
+        limits: `FP32` or `FP16`.
+        step: called with a description of each step.
 
     Raises:
         ExportError: with the numbers of every comparison that failed.
+
+    Example:
+        >>> findings = validate_clip(Path("clip"), source, load_photographs(), FP32)  # doctest: +SKIP
     """
     comparison = Comparison()
     step("comparing tokens")
@@ -122,14 +132,27 @@ def validate_clip(
     _compare_tower(folder / "text.onnx", "tokens", tokens, source, comparison)
     if failed := comparison.failures(limits.by_quantity()):
         raise ExportError(
-            f"the files are not equal to {source.name}: {'; '.join(failed)}. Nothing was written; try FP32 if this was "
-            "--half, and report it otherwise"
+            f"the files are not equal to {source.name}: {'; '.join(failed)}. Nothing was written; leave --half out "
+            "if it was given, and report it otherwise"
         )
     return comparison.findings(limits.by_quantity())
 
 
 def images_for(settings: ImageSettings, photographs: Sequence[NDArray[np.uint8]]) -> Array:
-    """(n + 1, 3, H, W) float32, normalised: the photographs, cut to the model's shape, and noise."""
+    """Make inputs of the image tower: the photographs, cut to the model's shape, and an image of noise.
+
+    Args:
+        settings: of the model.
+        photographs: n RGB uint8 (h, w, 3).
+
+    Returns:
+        (n + 1, 3, H, W) float32, normalised.
+
+    Example:
+        >>> settings = ImageSettings((32, 32), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", "squash", 16)
+        >>> images_for(settings, [np.zeros((40, 60, 3), np.uint8)]).shape
+        (2, 3, 32, 32)
+    """
     height, width = settings.size
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -160,7 +183,7 @@ def _compare_tokens(file: Tokenizer, expected: NDArray[np.int64], source: ClipSo
 def _compare_tower(
     path: Path, name: str, inputs: NDArray[np.generic], source: ClipSource, comparison: Comparison
 ) -> None:
-    """Every input alone, then all in chunks, against the library's own answer."""
+    """Compare every input alone, then all in chunks, with the features that the library computes."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -1,1 +1,1 @@
-"""ONNX graphs: traced, made smaller, in FP16, with suppression inside."""
+"""ONNX graphs: tracing, compact storage, FP16, and NMS inside the graph."""

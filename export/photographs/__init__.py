@@ -1,1 +1,1 @@
-"""Photographs that come with the package: an export is compared with its checkpoint on them."""
+"""Photographs included in the package, on which an export is compared with its checkpoint."""

@@ -1,1 +1,1 @@
-"""Comparing an exported file with the network that it was made from."""
+"""Comparison of an exported file with the network that it was made from."""

@@ -174,7 +174,9 @@ def check_counts(outputs: Mapping[str, NDArray[np.generic]]) -> str | None:
     """
     if "num_dets" not in outputs:
         return None
-    given = np.count_nonzero(np.asarray(outputs["detections"])[:, :, 4], axis=1).tolist()
+    row_counts = np.count_nonzero(np.asarray(outputs["detections"])[:, :, 4], axis=1).tolist()
     counts = np.asarray(outputs["num_dets"]).reshape(-1).tolist()
-    wrong = [i for i, (count, rows) in enumerate(zip(counts, given, strict=True)) if count != rows]
-    return f"counts {counts[wrong[0]]} detections in image {wrong[0]} and gives {given[wrong[0]]}" if wrong else None
+    wrong = [i for i, (count, rows) in enumerate(zip(counts, row_counts, strict=True)) if count != rows]
+    return (
+        f"counts {counts[wrong[0]]} detections in image {wrong[0]} and gives {row_counts[wrong[0]]}" if wrong else None
+    )

@@ -39,8 +39,8 @@ class Histogram:
         counts: (bins,) int64, of values in bins of equal width.
 
     Example:
-        >>> Histogram(0.0, 2.0, np.array([3, 1])).edges
-        array([0., 1., 2.])
+        >>> Histogram(0.0, 2.0, np.array([3, 1])).edges.tolist()
+        [0.0, 1.0, 2.0]
     """
 
     low: float

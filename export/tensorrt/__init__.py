@@ -1,1 +1,1 @@
-"""TensorRT plans: how they are asked for, built, inspected and compared."""
+"""TensorRT plans: the request, the build, the inspection of the layers, and the comparison with ONNX Runtime."""

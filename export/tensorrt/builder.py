@@ -1,4 +1,4 @@
-"""ONNX → plan, by TensorRT's own builder. The only module of the exporter that imports TensorRT."""
+"""ONNX → plan with TensorRT's builder. The only module of the exporter that imports TensorRT."""
 
 from __future__ import annotations
 
@@ -31,26 +31,39 @@ def plan_from_onnx(
     log: TensorRTLog,
     step: Callable[[str], None] = lambda _: None,
 ) -> bytes:
-    """Parse and build, on the device that is current.
+    """Parse an ONNX file and build a plan on the current device.
 
     Args:
-        model: the ONNX file; its types are the plan's precision.
+        model: content of the ONNX file; its types are the precision of the plan.
         name: of the file, for messages.
         image_input: name of the input that the profiles are for.
-        step: told what is being done.
+        profiles: input shapes.
+        settings: of the builder.
+        log: TensorRT's logger.
+        step: called with a description of each step.
+
+    Returns:
+        Content of the plan file.
 
     Raises:
-        ExportError: TensorRT does not take the model, with the names of its nodes, or finds no plan for it.
-        ParameterError: the timing cache is of another GPU or version.
+        ExportError: TensorRT does not support the model, with the names of the nodes, or cannot build a plan.
+        ParameterError: the timing cache is for another GPU or another version of TensorRT.
+
+    Example:
+        >>> content = Path("fastsam.onnx").read_bytes()  # doctest: +SKIP
+        >>> with device.active():  # doctest: +SKIP
+        ...     plan = plan_from_onnx(content, "fastsam.onnx", "images", profiles, BuildSettings(), tensorrt_log())
     """
     mark = log.mark()
     builder = trt.Builder(log)
-    # TensorRT 11 knows no other networks; 10 must be told.
+    # TensorRT 11 has no other networks; 10 must be asked for them.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     step("TensorRT reads the model")
     if not parser.parse(model):
-        raise ExportError(f"{name}: TensorRT {trt.__version__} does not take it: {_parser_errors(parser, log, mark)}")
+        raise ExportError(
+            f"{name}: TensorRT {trt.__version__} does not support it: {_parser_errors(parser, log, mark)}"
+        )
     config = builder.create_builder_config()
     _configure(config, settings)
     if any(side < 0 for i in range(network.num_inputs) for side in network.get_input(i).shape):
@@ -58,7 +71,7 @@ def plan_from_onnx(
             profile = builder.create_optimization_profile()
             profile.set_shape(image_input, shapes.min, shapes.opt, shapes.max)
             if config.add_optimization_profile(profile) < 0:
-                raise ExportError(f"{name}: TensorRT does not take the shapes {shapes}: {log.since(mark)}")
+                raise ExportError(f"{name}: TensorRT does not accept the shapes {shapes}: {log.since(mark)}")
     monitor = _Progress(step)
     config.progress_monitor = monitor
     built = builder.build_serialized_network(network, config)
@@ -70,10 +83,10 @@ def plan_from_onnx(
 
 
 def _configure(config: Any, settings: BuildSettings) -> None:
-    # The layers' types go into the plan: they are how the precision is confirmed.
+    # The types of the layers are stored in the plan, so that its precision can be checked.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if not settings.tf32:
-        # It is on by itself, and would make FP32 something else than what was asked for.
+        # TF32 is on by default, and would compute FP32 layers with less precision than requested.
         config.clear_flag(trt.BuilderFlag.TF32)
     if settings.workspace_gib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(settings.workspace_gib * _GIB))
@@ -95,24 +108,24 @@ def _use_timing_cache(config: Any, path: Path) -> None:
     cache = config.create_timing_cache(known)
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
         raise ParameterError(
-            f"timing cache {path}: TensorRT {trt.__version__} does not take it here; expected one of this version and "
-            "this kind of GPU; give another file (it may be new)"
+            f"timing cache {path}: TensorRT {trt.__version__} does not accept it on this GPU; expected one of the same "
+            "version and GPU model; give another file, which need not exist"
         )
 
 
 def _parser_errors(parser: Any, log: TensorRTLog, mark: int) -> str:
-    found = []
+    errors = []
     for i in range(min(parser.num_errors, _MOST_ERRORS)):
         error = parser.get_error(i)
         where = f"node {error.node()} {error.node_name()!r} ({error.node_operator()})"
-        found.append(f"{where}: {' '.join(error.desc().split())}")
+        errors.append(f"{where}: {' '.join(error.desc().split())}")
     if parser.num_errors > _MOST_ERRORS:
-        found.append(f"and {parser.num_errors - _MOST_ERRORS} more")
-    return "; ".join(found) or log.since(mark)
+        errors.append(f"and {parser.num_errors - _MOST_ERRORS} more")
+    return "; ".join(errors) or log.since(mark)
 
 
 class _Progress(trt.IProgressMonitor):  # type: ignore[misc,unused-ignore]
-    """Passes on how far the build is: it takes minutes, and says nothing by itself."""
+    """Reports the progress of the build, which takes minutes."""
 
     def __init__(self, step: Callable[[str], None]) -> None:
         super().__init__()
@@ -125,7 +138,7 @@ class _Progress(trt.IProgressMonitor):  # type: ignore[misc,unused-ignore]
         self._step(f"TensorRT: {phase_name}")
 
     def step_complete(self, phase_name: str, step: int) -> bool:
-        """TensorRT has done a step; True: go on."""
+        """TensorRT has completed a step; True: continue."""
         self._step(f"TensorRT: {phase_name}, {step + 1} of {self._steps.get(phase_name, step + 1)}")
         return True
 

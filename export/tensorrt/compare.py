@@ -49,11 +49,15 @@ class EngineLimits:
 
     Attributes:
         outputs: of the tensors. In INT8 single boxes may move far, so they are judged by the masks and not one by one.
-        same_box_px: where NMS is in the graph, an edge of a box may be so far off for its detection to be the same,
-            pixels of the network input.
+        same_box_px: where NMS is in the graph, two detections are the same if the edges of their boxes differ by no
+            more than this, pixels of the network input.
         mask_iou_mean: of the masks of the same detections; here more is better.
         unmatched: detections without a partner, as a share of the reference's. Two boxes that overlap by just the
-            threshold of NMS may both be there or not, and so may one whose score is at the confidence threshold.
+            threshold of NMS may both remain or not, and so may one whose score is at the confidence threshold.
+
+    Example:
+        >>> LIMITS["fp16"].mask_iou_mean
+        0.98
     """
 
     outputs: OutputLimits
@@ -64,15 +68,22 @@ class EngineLimits:
     def tensors_suffice(self, layout: str) -> bool:
         """Do the tensors alone prove a plan equal, even where nothing is detected?
 
-        Not those of detections alone, which are empty then, and not those that may differ as much as in INT8.
+        Those of a graph with NMS do not, as they are empty then; nor do those that may differ as much as in INT8.
+
+        Args:
+            layout: of the ONNX file, see `ModelSpec`.
+
+        Example:
+            >>> LIMITS["fp32"].tensors_suffice("raw"), LIMITS["int8"].tensors_suffice("raw")
+            (True, False)
         """
         return layout == "raw" and self.outputs.boxes_px is not None
 
 
-# The first as wide as an FP32 network of another library needs (other order of sums, Winograd); the second as in the
-# ONNX export. The third by what a mask may lose, and for the tensors three times what was seen with the demo model in
+# FP32 is as wide as a network in another library needs (other order of sums, Winograd), FP16 as wide as in the ONNX
+# export. INT8 allows what a mask may lose, and for the tensors three times what was seen with the demo model in
 # INT8: scores off by 0.08, coefficients and prototypes by 0.17 of the largest, 98 % of the detections within 16 pixels.
-# None of them was met by a real TensorRT yet (docs/adr/0010).
+# None of them has been tried with a real TensorRT yet (docs/adr/0010).
 LIMITS = {
     "fp32": EngineLimits(OutputLimits(0.1, _MARGIN, 5e-4, 5e-4, 5e-4), 0.1, 0.998, 0.02),
     "fp16": EngineLimits(OutputLimits(1.5, _MARGIN, 2e-2, 1.5e-2, 1.5e-2), 1.5, 0.98, 0.03),
@@ -88,16 +99,21 @@ def compare_engines(
     limits: EngineLimits,
     step: Callable[[str], None] = lambda _: None,
 ) -> tuple[Finding, ...]:
-    """Run both on the same inputs.
+    """Compare a plan with its ONNX file on the same inputs.
 
     Args:
-        plan, reference: of the same network; the reference takes every shape that the plan takes.
+        plan, reference: of the same network; the reference accepts every shape that the plan accepts.
+        profiles: input shapes of the plan.
         photographs: RGB uint8 (h, w, 3), at least one.
-        step: told what is being done.
+        limits: one of `LIMITS`.
+        step: called with a description of each step.
 
     Raises:
         ExportError: with the numbers of every comparison that failed; or the reference detects nothing, and the
             tensors alone do not prove the plan equal.
+
+    Example:
+        >>> findings = compare_engines(plan, reference, profiles, load_photographs(), LIMITS["fp16"])  # doctest: +SKIP
     """
     comparison = _PlanComparison(reference.spec, limits)
     inputs = list(_inputs(profiles, photographs))
@@ -111,7 +127,7 @@ def compare_engines(
 
 
 def _inputs(profiles: Sequence[ShapeRange], photographs: Sequence[NDArray[np.uint8]]) -> Iterator[Batch]:
-    """Every profile at its best size: each photograph in the smallest batch, and the largest batch once."""
+    """Every profile at its optimal size: each photograph in the smallest batch, and the largest batch once."""
     for shapes in profiles:
         for size, count in ((shapes.min[0], len(photographs)), (shapes.max[0], 1)):
             for first in range(0, count * size, size):
@@ -125,12 +141,12 @@ def _inputs(profiles: Sequence[ShapeRange], photographs: Sequence[NDArray[np.uin
 
 @dataclass
 class _PlanComparison:
-    """Everything that is compared between the plan and the reference, over all inputs.
+    """What is compared between the plan and the reference, over all inputs.
 
     Attributes:
         spec: of the reference.
         tensors: how far off they are.
-        images: the segments of each image.
+        images: agreement of the segments of each image.
         confident: detections of the reference whose score is well above the threshold.
         rows, alike: detections of both, and how many of them the other one has too; where NMS is in the graph.
     """
@@ -156,7 +172,7 @@ class _PlanComparison:
         """Compare the outputs for one input.
 
         Raises:
-            ExportError: a tensor has another shape or type, or holds what is no number.
+            ExportError: a tensor has another shape or type, or holds NaN or infinity.
         """
         at = f"input {batch.images.shape}"
         for name, tensor in expected.items():
@@ -198,10 +214,10 @@ class _PlanComparison:
         return count_alike(true, detections, tolerance) + count_alike(detections, true, tolerance)
 
     def findings(self) -> tuple[Finding, ...]:
-        """All that was compared.
+        """One finding for each quantity that was compared.
 
         Raises:
-            ExportError: nothing was detected, so that a plan that detects nothing at all would do as well.
+            ExportError: nothing was detected, so that a plan that never detects anything would pass.
         """
         if not self.confident and not self.limits.tensors_suffice(self.spec.layout):
             raise ExportError(
@@ -218,7 +234,7 @@ class _PlanComparison:
             yield Finding("same detections (share)", self.alike / self.rows, lowest, "all inputs", more_is_better=True)
         if fidelity.matched_count or self.confident:
             yield Finding("mask IoU, mean", fidelity.mean_iou, self.limits.mask_iou_mean, at, more_is_better=True)
-        # Otherwise a plan that finds nothing would have no mask to be wrong.
+        # Without these a plan that detects nothing would have no mask that could be wrong.
         for what, scores in (("missing", "missed_scores"), ("additional", "extra_scores")):
             sure = sum(np.count_nonzero(getattr(image, scores) > self.conf + _MARGIN) for image in self.images)
             share = sure / max(fidelity.reference_count, 1)

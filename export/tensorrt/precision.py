@@ -1,4 +1,4 @@
-"""The ONNX file that TensorRT is given: its types are the plan's precision."""
+"""The ONNX file for TensorRT: its types are the precision of the plan."""
 
 from __future__ import annotations
 
@@ -16,41 +16,58 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def precision_of(model: onnx.ModelProto) -> str:
-    """What a graph computes in, from the graph itself: "int8" where convolutions are quantized, "fp16" or "fp32"."""
+    """Precision of a graph, from the types of its convolutions: "int8" where some are quantized, "fp16" or "fp32".
+
+    Example:
+        >>> precision_of(onnx.load("fastsam.onnx"))  # doctest: +SKIP
+        'fp32'
+    """
     kinds = _convolution_kinds(model)
     return "int8" if "int8" in kinds else "fp16" if "fp16" in kinds else "fp32"
 
 
 def convolution_share(model: onnx.ModelProto, precision: str) -> float:
-    """Which share of the graph's convolutions computes in this precision, [0, 1]."""
+    """Share of the convolutions of a graph that compute in this precision, [0, 1].
+
+    Example:
+        >>> convolution_share(onnx.load("fastsam.onnx"), "fp32")  # doctest: +SKIP
+        1.0
+    """
     kinds = _convolution_kinds(model)
     return kinds.count(precision) / len(kinds) if kinds else 0.0
 
 
-def check_asked(found: str, name: str, asked: str | None, calibration: Path | None) -> str:
-    """The plan's precision: the one asked for, or the file's own.
+def check_asked(precision: str, name: str, asked: str | None, calibration: Path | None) -> str:
+    """Choose the precision of the plan: the requested one, or that of the file.
 
     Args:
-        found: what the file computes in.
+        precision: of the file.
+        name: of the file, for messages.
+        asked: the requested precision; None: that of the file.
+        calibration: folder of photographs.
 
     Raises:
-        ParameterError: what is asked for is unknown, or the file cannot be brought to it.
+        ParameterError: the requested precision is unknown, or the file cannot be converted to it.
+
+    Example:
+        >>> check_asked("fp32", "fastsam.onnx", "fp16", None)
+        'fp16'
     """
     if asked is not None and asked not in PRECISIONS:
         raise ParameterError(f"precision is {asked!r}, expected one of {', '.join(PRECISIONS)}")
-    wanted = asked or found
-    if found not in (wanted, "fp32"):
+    wanted = asked or precision
+    if precision not in (wanted, "fp32"):
         raise ParameterError(
-            f"{name}: asked for {wanted}, the file computes in {found}, and what it lost cannot be given back; use the "
+            f"{name}: asked for {wanted}, the file computes in {precision}, which cannot be converted back; use the "
             "FP32 file, or leave --precision out"
         )
-    if wanted == "int8" and found == "fp32" and calibration is None:
+    if wanted == "int8" and precision == "fp32" and calibration is None:
         raise ParameterError(
             f"{name}: int8 from an FP32 file needs photographs to calibrate on; give --calibration FOLDER"
         )
-    if calibration is not None and not (wanted == "int8" and found == "fp32"):
+    if calibration is not None and not (wanted == "int8" and precision == "fp32"):
         raise ParameterError(
-            f"calibration is {calibration}, and nothing is quantized ({found} file, {wanted} plan); leave it out"
+            f"calibration is {calibration}, and nothing is quantized ({precision} file, {wanted} plan); leave it out"
         )
     return wanted
 
@@ -58,17 +75,24 @@ def check_asked(found: str, name: str, asked: str | None, calibration: Path | No
 def write_in_precision(
     model: Path, spec: ModelSpec, precision: str, target: Path, calibration: Path | None, imgsz: int | None = None
 ) -> tuple[onnx.ModelProto, ModelSpec]:
-    """Write the model in a precision that `check_asked` allowed; where it has it already, it is taken as it is.
+    """Write the model in a precision that `check_asked` allowed; a model that has it already is copied.
 
     Args:
+        model: ONNX file.
+        spec: of the model.
+        precision: "fp32", "fp16" or "int8".
+        target: ONNX file to write.
         calibration: folder of photographs, where an FP32 file becomes int8.
-        imgsz: longest side to calibrate at; None: the model's own.
+        imgsz: longest side to calibrate at; None: the model's default.
 
     Returns:
         The graph as written, and its spec.
 
     Raises:
-        ExportError: a weight does not fit the precision, or the quantized file was not good enough.
+        ExportError: a weight is too large for the precision, or the quantized file is not near enough to the FP32 one.
+
+    Example:
+        >>> graph, spec = write_in_precision(model, spec, "fp16", Path("fastsam-fp16.onnx"), None)  # doctest: +SKIP
     """
     graph = onnx.load(model)
     if precision_of(graph) == precision:
@@ -99,7 +123,7 @@ def _with_spec(graph: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
 
 
 def _convolution_kinds(model: onnx.ModelProto) -> list[str]:
-    """Of each convolution: int8 where both of its inputs are quantized, else the type of what it gives."""
+    """Type of each convolution: int8 where both of its inputs are quantized, otherwise the type of its output."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
     maker = {output: node for node in graph.node for output in node.output}

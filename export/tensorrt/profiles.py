@@ -1,4 +1,4 @@
-"""Which input shapes a plan is built for."""
+"""The input shapes that a plan is built for."""
 
 from __future__ import annotations
 
@@ -15,31 +15,38 @@ DEFAULT_MAX_BATCH = 8
 
 _CHANNELS = 3
 _USUAL_PHOTOGRAPHS = ((3, 4), (9, 16))
-"""Height : width of most photographs and of most videos; squares come with the first profile."""
+"""Height : width of most photographs and of most videos; the first profile is for squares."""
 _SHAPE = re.compile(r"(\d+)(?:x(?:3x)?(\d+)x(\d+))?")
 
 
 def profiles_for(
     spec: ModelSpec, shapes: Sequence[str] = (), max_batch: int | None = None, imgsz: int | None = None
 ) -> tuple[ShapeRange, ...]:
-    """One range for each optimization profile; the first takes every shape that any of them takes.
+    """Choose a range of shapes for each optimization profile; the first includes the shapes of all others.
 
     Without `shapes`: a model of fixed size gets that size, in batches from 1 on. A dynamic one gets a profile for
-    everything up to a square of imgsz, tuned for full batches of squares, and one for each of the smallest rectangles
-    round images of 4:3 and 16:9, tuned for one image.
+    everything up to a square of imgsz, optimized for full batches of squares, and one for each of the smallest
+    rectangles around images of 4:3 and 16:9, optimized for one image.
 
     Args:
-        shapes: "min,opt,max" for each profile, each of them as in 1x640x640 (batch, height, width), or only a batch.
-        max_batch: largest batch where no shapes are given; None: 8, or the model's own.
-        imgsz: longest side where the model is dynamic; None: the model's own.
+        spec: of the model.
+        shapes: "min,opt,max" for each profile, each of the three such as 1x640x640 (batch, height, width), or a batch.
+        max_batch: largest batch if no shapes are given; None: 8, or the model's.
+        imgsz: longest side if the model is dynamic; None: the model's default.
 
     Raises:
-        ParameterError: a shape is not one, or not one that the model takes.
+        ParameterError: a shape cannot be read, or the model does not accept it.
+
+    Example:
+        >>> print(*profiles_for(ModelSpec(imgsz=640), max_batch=4), sep="\\n")
+        1x3x32x32 … 4x3x640x640 (best 4x3x640x640)
+        1x3x32x32 … 4x3x480x640 (best 1x3x480x640)
+        1x3x32x32 … 4x3x384x640 (best 1x3x384x640)
     """
     side = imgsz_for(spec, imgsz)
     if shapes:
         if max_batch is not None:
-            raise ParameterError(f"max_batch is {max_batch}, and --shapes has batches of its own; leave one out")
+            raise ParameterError(f"max_batch is {max_batch}, and --shapes gives batches too; leave one out")
         ranges = [_range_from_text(text, spec, side) for text in shapes]
         # Triton runs the first profile and no other.
         return tuple(sorted(ranges, key=lambda r: [-length for length in r.max]))
@@ -47,22 +54,33 @@ def profiles_for(
     least = spec.batch or 1
     height, width = (side if s is None else s for s in spec.size_hw)
     whole = (largest, _CHANNELS, height, width)
-    # A side that varies goes down to the stride, so that a panorama's rectangle is taken too.
+    # A side that varies goes down to the stride, so that the rectangle of a panorama is accepted too.
     low = (least, _CHANNELS, *(spec.stride if s is None else s for s in spec.size_hw))
-    found = [ShapeRange(low, whole, whole)]
+    ranges = [ShapeRange(low, whole, whole)]
     if spec.size_hw == (None, None):
         for image_hw in _USUAL_PHOTOGRAPHS:
-            scaled = (image_hw[0] * 120, image_hw[1] * 120)  # rounding of the sides is that of real images
+            scaled = (
+                image_hw[0] * 120,
+                image_hw[1] * 120,
+            )  # large enough for the sides to be rounded as of real images
             rectangle = fit_rectangle(scaled, side, spec.stride).input_hw
             best, most = ((batch, _CHANNELS, *rectangle) for batch in (least, largest))
-            found.append(ShapeRange(low, best, most))
-    return tuple(dict.fromkeys(found))
+            ranges.append(ShapeRange(low, best, most))
+    return tuple(dict.fromkeys(ranges))
 
 
 def spec_for(spec: ModelSpec, profiles: Sequence[ShapeRange]) -> ModelSpec:
-    """The spec of the plan: batch and sides are fixed where all of its profiles fix them.
+    """Spec of the plan: batch and sides are fixed where all of its profiles fix them.
 
-    The batch of a plan for 1 to 8 images varies, whatever the ONNX file said.
+    Args:
+        spec: of the ONNX file.
+        profiles: of the plan.
+
+    Example:
+        >>> shapes = ShapeRange((1, 3, 640, 640), (4, 3, 640, 640), (8, 3, 640, 640))
+        >>> spec = spec_for(ModelSpec(), [shapes])
+        >>> spec.batch, spec.size_hw
+        (None, (640, 640))
     """
     batches = {length for r in profiles for length in (r.min[0], r.max[0])}
     heights, widths = ({length for r in profiles for length in (r.min[axis], r.max[axis])} for axis in (2, 3))
@@ -80,21 +98,21 @@ def _largest_batch(spec: ModelSpec, max_batch: int | None) -> int:
                 "model with --dynamic"
             )
         return spec.batch
-    found = DEFAULT_MAX_BATCH if max_batch is None else max_batch
-    if found < 1:
+    largest = DEFAULT_MAX_BATCH if max_batch is None else max_batch
+    if largest < 1:
         raise ParameterError(f"max_batch is {max_batch}, expected 1 or more")
-    return found
+    return largest
 
 
 def _range_from_text(text: str, spec: ModelSpec, side: int) -> ShapeRange:
     parts = text.replace(" ", "").lower().split(",")
-    found = [_SHAPE.fullmatch(part) for part in parts]
-    if len(found) != 3 or not all(found):
+    matches = [_SHAPE.fullmatch(part) for part in parts]
+    if len(matches) != 3 or not all(matches):
         raise ParameterError(
-            f"shapes {text!r}: expected min,opt,max as in 1x640x640,4x1024x1024,8x1024x1024 (batch, height, width), or "
-            "three batches as in 1,4,8"
+            f"shapes {text!r}: expected min,opt,max such as 1x640x640,4x1024x1024,8x1024x1024 (batch, height, width), "
+            "or three batches such as 1,4,8"
         )
-    shapes = [_shape(match, text, spec, side) for match in found if match]
+    shapes = [_shape(match, text, spec, side) for match in matches if match]
     try:
         return ShapeRange(*shapes)
     except ModelError as error:

@@ -1,4 +1,4 @@
-"""What plan is to be built: checked before anything is."""
+"""The request for a plan, checked before anything is built."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .settings import BuildSettings
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be built. Made by `request_for`, which checks it.
+    """A plan to be built. Made by `request_for`, which checks it.
 
     Attributes:
         model, output: ONNX file and plan.
@@ -29,6 +29,11 @@ class Request:
         settings: of the builder.
         calibration: folder of photographs for int8.
         device: number of the GPU.
+
+    Example:
+        >>> shapes = ShapeRange((1, 3, 640, 640), (1, 3, 640, 640), (1, 3, 640, 640))
+        >>> Request(Path("a.onnx"), Path("a.plan"), ModelSpec(), "fp32", "fp16", (shapes,), BuildSettings()).command
+        'fastsam-export engine a.onnx --output a.plan --precision fp16 --shapes 1x640x640,1x640x640,1x640x640'
     """
 
     model: Path
@@ -43,12 +48,12 @@ class Request:
 
     @property
     def imgsz(self) -> int:
-        """Longest side of any input."""
+        """Longest side of any input, pixels."""
         return max(max(shapes.max[2:]) for shapes in self.profiles)
 
     @property
     def command(self) -> str:
-        """That asks for the same again; files by their names."""
+        """The command that builds the same plan; files without their folders."""
         parts = ["fastsam-export", "engine", self.model.name, "--output", self.output.name]
         parts += ["--precision", self.precision]
         for shapes in self.profiles:
@@ -71,17 +76,22 @@ def request_for(
     calibration: Path | None = None,
     device: int = 0,
 ) -> Request:
-    """Look at the model, and check what is asked.
+    """Read the model and check the settings.
 
     Args:
         model: ONNX file of a segmentation network.
-        output: `.plan`; the JSON has its name and the suffix `.json`.
-        precision: "fp32", "fp16" or "int8"; None: the file's own. An FP32 file is brought to another one first.
+        output: `.plan` file; the JSON beside it has the suffix `.json`.
+        precision: "fp32", "fp16" or "int8"; None: that of the file. An FP32 file is converted first.
         shapes, max_batch, imgsz: see `profiles_for`.
+        settings: of the builder; None: the defaults.
         calibration: folder of photographs; needed for int8 from an FP32 file.
+        device: number of the GPU.
 
     Raises:
         ModelError: the model cannot be read. ParameterError: a setting does not fit, or an output is the model.
+
+    Example:
+        >>> request_for("fastsam.onnx", "fastsam.plan", precision="fp16", imgsz=640)  # doctest: +SKIP
     """
     source, target = Path(model), Path(output)
     settings = settings or BuildSettings()
@@ -93,24 +103,24 @@ def request_for(
         raise ParameterError(f"output is {target}, expected a name that ends in .plan")
     with closing(open_engine(source)) as engine:
         spec = engine.spec
-    found, wanted = _precisions(source, spec, precision, calibration)
+    file_precision, plan_precision = _precisions(source, spec, precision, calibration)
     profiles = profiles_for(spec, shapes, max_batch, imgsz)
-    return Request(source, target, spec, found, wanted, profiles, settings, calibration, device)
+    return Request(source, target, spec, file_precision, plan_precision, profiles, settings, calibration, device)
 
 
 def _precisions(model: Path, spec: ModelSpec, asked: str | None, calibration: Path | None) -> tuple[str, str]:
-    """(of the file, of the plan)."""
+    """Precision of the file and of the plan."""
     try:
         import onnx
 
         from .precision import check_asked, precision_of
     except ModuleNotFoundError as error:
-        # NVIDIA's images have no onnx. There the file is believed, and taken as it is.
+        # NVIDIA's images have no onnx. There the metadata is trusted, and the file used unchanged.
         if asked in (None, spec.precision) and calibration is None:
             return spec.precision, spec.precision
         raise MissingDependencyError(
             f"{model.name}: {error}, needed to make {asked} of a {spec.precision} file; run: pip install onnx, or make "
             "that file first: fastsam-export onnx --half, fastsam-export quantize"
         ) from error
-    found = precision_of(onnx.load(model))
-    return found, check_asked(found, model.name, asked, calibration)
+    precision = precision_of(onnx.load(model))
+    return precision, check_asked(precision, model.name, asked, calibration)

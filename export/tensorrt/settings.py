@@ -1,4 +1,4 @@
-"""How a plan is built, by whichever program."""
+"""How a plan is built, by TensorRT's Python package or by trtexec."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ _LEVELS = range(6)
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """How to build; what is None is left to TensorRT.
+    """Settings of the builder; what is None is left to TensorRT.
 
     Attributes:
-        workspace_gib: memory that a layer may use for scratch.
-        timing_cache: file with timings of layers, read where it is there and written after the build.
-        version_compatible: later versions of TensorRT run the plan too.
-        hardware_compatible: every GPU from compute capability 8.0 on runs the plan.
-        optimization_level: 0 (built fastest) to 5 (runs fastest).
-        tf32: FP32 products may be computed with 10 bits of mantissa, as TensorRT does by itself.
+        workspace_gib: scratch memory that a layer may use, GiB.
+        timing_cache: file with timings of layers; read if it exists, and written after the build.
+        version_compatible: later versions of TensorRT can run the plan too.
+        hardware_compatible: every GPU from compute capability 8.0 on can run the plan.
+        optimization_level: 0 (builds fastest) to 5 (runs fastest).
+        tf32: FP32 products may be computed with 10 bits of mantissa, which is TensorRT's default.
+
+    Example:
+        >>> BuildSettings(workspace_gib=2, tf32=True).options
+        ('--workspace', '2', '--tf32')
     """
 
     workspace_gib: float | None = None
@@ -38,13 +42,13 @@ class BuildSettings:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """As the command line takes them; the timing cache is left out, which changes nothing in what is built."""
-        found: list[str] = []
+        """As options of the command line, without the timing cache, which does not change the plan."""
+        options: list[str] = []
         if self.workspace_gib is not None:
-            found += ["--workspace", f"{self.workspace_gib:g}"]
-        found += ["--version-compatible"] * self.version_compatible
-        found += ["--hardware-compatible"] * self.hardware_compatible
+            options += ["--workspace", f"{self.workspace_gib:g}"]
+        options += ["--version-compatible"] * self.version_compatible
+        options += ["--hardware-compatible"] * self.hardware_compatible
         if self.optimization_level is not None:
-            found += ["--optimization-level", str(self.optimization_level)]
-        found += ["--tf32"] * self.tf32
-        return tuple(found)
+            options += ["--optimization-level", str(self.optimization_level)]
+        options += ["--tf32"] * self.tf32
+        return tuple(options)

@@ -1,4 +1,4 @@
-"""ONNX file → TensorRT plan that is proven to give the same, or no file at all."""
+"""ONNX file → TensorRT plan that gives the same results as ONNX Runtime, or no file at all."""
 
 from __future__ import annotations
 
@@ -36,9 +36,13 @@ class Plan:
 
     Attributes:
         path: the plan; its JSON is beside it.
-        record: what the JSON says.
-        findings: comparisons with ONNX Runtime; empty where trtexec built it and nothing was compared.
-        layers: types of the layers; None where trtexec built it.
+        record: content of the JSON.
+        findings: comparison with ONNX Runtime; empty where trtexec built the plan and nothing was compared.
+        layers: types of the layers; None where trtexec built the plan.
+
+    Example:
+        >>> plan = build_engine(request_for("fastsam.onnx", "fastsam.plan"))  # doctest: +SKIP
+        >>> print(plan.layers)  # doctest: +SKIP
     """
 
     path: Path
@@ -48,20 +52,24 @@ class Plan:
 
 
 def build_engine(request: Request, images: Path | None = None, step: Step = lambda _: None) -> Plan:
-    """Build the plan, confirm its precision, compare it with ONNX Runtime, and only then give it its name.
+    """Build a plan, and write it if its precision is right and it gives the same results as ONNX Runtime.
 
     Args:
-        images: folder of photographs to compare on; None: those that come with the package.
-        step: told what is being done.
+        request: made by `request_for`.
+        images: folder of photographs to compare on; None: those that the package includes.
+        step: called with a description of each step.
 
     Raises:
         MissingDependencyError: TensorRT or PyCUDA is not installed.
         DeviceError: there is no such GPU, or no driver.
-        ExportError: TensorRT builds no plan, or not the one that was asked for; nothing is left then.
+        ExportError: TensorRT builds no plan, or not the requested one; no file is left then.
+
+    Example:
+        >>> build_engine(request_for("fastsam.onnx", "fastsam.plan", precision="fp16"))  # doctest: +SKIP
     """
     photographs = load_photographs(images)
     builder, tensorrt, tensorrt_log = _tensorrt_modules()
-    # Without a driver TensorRT hands out objects that crash the process later: our device comes first, and says so.
+    # Without a driver TensorRT returns objects that crash the process later; opening the device first gives an error.
     device: Device = tensorrt.Device.open(request.device)
     from .compare import LIMITS, compare_engines
     from .layers import check_precision, layer_types
@@ -94,16 +102,32 @@ def build_engine(request: Request, images: Path | None = None, step: Step = lamb
 
 
 def trtexec_commands(request: Request, onnx_file: Path, *, verbose: bool = False) -> dict[int, list[str]]:
-    """The command that builds the same, for TensorRT 10 and for 11.
+    """Commands of trtexec that build the same plan.
 
     Args:
-        onnx_file: in the plan's precision (see `onnx_in_precision`).
+        request: made by `request_for`.
+        onnx_file: in the precision of the plan (see `onnx_in_precision`).
+        verbose: let trtexec print TensorRT's log.
+
+    Returns:
+        Version of TensorRT (10 and 11) → command.
+
+    Example:
+        >>> commands = trtexec_commands(request, onnx_in_precision(request))  # doctest: +SKIP
     """
     return {major: _trtexec(request, onnx_file, request.output, major, verbose, "trtexec") for major in (10, 11)}
 
 
 def onnx_in_precision(request: Request) -> Path:
-    """The ONNX file that trtexec is to be given: the model, or beside the output one in the plan's precision."""
+    """Make the ONNX file for trtexec: the model itself, or a file beside the output in the precision of the plan.
+
+    Raises:
+        ExportError: see `write_in_precision`.
+
+    Example:
+        >>> onnx_in_precision(request_for("fastsam.onnx", "fastsam.plan", precision="fp16"))  # doctest: +SKIP
+        PosixPath('fastsam-fp16.onnx')
+    """
     from .precision import write_in_precision
 
     if request.precision == request.file_precision:
@@ -115,10 +139,17 @@ def onnx_in_precision(request: Request) -> Path:
 
 
 def build_with_trtexec(request: Request, *, verbose: bool = False) -> Plan:
-    """Let trtexec build the plan. It is written with its JSON, and nothing is compared.
+    """Build a plan with trtexec and write it with its JSON; nothing is compared.
+
+    Args:
+        request: made by `request_for`.
+        verbose: let trtexec print TensorRT's log.
 
     Raises:
-        ExportError: trtexec is not there, or ends without a plan; nothing is left then.
+        ExportError: trtexec is not installed, or ends without a plan; no file is left then.
+
+    Example:
+        >>> build_with_trtexec(request_for("fastsam.onnx", "fastsam.plan"))  # doctest: +SKIP
     """
     program = find_trtexec()
     major = major_of(program)
@@ -146,7 +177,7 @@ def _trtexec(request: Request, onnx_file: Path, plan: Path, major: int, verbose:
 
 
 def _tensorrt_modules() -> tuple[Any, Any, Any]:
-    """Our builder, our engine and our log: what imports TensorRT."""
+    """The modules of this package that import TensorRT: builder, engine and log."""
     try:
         engines = "fastsam_deploy.runtime.engines.tensorrt"
         builder, engine = import_module("fastsam_deploy.export.tensorrt.builder"), import_module(f"{engines}.network")
@@ -190,7 +221,7 @@ def _write_record(plan_path: Path, record: PlanRecord) -> None:
 def _plan_draft(plan: Path) -> Iterator[Path]:
     """A draft of the plan, with one of its JSON beside it.
 
-    The JSON is renamed first: between the two renames an old plan does not fit a new JSON, and is refused.
+    The JSON is renamed first: between the two renames the old plan does not match the new JSON, and is refused.
     """
     with drafts_of(plan.with_suffix(".json"), plan, parents=True, error=ExportError) as (_, draft):
         yield draft

@@ -1,4 +1,4 @@
-"""The same build by trtexec: where TensorRT's Python package is not there, or to see what is asked of TensorRT."""
+"""The same build with trtexec, for machines without TensorRT's Python package, or to see the settings of the build."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import ExportError
 from .settings import BuildSettings
 
 PROGRAM = "/usr/src/tensorrt/bin/trtexec"
-"""Where NVIDIA's images have it."""
+"""Its path in NVIDIA's images."""
 
 
 def trtexec_command(
@@ -31,9 +31,20 @@ def trtexec_command(
     """Program and arguments that build what `plan_from_onnx` builds.
 
     Args:
-        major: of TensorRT. 10 must be told that the types in the file count; 11 knows nothing else, and has no flag
-            for it.
+        model, plan: the ONNX file and the plan.
+        image_input: name of the input that the profiles are for.
+        profiles: input shapes.
+        settings: of the builder.
+        major: version of TensorRT. 10 needs a flag to keep the types of the file; 11 always keeps them and has no such
+            flag.
         dynamic: the model has a side or a batch that varies; others have no profiles.
+        device: number of the GPU.
+        verbose: let trtexec print TensorRT's log.
+        program: path of trtexec.
+
+    Example:
+        >>> trtexec_command(Path("a.onnx"), Path("a.plan"), "images", (), BuildSettings(), 11)[:3]
+        ['trtexec', '--onnx=a.onnx', '--saveEngine=a.plan']
     """
     command = [program, f"--onnx={model}", f"--saveEngine={plan}", "--skipInference", f"--device={device}"]
     if major < 11:
@@ -63,25 +74,33 @@ def trtexec_command(
 
 
 def find_trtexec() -> str:
-    """The program.
+    """Find trtexec.
 
     Raises:
-        ExportError: it is not there.
+        ExportError: it is not installed.
+
+    Example:
+        >>> find_trtexec()  # doctest: +SKIP
+        '/usr/src/tensorrt/bin/trtexec'
     """
     program = PROGRAM if Path(PROGRAM).exists() else shutil.which("trtexec")
     if program is None:
         raise ExportError(
             f"trtexec: found neither {PROGRAM} nor one on the path; run this in NVIDIA's TensorRT or Triton image, or "
-            "without --trtexec"
+            "leave --trtexec out"
         )
     return program
 
 
 def major_of(program: str) -> int:
-    """10 or 11, told by its help: 11 has no --fp16 any more.
+    """Version of TensorRT that trtexec belongs to, 10 or 11: the help of 11 no longer lists --fp16.
 
     Raises:
         ExportError: it does not run.
+
+    Example:
+        >>> major_of(find_trtexec())  # doctest: +SKIP
+        10
     """
     done = subprocess.run([program, "--help"], check=False, capture_output=True, text=True, errors="replace")
     if "--onnx" not in done.stdout:
@@ -91,10 +110,17 @@ def major_of(program: str) -> int:
 
 
 def run_trtexec(command: Sequence[str], model: Path, plan: Path) -> None:
-    """Build, and let trtexec's own report through.
+    """Run trtexec, whose output is shown.
+
+    Args:
+        command: see `trtexec_command`.
+        model, plan: the ONNX file and the plan.
 
     Raises:
         ExportError: it ended with an error, or without a plan.
+
+    Example:
+        >>> run_trtexec(command, Path("fastsam.onnx"), Path("fastsam.plan"))  # doctest: +SKIP
     """
     done = subprocess.run(command, check=False)
     if done.returncode != 0 or not plan.is_file() or not plan.stat().st_size:

@@ -1,1 +1,1 @@
-"""Triton model repositories."""
+"""Model repositories for Triton Inference Server."""

@@ -1,4 +1,4 @@
-"""Blocks of a Triton configuration, as text."""
+"""Blocks of a Triton configuration file, as text."""
 
 from __future__ import annotations
 
@@ -16,25 +16,38 @@ TRITON_DTYPE = {
 }
 
 Tensor = tuple[str, str, str, bool]
-"""Name, dtype, dimensions, whether it may be left out."""
+"""Name, data type, dimensions without the batch, and whether it is optional."""
 
 
 def tensor_of(info: TensorInfo, optional: bool = False) -> Tensor:
-    """A tensor as a configuration names it.
-
-    >>> tensor_of(TensorInfo("BOXES", "float32", (None, None, 4)))
-    ('BOXES', 'TYPE_FP32', '-1, 4', False)
+    """Describe a tensor for a configuration.
 
     Args:
         info: with the batch as its first dimension, which configurations leave out.
         optional: a request may leave it out.
+
+    Example:
+        >>> tensor_of(TensorInfo("BOXES", "float32", (None, None, 4)))
+        ('BOXES', 'TYPE_FP32', '-1, 4', False)
     """
     dims = ", ".join("-1" if side is None else str(side) for side in info.shape[1:])
     return info.name, TRITON_DTYPE[info.dtype], dims, optional
 
 
 def tensors_block(kind: str, tensors: list[Tensor], ragged: bool = True) -> str:
-    """One block. Inputs that vary in shape may still share a batch: our Python models take each request by itself."""
+    """Write the block of all inputs or all outputs.
+
+    Args:
+        kind: "input" or "output".
+        tensors: in the order of the model.
+        ragged: images of different shapes may share a batch, as the Python models handle each request separately.
+
+    Example:
+        >>> print(tensors_block("output", [("BOXES", "TYPE_FP32", "-1, 4", False)]))
+        output [
+          { name: "BOXES" data_type: TYPE_FP32 dims: [ -1, 4 ] }
+        ]
+    """
     blocks = []
     for name, dtype, dims, optional in tensors:
         extra = " optional: true" if optional else ""
@@ -44,12 +57,16 @@ def tensors_block(kind: str, tensors: list[Tensor], ragged: bool = True) -> str:
 
 
 def queue_block(most: int, longest_ms: int, delay_us: int) -> str:
-    """Batches, and what becomes of requests that wait.
+    """Write the block of dynamic batching and of the queue.
 
     Args:
-        most: requests that may wait; the next one is refused.
-        longest_ms: a request that has waited so long is refused.
-        delay_us: how long a batch waits to become larger.
+        most: number of requests that may wait; further ones are refused.
+        longest_ms: requests that have waited this long are refused, milliseconds.
+        delay_us: how long a batch waits for further requests, microseconds.
+
+    Example:
+        >>> "max_queue_size: 128" in queue_block(128, 10_000, 0)
+        True
     """
     return f"""\
 dynamic_batching {{
@@ -65,6 +82,13 @@ dynamic_batching {{
 
 
 def parameters_block(values: dict[str, str]) -> str:
-    """Texts for a model's `parameters`."""
+    """Write the block of a model's `parameters`.
+
+    Example:
+        >>> print(parameters_block({"imgsz": "640"}))
+        parameters [
+          { key: "imgsz" value: { string_value: "640" } }
+        ]
+    """
     blocks = [f"  {{ key: {json.dumps(k)} value: {{ string_value: {json.dumps(v)} }} }}" for k, v in values.items()]
     return "parameters [\n" + ",\n".join(blocks) + "\n]"

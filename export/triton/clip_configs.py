@@ -1,4 +1,4 @@
-"""The configurations of `clip_image` and `clip_text`, which the Python models ask for text prompts."""
+"""The configurations of `clip_image` and `clip_text`, which the Python models call for text prompts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .blocks import parameters_block, queue_block, tensor_of, tensors_block
 from .configs import HEAD, NEWEST_VERSION, Serving
 
 _BATCH = 32
-"""As many crops as the runtime sends at once."""
+"""The number of crops that the runtime sends at once."""
 _TENSORS: dict[str, Callable[[ClipSpec], tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]]] = {
     CLIP_IMAGE: image_tensors,
     CLIP_TEXT: text_tensors,
@@ -19,7 +19,16 @@ _TENSORS: dict[str, Callable[[ClipSpec], tuple[tuple[TensorInfo, ...], tuple[Ten
 
 
 def clip_config(model: str, spec: ClipSpec, serving: Serving) -> str:
-    """`config.pbtxt` of one of the two: ONNX on the same kind of device as the network."""
+    """Write the `config.pbtxt` of one of the two encoders: ONNX on the same kind of device as the network.
+
+    Args:
+        model: "clip_image" or "clip_text".
+        spec: of the encoders.
+        serving: of the network.
+
+    Example:
+        >>> clip_config("clip_text", read_clip_spec(Path("clip")), serving)  # doctest: +SKIP
+    """
     inputs, outputs = _TENSORS[model](spec)
     threads = {"intra_op_thread_count": str(serving.threads)}
     return f"""\

@@ -1,6 +1,6 @@
 """The configurations of the Triton models, as text: everything in them follows from the network's spec.
 
-Text and not protocol buffers, because people read these files: the comments are part of them.
+They are text and not protocol buffers, because people read these files, and their comments matter.
 """
 
 from __future__ import annotations
@@ -27,18 +27,22 @@ class Serving:
         engine: "tensorrt" (`model.plan`) or "onnxruntime" (`model.onnx`).
         device: "gpu" or "cpu".
         imgsz: longest side of the network's input, pixels.
-        rect: input is the smallest rectangle round each image; False: a square, so that images of all shapes share
-            a batch.
+        rect: the input is the smallest rectangle around each image; False: a square, so that images of all shapes
+            share a batch.
         max_batch: largest batch.
-        instances: of the network, on each GPU; of the whole pipeline too.
-        threads: CPU threads of an instance of the network, 0: as many as there are.
-        queue: requests that may wait for the network; the next one is refused.
-        queue_ms: a request that has waited so long is refused.
+        instances: number of instances of the network on each GPU, and of the whole pipeline.
+        threads: CPU threads of an instance of the network; 0: all.
+        queue: number of requests that may wait for the network; further ones are refused.
+        queue_ms: requests that have waited this long are refused, milliseconds.
         output_dtype: of the network's outputs.
-        cache: keep answers of the network in Triton's response cache, so that further prompts on the same image cost
+        cache: keep results of the network in Triton's response cache, so that further prompts on the same image cost
             little; the server must be started with a cache.
-        clip: text of the `clip.json` of the encoders beside these models, "" where there are none: no text prompts.
-        limits: what one image may ask for.
+        clip: content of the `clip.json` of the encoders; "": there are none, and no text prompts.
+        limits: limits of a request for one image.
+
+    Example:
+        >>> Serving("onnxruntime", "cpu", imgsz=640, rect=True).max_batch
+        8
     """
 
     engine: str
@@ -57,7 +61,13 @@ class Serving:
 
 
 def config_of(model: str, spec: ModelSpec, serving: Serving) -> str:
-    """`config.pbtxt` of one of MODELS."""
+    """Write the `config.pbtxt` of one of MODELS.
+
+    Example:
+        >>> serving = Serving("onnxruntime", "cpu", imgsz=640, rect=True)
+        >>> config_of("fastsam", ModelSpec(), serving).splitlines()[1]
+        'name: "fastsam"'
+    """
     makers = {
         "fastsam": _ensemble,
         "fastsam_preprocess": _preprocess,
@@ -69,7 +79,12 @@ def config_of(model: str, spec: ModelSpec, serving: Serving) -> str:
 
 
 def input_hw(spec: ModelSpec, serving: Serving) -> tuple[int, int]:
-    """(H, W) of the network's input: -1 where it follows the image."""
+    """(H, W) of the network's input, -1 where it depends on the image.
+
+    Example:
+        >>> input_hw(ModelSpec(), Serving("onnxruntime", "cpu", imgsz=640, rect=True))
+        (-1, -1)
+    """
     if spec.fixed_hw is not None:
         return spec.fixed_hw
     return (-1, -1) if serving.rect else (serving.imgsz, serving.imgsz)
@@ -181,7 +196,7 @@ instance_group [ {{ count: 2 kind: KIND_CPU }} ]
 
 def _device(spec: ModelSpec, serving: Serving) -> str:
     model = "model.plan" if serving.engine == "tensorrt" else "model.onnx"
-    own = {"model": model, "threads": str(serving.threads or "")}
+    file = {"model": model, "threads": str(serving.threads or "")}
     kind = "KIND_CPU" if serving.device == "cpu" else "KIND_GPU"
     return f"""\
 # The whole pipeline in one process: the network's tensors never leave it.
@@ -191,7 +206,7 @@ max_batch_size: {serving.max_batch}
 {tensors_block("output", _ANSWER)}
 instance_group [ {{ count: {serving.instances} kind: {kind} }} ]
 {_queue(serving, 2000 if serving.device == "gpu" else 0)}
-{parameters_block({**_shared(spec, serving), **own, **_clip(serving)})}
+{parameters_block({**_shared(spec, serving), **file, **_clip(serving)})}
 {_warmup("fastsam_device", spec, serving, [1])}"""
 
 
@@ -236,7 +251,7 @@ optimization {{
 
 
 def _warmup(model: str, spec: ModelSpec, serving: Serving, sizes: range | list[int]) -> str:
-    """A real photograph, which the builder writes; for the network zeros, which take it as long."""
+    """A photograph, which the builder writes; zeros for the network, which takes as long for them."""
     if model != "fastsam_engine":
         value = f'input_data_file: "{WARMUP_IMAGE}"'
         key, dtype, dims = "IMAGE", "TYPE_STRING", "1"
@@ -253,7 +268,7 @@ def _warmup(model: str, spec: ModelSpec, serving: Serving, sizes: range | list[i
 
 
 def _warmup_hw(spec: ModelSpec, serving: Serving) -> tuple[int, int]:
-    """(H, W) of the network's input for the warm-up: a photograph of 3:2 where it follows the image."""
+    """(H, W) of the network's input for the warm-up: of a photograph of 3:2 where it depends on the image."""
     if spec.fixed_hw is not None or not serving.rect:
         return input_hw(spec, serving)
     return -(-serving.imgsz * 2 // 3 // spec.stride) * spec.stride, serving.imgsz

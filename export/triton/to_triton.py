@@ -1,4 +1,4 @@
-"""A Triton model repository around one network: configurations, Python models, warm-up data."""
+"""A Triton model repository for one network: configurations, Python models, warm-up data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,20 @@ _WARMUP_PHOTOGRAPH = "coffee.jpg"
 
 @dataclass(frozen=True)
 class Repository:
-    """What was written."""
+    """A repository that was written.
+
+    Attributes:
+        path: its folder.
+        models: names of the models in it.
+        version: number of the version that was written.
+        spec: of the network.
+        serving: how the network is served.
+
+    Example:
+        >>> repository = build_repository(Path("fastsam.onnx"), Path("model_repository"))  # doctest: +SKIP
+        >>> repository.version, repository.serving.engine  # doctest: +SKIP
+        (1, 'onnxruntime')
+    """
 
     path: Path
     models: tuple[str, ...]
@@ -47,24 +60,27 @@ def build_repository(
     add_version: bool = False,
     **settings: Any,
 ) -> Repository:
-    """Write a repository that tritonserver can be started on. Whole or not at all.
+    """Write a repository for tritonserver, completely or not at all.
 
     Args:
-        model: `.onnx`, or `.plan` with its `.json` beside it.
-        output: the repository's folder; new, unless a version is added.
+        model: `.onnx` file, or `.plan` file with its `.json` beside it.
+        output: folder of the repository; must not exist, unless a version is added.
         device: "cpu" or "gpu"; None: "gpu" for a plan, "cpu" for ONNX.
-        imgsz: longest side of the network's input; None: the model's own.
-        rect: see `Serving`; None: where the model allows it and it is served on a CPU.
-        clip: folder that `fastsam-export clip` made; text prompts work with it, on the models clip_image and clip_text.
-        add_version: to a repository that is there: its models get the next version number. A running server (in
-            explicit mode) takes it without losing a request: load fastsam_engine, then fastsam, and fastsam_device.
-            In this order, because loading the ensemble succeeds even where its network does not load. Of another
-            imgsz or rect it is refused by the ensemble for those requests that meet parts of both versions.
+        imgsz: longest side of the network's input, pixels; None: the model's default.
+        rect: see `Serving`; None: True where the model allows it and is served on a CPU.
+        clip: folder made by `fastsam-export clip`; adds text prompts, with the models clip_image and clip_text.
+        add_version: add the next version to the models of an existing repository. A running server (in explicit mode)
+            switches to it without losing a request: load fastsam_engine, then fastsam, and fastsam_device. Keep this
+            order, because the ensemble loads even if its network does not. If the version has another imgsz or rect,
+            the ensemble refuses requests that reach parts of both versions.
         settings: `max_batch`, `instances`, `threads`, `queue`, `queue_ms`, `cache` of `Serving`.
 
     Raises:
-        ExportError: the folder is there (or, for `add_version`, is no such repository).
+        ExportError: the folder exists (or, with `add_version`, is no such repository).
         ModelError: the model cannot be served. ParameterError: a setting does not fit it.
+
+    Example:
+        >>> build_repository(Path("fastsam.onnx"), Path("model_repository"), imgsz=640)  # doctest: +SKIP
     """
     spec, serving = _examine(model, device, imgsz, rect, settings)
     if clip is not None:
@@ -73,12 +89,14 @@ def build_repository(
     if add_version:
         version = _next_version(output)
     elif output.exists():
-        raise ExportError(f"{output}: is there already; give another folder, or --add-version for a new model in it")
+        raise ExportError(
+            f"{output}: exists already; give another folder, or --add-version to add a version of the model to it"
+        )
     else:
         version = 1
     place = scratch_beside if add_version else draft_folder
     with place(output, parents=True, error=ExportError) as draft:
-        draft.chmod(0o755)  # whatever the umask: a server has a user of its own
+        draft.chmod(0o755)  # whatever the umask: the server runs as another user
         names: tuple[str, ...] = MODELS
         for name in names:
             _write_model(draft / name, name, version, model, spec, serving)
@@ -104,8 +122,8 @@ def _examine(
     spec, output_dtype, most = (_spec_of_plan if engine == "tensorrt" else _spec_of_onnx)(model)
     if spec.layout == "split":
         raise ModelError(
-            f"{model}: suppresses in its graph and has its detections in outputs of their own, expected the layout "
-            "'raw' or 'nms'; export it without --nms, the repository suppresses by itself"
+            f"{model}: has NMS in its graph and the layout 'split', expected 'raw' or 'nms'; export it without --nms, "
+            "as the repository does the NMS"
         )
     if settings.get("max_batch", 1) > most:
         raise ParameterError(f"max_batch is {settings['max_batch']}, {model.name} takes at most {most}")
@@ -116,7 +134,7 @@ def _examine(
 
 
 def _backend_for(model: Path) -> str:
-    """Name of Triton's backend that runs such files."""
+    """Name of the Triton backend that runs files of this suffix."""
     for entry in engines_for(model.suffix):
         if model.suffix in entry.triton_suffixes:
             return entry.name
@@ -139,7 +157,7 @@ def _spec_of_onnx(model: Path) -> tuple[ModelSpec, str, int]:
 
 
 def _spec_of_plan(model: Path) -> tuple[ModelSpec, str, int]:
-    """From the JSON beside the plan: reading the plan itself needs a GPU and the TensorRT that built it."""
+    """Read the JSON beside the plan; opening the plan would need a GPU and the TensorRT that built it."""
     if not model.is_file():
         raise ModelError(f"{model}: no such file; build it first")
     record = record_beside(model)
@@ -148,7 +166,7 @@ def _spec_of_plan(model: Path) -> tuple[ModelSpec, str, int]:
             f"{model.with_suffix('.json')}: no such file; expected the JSON that is written beside a plan; copy it "
             "too, or build the plan again: fastsam-export engine MODEL.onnx"
         )
-    shapes = record.profiles[0]  # it takes every shape that any of them takes
+    shapes = record.profiles[0]  # includes the shapes of all others
     size = shapes.min[2:] if shapes.min[2:] == shapes.opt[2:] == shapes.max[2:] else (None, None)
     spec = replace(record.spec, batch=None, size_hw=(size[0], size[1]))
     return spec, record.spec.input_dtype, shapes.max[0]
@@ -173,7 +191,7 @@ def _write_model(folder: Path, name: str, version: int, model: Path, spec: Model
 
 
 def _write_clip(draft: Path, version: int, clip: Path, serving: Serving) -> tuple[str, ...]:
-    """The encoders as models, and the tokenizer beside the Python models that ask them."""
+    """Write the encoders as models, and the tokenizer beside the Python models that call them."""
     spec = read_clip_spec(clip)
     for name, file in ((CLIP_IMAGE, spec.image.file), (CLIP_TEXT, spec.text.file)):
         numbered = draft / name / str(version)
@@ -187,7 +205,12 @@ def _write_clip(draft: Path, version: int, clip: Path, serving: Serving) -> tupl
 
 
 def warmup_image() -> bytes:
-    """A photograph as Triton keeps an element of BYTES: its length in four bytes, then itself."""
+    """Make the data of the warm-up: a photograph as an element of BYTES, its length in four bytes before it.
+
+    Example:
+        >>> int.from_bytes(warmup_image()[:4], "little") == len(warmup_image()) - 4
+        True
+    """
     content = (files("fastsam_deploy.export.photographs") / _WARMUP_PHOTOGRAPH).read_bytes()
     return len(content).to_bytes(4, "little") + content
 
@@ -203,7 +226,7 @@ def _next_version(repository: Path) -> int:
 
 
 def _merge(draft: Path, repository: Path) -> None:
-    """Each part with one rename. The version's folder comes first: a configuration without it would find nothing."""
+    """Move each part with one rename, the folder of the version before the configuration that refers to it."""
     for folder in sorted(draft.iterdir()):
         target = repository / folder.name
         if not target.exists():

@@ -214,7 +214,7 @@ def fidelity(reference: Sequence[Segments], candidate: Sequence[Segments]) -> Fi
     """
     if len(reference) != len(candidate):
         raise ParameterError(f"{len(candidate)} answers for {len(reference)} of the reference; expected one for each")
-    return Fidelity(tuple(compare(one, other) for one, other in zip(reference, candidate, strict=True)))
+    return Fidelity(tuple(compare(*pair) for pair in zip(reference, candidate, strict=True)))
 
 
 def compare(reference: Segments, candidate: Segments) -> ImageFidelity:
@@ -223,8 +223,8 @@ def compare(reference: Segments, candidate: Segments) -> ImageFidelity:
     Raises:
         ParameterError: they are over images of different sizes.
     """
-    ours, theirs = reference.masks.trimmed(), candidate.masks.trimmed()
-    ious = mask_ious(ours, theirs, IOUS[0])
+    masks, other_masks = reference.masks.trimmed(), candidate.masks.trimmed()
+    ious = mask_ious(masks, other_masks, IOUS[0])
     ious[reference.classes[:, None] != candidate.classes] = 0
     boxes = np.abs(reference.boxes_xyxy[:, None].astype(np.float64) - candidate.boxes_xyxy).max(2, initial=0)
     scores = np.abs(reference.scores[:, None].astype(np.float64) - candidate.scores)
@@ -233,7 +233,7 @@ def compare(reference: Segments, candidate: Segments) -> ImageFidelity:
     extra = np.setdiff1d(np.arange(len(candidate)), j)
     tolerance = BOUNDARY_SHARE * float(np.hypot(*reference.image_hw))
     outlines = [
-        boundary_f(ours.crops[a], ours.corners_xy[a], theirs.crops[b], theirs.corners_xy[b], tolerance)
+        boundary_f(masks.crops[a], masks.corners_xy[a], other_masks.crops[b], other_masks.corners_xy[b], tolerance)
         for a, b in zip(i.tolist(), j.tolist(), strict=True)
     ]
     return ImageFidelity(
@@ -243,7 +243,7 @@ def compare(reference: Segments, candidate: Segments) -> ImageFidelity:
         boxes[pairs],
         scores[pairs],
         np.array(outlines, np.float64),
-        ours.areas[i],
+        masks.areas[i],
         missed,
         extra,
         reference.scores[missed].astype(np.float64),

@@ -187,9 +187,9 @@ def measure(
         image = load_image(path)
         expected = _answer(reference, image, path)
         for i, candidate in enumerate(candidates):
-            found = _answer(candidate, image, path)
-            rows[i].append(compare(expected, found))
-            kept[i] = _worst([*kept[i], Sample(path, expected, found, rows[i][-1])], worst)
+            segments = _answer(candidate, image, path)
+            rows[i].append(compare(expected, segments))
+            kept[i] = _worst([*kept[i], Sample(path, expected, segments, rows[i][-1])], worst)
     results = []
     for candidate, images, samples in zip(candidates, rows, kept, strict=True):
         measured = Fidelity(tuple(images))
@@ -212,19 +212,19 @@ def _worst(samples: list[Sample], count: int) -> list[Sample]:
 
 
 def _notes(reference: Contender, candidate: Contender, measured: Fidelity) -> tuple[str, ...]:
-    ours, theirs = reference.description, candidate.description
+    descriptions = reference.description, candidate.description
     notes = []
     if not measured.reference_count:
         notes.append("the reference found nothing in any image, so this proves little; lower --conf or take others")
     for what in ("imgsz", "input"):
-        both = [description[what] for description in (theirs, ours) if what in description]
+        both = [description[what] for description in reversed(descriptions) if what in description]
         if len(both) == 2 and both[0] != both[1]:
             notes.append(f"its {what} is {both[0]}, that of the reference {both[1]}: part of the difference")
             break  # one follows from the other
-    shas = {ours.get("checkpoint_sha256"), theirs.get("checkpoint_sha256")}
+    shas = {description.get("checkpoint_sha256") for description in descriptions}
     if len(shas - {None}) > 1:
         notes.append("it was made from another checkpoint than the reference")
-    names = [description["class_names"] for description in (ours, theirs) if "class_names" in description]
+    names = [description["class_names"] for description in descriptions if "class_names" in description]
     if len(names) == 2 and names[0] != names[1]:
         notes.append(f"its {len(names[1])} classes are not the {len(names[0])} of the reference")
     return tuple(notes)

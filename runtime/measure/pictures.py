@@ -56,13 +56,13 @@ def draw_comparison(
     count = len(compared.ious)
     colors = distinct_colors(count)
     panels = [_reduced(image)]
-    for found, rows, only in (
+    for segments, rows, only in (
         (reference, compared.reference_rows, _ONLY_REFERENCE),
         (candidate, compared.candidate_rows, _ONLY_CANDIDATE),
     ):
-        own = np.full((len(found), 3), only, np.uint8)
-        own[rows] = colors
-        panels.append(_reduced(draw_segments(image, found, colors=own)))
+        segment_colors = np.full((len(segments), 3), only, np.uint8)
+        segment_colors[rows] = colors
+        panels.append(_reduced(draw_segments(image, segments, colors=segment_colors)))
     panels.append(_difference(panels[0], _only_in_one(reference.masks, candidate.masks, compared)))
     captions = [
         f"{image.shape[1]} x {image.shape[0]}",
@@ -81,9 +81,9 @@ def _only_in_one(reference: Masks, candidate: Masks, compared: ImageFidelity) ->
     for j in compared.extra_rows.tolist():
         _window(only[1], candidate, j)[:] |= candidate.crops[j]
     for i, j in zip(compared.reference_rows.tolist(), compared.candidate_rows.tolist(), strict=True):
-        ours, theirs = reference.full(i), candidate.full(j)
-        only[0] |= ours & ~theirs
-        only[1] |= theirs & ~ours
+        mask, partner = reference.full(i), candidate.full(j)
+        only[0] |= mask & ~partner
+        only[1] |= partner & ~mask
     return only
 
 
@@ -124,10 +124,10 @@ def _in_a_row(panels: list[NDArray[np.uint8]], captions: list[str]) -> NDArray[n
     width = max(width, _NARROWEST_PX)
     row = np.zeros((_BAR_PX + height, len(panels) * (width + _GAP_PX) - _GAP_PX, 3), np.uint8)
     for i, (panel, caption) in enumerate(zip(panels, captions, strict=True)):
-        own = row[:, i * (width + _GAP_PX) :][:, :width]
-        own[_BAR_PX:, : panel.shape[1]] = panel
+        cell = row[:, i * (width + _GAP_PX) :][:, :width]
+        cell[_BAR_PX:, : panel.shape[1]] = panel
         bar = np.zeros((_BAR_PX, width, 3), np.uint8)
         text = caption.encode("ascii", "replace").decode()
         cv2.putText(bar, text, (2, _BAR_PX - 9), _FONT, _FONT_SCALE, _WHITE, 1, cv2.LINE_AA)
-        own[:_BAR_PX] = bar
+        cell[:_BAR_PX] = bar
     return row

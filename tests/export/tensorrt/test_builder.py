@@ -152,7 +152,7 @@ def fixed(model: Path, target: Path, shape: tuple[int, ...]) -> Path:
             {"fail": {"Builder.build_serialized_network"}}, "built no plan: .*was made to fail", id="nothing built"
         ),
         pytest.param(
-            {"fail": {"IBuilderConfig.add_optimization_profile"}}, "does not take the shapes", id="profile refused"
+            {"fail": {"IBuilderConfig.add_optimization_profile"}}, "does not accept the shapes", id="profile refused"
         ),
         pytest.param(
             {"fail": {"Runtime.deserialize_cuda_engine"}}, "does not take the plan .*made to fail", id="plan refused"

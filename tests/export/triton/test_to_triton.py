@@ -278,7 +278,7 @@ def test_what_cannot_be_served(
     for kind, says, model, settings in cases:
         with pytest.raises(kind, match=says):
             build_repository(model, tmp_path / "repository", **settings)
-    with pytest.raises(ExportError, match="is there already"):
+    with pytest.raises(ExportError, match="exists already"):
         build_repository(demo_onnx, tmp_path / "there")
     with pytest.raises(ExportError, match="has no fastsam; expected a repository"):
         build_repository(demo_onnx, tmp_path / "there", add_version=True)
@@ -350,7 +350,7 @@ def test_the_command(start: list[str | Path], demo_onnx: Path, tmp_path: Path):
             assert (tmp_path / "made" / model / "config.pbtxt").read_text() == config_of(model, engine.spec, expected)
     again = _run(*start, demo_onnx, "--output", "made", cwd=tmp_path)
     assert again.returncode == 2
-    assert again.stderr.startswith("fastsam-export: made: is there already")
+    assert again.stderr.startswith("fastsam-export: made: exists already")
     added = _run(*start, demo_onnx, "--output", "made", "--imgsz", "320", "--add-version", cwd=tmp_path)
     assert added.returncode == 0, added.stderr
     assert "version 2" in added.stdout
