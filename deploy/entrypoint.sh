@@ -3,6 +3,7 @@
 #
 #   FASTSAM_ADMIN_KEY   opens the administrative endpoints to requests whose header `fastsam-admin` (in gRPC
 #                       `triton-grpc-protocol-fastsam-admin`) has this value. Without it they stay closed.
+#   FASTSAM_DRAIN_S     on SIGTERM, how long requests under way may take before Triton is stopped; 20 unless set.
 set -euo pipefail
 
 # Registering shared memory, loading models, statistics, traces and logging settings. Health, metadata and inference are
@@ -30,6 +31,9 @@ flags=(
   # Each thread reads and writes one connection at a time; an answer with masks takes a while to write.
   --http-thread-count=16
   --grpc-port=8001
+  # After 20 s (in ms) a client opens its connection anew, and asks the name again who serves: clients find new pods, and
+  # leave one that is going within its preStop and drain. Requests under way finish on the old connection.
+  --grpc-max-connection-age=20000
   --allow-metrics=true
   --metrics-port=8002
   --metrics-interval-ms=2000
@@ -40,9 +44,9 @@ flags=(
 )
 
 # NVIDIA's entrypoint selects the CUDA compatibility libraries, then replaces itself with what it is given; so does
-# this shell. Triton is process 1 and gets SIGTERM itself.
+# this shell. drain.py is process 1 and gets SIGTERM; Triton gets it once the requests under way are finished.
 start=()
 if [ -x /opt/nvidia/nvidia_entrypoint.sh ]; then
   start=(/opt/nvidia/nvidia_entrypoint.sh)
 fi
-exec "${start[@]}" tritonserver "${flags[@]}" "$@"
+exec "${start[@]}" python3 "$(dirname "$0")/drain.py" tritonserver "${flags[@]}" "$@"

@@ -200,11 +200,16 @@ def test_the_ports_are_the_same_everywhere(
 def test_whoever_stops_the_server_waits_longer_than_it_does(
     entrypoint: Callable[..., list[str]], compose: dict[str, Any], manifest: Callable[[str], dict[str, Any]]
 ) -> None:
-    drain = int(settings(entrypoint())["--exit-timeout-secs"])
-    assert seconds(compose["services"]["triton"]["stop_grace_period"]) >= drain + 10
+    given = settings(entrypoint())
+    text = (DEPLOY / "drain.py").read_text(encoding="utf-8")
+    drain = float(re.search(r"^_LONGEST_WAIT_S = ([\d.]+)$", text, re.M).group(1))
+    stop = drain + int(given["--exit-timeout-secs"])
+    assert seconds(compose["services"]["triton"]["stop_grace_period"]) >= stop + 10
     pod = manifest("Deployment")["spec"]["template"]["spec"]
     before = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert pod["terminationGracePeriodSeconds"] >= before + drain + 10
+    assert pod["terminationGracePeriodSeconds"] >= before + stop + 10
+    # By the end of the drain every connection of gRPC has been opened anew, to a pod that stays.
+    assert int(given["--grpc-max-connection-age"]) / 1000 <= before + drain - 5
 
 
 @pytest.mark.parametrize("profile", ["triton", "triton-cpu"])
