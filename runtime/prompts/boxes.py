@@ -1,4 +1,4 @@
-"""Boxes: the segment that fills each of them best."""
+"""Box prompts: the segment that fits each box best."""
 
 from __future__ import annotations
 
@@ -19,15 +19,22 @@ from .marks import BoxMarks
 
 @dataclass(frozen=True, init=False, eq=False)
 class Boxes(PromptKind):
-    """For each box the segment of the highest IoU between mask and box, in the order of the boxes.
+    """For each box, the segment whose mask has the highest IoU with the box, in the order of the boxes.
 
-    One segment can answer several boxes. A box that no mask touches has no answer.
-
-    >>> both = everything.select(Boxes([[10, 20, 110, 120], [0, 0, 50, 50]]))    # doctest: +SKIP
+    One segment can answer several boxes. A box that no mask overlaps has no answer.
 
     Attributes:
-        xyxy: (m, 4) float64, left, top, right, bottom in pixels of the image. For the IoU the corners are cut to
-            whole pixels, as ultralytics does.
+        xyxy: (m, 4) float64, left, top, right, bottom in pixels of the image. For the IoU the coordinates are truncated
+            to whole pixels, as in ultralytics.
+
+    Example:
+        >>> from fastsam_deploy.runtime import Masks
+        >>> masks = Masks.from_dense([[[1, 1, 0, 0]], [[0, 0, 1, 1]]])
+        >>> ones, classes = np.ones(2, np.float32), np.zeros(2, np.int64)
+        >>> everything = Segments.unprompted(masks.boxes_xyxy(), ones, classes, masks)
+        >>> answer = everything.select(Boxes([[2, 0, 4, 1], [0, 0, 1, 1]]))
+        >>> answer.boxes_xyxy.tolist(), answer.fits.tolist()
+        ([[2.0, 0.0, 4.0, 1.0], [0.0, 0.0, 2.0, 1.0]], [1.0, 0.5])
     """
 
     key = "boxes"
@@ -41,10 +48,10 @@ class Boxes(PromptKind):
             xyxy: one box or (m, 4) boxes.
 
         Raises:
-            PromptError: the shape is another, or a box has no pixel.
+            PromptError: the shape is not one of these, or a box has no pixel.
         """
         boxes = rows_of_numbers(xyxy, 4, "boxes", "[[x1, y1, x2, y2], …]")
-        whole = boxes.clip(-(2.0**53), 2.0**53).astype(np.int64)  # beyond, a cast gives any number
+        whole = boxes.clip(-(2.0**53), 2.0**53).astype(np.int64)  # the cast of larger values is undefined
         thin = np.flatnonzero((whole[:, 2:] <= whole[:, :2]).any(1))
         if len(thin):
             raise PromptError(
@@ -58,7 +65,7 @@ class Boxes(PromptKind):
         return len(self.xyxy)
 
     def select_from(self, segments: Segments) -> Segments:
-        """See the class. Raises PromptError for a box that leaves the image."""
+        """See the class. Raises PromptError for a box that extends beyond the image."""
         self.check_inside(segments.image_hw)
         if not len(segments):
             return segments
@@ -72,13 +79,13 @@ class Boxes(PromptKind):
         return segments[rows[answered]].answering(answered, best[answered])
 
     def check_inside(self, image_hw: tuple[int, int]) -> None:
-        """PromptError for a box that leaves the image."""
+        """Raise PromptError for a box that extends beyond the image."""
         height, width = image_hw
         inside = (self.xyxy >= 0) & (self.xyxy <= (width, height, width, height))
         outside = np.flatnonzero(~inside.all(1))
         if len(outside):
             raise PromptError(
-                f"box {outside[0]} is {self.xyxy[outside[0]].tolist()}, the image reaches from (0, 0) to "
+                f"box {outside[0]} is {self.xyxy[outside[0]].tolist()}, the image extends from (0, 0) to "
                 f"({width}, {height}); give boxes in pixels of the original image and clip them to it"
             )
 
@@ -89,5 +96,5 @@ class Boxes(PromptKind):
         return {self.key: self.xyxy.tolist()}
 
     @classmethod
-    def from_json(cls, asked: Mapping[str, Any]) -> Boxes:
-        return cls(known_keys(asked, (cls.key,), cls.key)[cls.key])
+    def from_json(cls, document: Mapping[str, Any]) -> Boxes:
+        return cls(known_keys(document, (cls.key,), cls.key)[cls.key])

@@ -1,4 +1,4 @@
-"""Coordinates that people give: rows of numbers, and whether they lie in the image."""
+"""Coordinates from users: rows of numbers, and the check that points are inside the image."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from ..errors import PromptError
 
 
 def rows_of_numbers(values: ArrayLike, width: int, what: str, example: str) -> NDArray[np.float64]:
-    """(m, width) float64 of one row or several, finite.
-
-    >>> rows_of_numbers([3, 4], 2, "points", "[[x, y], …]")
-    array([[3., 4.]])
+    """One row or several as an (m, width) float64 array of finite numbers.
 
     Args:
-        what: the rows are called, and `example` of how they are written, for messages.
+        values: one row of `width` numbers, or m rows.
+        width: numbers in a row.
+        what: name of the rows, for messages.
+        example: how to write the rows, for messages.
 
     Raises:
-        PromptError: they are not.
+        PromptError: the values are not finite numbers, or the shape does not fit.
+
+    Example:
+        >>> rows_of_numbers([3, 4], 2, "points", "[[x, y], …]")
+        array([[3., 4.]])
     """
     try:
         array = np.asarray(values, np.float64)
@@ -28,15 +32,24 @@ def rows_of_numbers(values: ArrayLike, width: int, what: str, example: str) -> N
     if rows.ndim != 2 or rows.shape[1] != width or not len(rows):
         raise PromptError(f"{what} have shape {array.shape}; expected {example}, at least one")
     if not np.isfinite(rows).all():
-        raise PromptError(f"{what} hold a value that is not finite: {rows.tolist()!r:.80}; expected {example}")
+        raise PromptError(f"{what} contain a value that is not finite: {rows.tolist()!r:.80}; expected {example}")
     return rows
 
 
 def check_points_inside(xy: NDArray[np.float64], image_hw: tuple[int, int], what: str = "point") -> None:
-    """PromptError for the first of (m, 2) points that lies in no pixel of an image of (h, w) pixels.
+    """Raise PromptError for the first of (m, 2) points that is outside an image of (h, w) pixels.
 
     Args:
-        what: a point is called in the message.
+        xy: (m, 2) float64, pixels of the image.
+        image_hw: (h, w) of the image.
+        what: name of a point, for the message.
+
+    Example:
+        >>> check_points_inside(np.array([[3.0, 9.0]]), (8, 16))
+        Traceback (most recent call last):
+        ...
+        fastsam_deploy.runtime.errors.PromptError: point 0 is at (3, 9), the image has x in [0, 16) and y in [0, 8); \
+give points in pixels of the original image
     """
     height, width = image_hw
     outside = np.flatnonzero(~((xy >= 0) & (xy < (width, height))).all(1))

@@ -1,4 +1,4 @@
-"""The prompt that asks for all there is."""
+"""The prompt that selects all segments."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from .fields import known_keys
 class Everything(PromptKind):
     """Every segment.
 
-    >>> everything.select(Everything()) is everything               # doctest: +SKIP
-    True
+    Example:
+        >>> segments = Segments.empty((480, 640))
+        >>> segments.select(Everything()) is segments
+        True
     """
 
     key = "everything"
@@ -31,8 +33,8 @@ class Everything(PromptKind):
         return {self.key: True}
 
     @classmethod
-    def from_json(cls, asked: Mapping[str, Any]) -> Everything:
-        value = known_keys(asked, (cls.key,), cls.key)[cls.key]
+    def from_json(cls, document: Mapping[str, Any]) -> Everything:
+        value = known_keys(document, (cls.key,), cls.key)[cls.key]
         if value is not True:
-            raise PromptError(f"everything is {value!r:.80}, expected true; leave it out to ask for less")
+            raise PromptError(f"everything is {value!r:.80}, expected true; leave the prompt out for fewer segments")
         return cls()

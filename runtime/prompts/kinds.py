@@ -1,4 +1,4 @@
-"""Which kinds of prompts there are. A kind is imported when it is first needed: the list alone loads no library."""
+"""The registered kinds of prompts. A kind is imported when it is first needed, so that this module loads no library."""
 
 from __future__ import annotations
 
@@ -19,24 +19,28 @@ _KINDS: dict[str, str | type[PromptKind]] = {
     "text": "text:Text",
     "everything": "everything:Everything",
 }
-"""Key in JSON → the class, or module:class in this package."""
+"""Key in JSON → the class, or its module:class in this package."""
 
 
 def register(kind: _Kind) -> _Kind:
-    """Add a kind of your own, for this process. Usable as a decorator of the class.
+    """Register a kind of prompt in this process. It can be used as a class decorator.
 
-    Client and server each need it: a server that does not know the kind refuses the prompt.
+    Register the kind on the client and on the server: a server refuses prompts of a kind that it does not know.
 
-    >>> @register                                                   # doctest: +SKIP
-    ... class Lasso(PromptKind):
-    ...     key = "lasso"
+    Returns:
+        The class.
 
     Raises:
-        ParameterError: another kind has its key.
+        ParameterError: another kind has the same key.
+
+    Example:
+        >>> @register                                                   # doctest: +SKIP
+        ... class Lasso(PromptKind):
+        ...     key = "lasso"
     """
-    taken = _KINDS.get(kind.key)
-    # A class that is defined again (a notebook's cell, a reloaded module) takes the place of its predecessor.
-    if taken is not None and (isinstance(taken, str) or _full_name(taken) != _full_name(kind)):
+    present = _KINDS.get(kind.key)
+    # A class that is defined again (in a notebook's cell, by a reload) replaces its predecessor.
+    if present is not None and (isinstance(present, str) or _full_name(present) != _full_name(kind)):
         raise ParameterError(
             f"prompt kind {_full_name(kind)}: the key {kind.key!r} belongs to {_full_name(kind_of_key(kind.key))}; "
             "choose another"
@@ -46,7 +50,15 @@ def register(kind: _Kind) -> _Kind:
 
 
 def kind_of_key(key: str) -> type[PromptKind]:
-    """The class of a kind that there is."""
+    """The class of a registered kind.
+
+    Raises:
+        KeyError: no kind has this key.
+
+    Example:
+        >>> kind_of_key("boxes").__name__
+        'Boxes'
+    """
     kind = _KINDS[key]
     if isinstance(kind, str):
         module, name = kind.split(":")
@@ -56,38 +68,53 @@ def kind_of_key(key: str) -> type[PromptKind]:
 
 
 def is_registered(prompt: Prompt) -> TypeGuard[PromptKind]:
-    """Whether its kind is known by its key; of others only `select_from` is."""
+    """Whether a prompt is of a registered kind. Other prompts have only `select_from`, and cannot be sent.
+
+    Example:
+        >>> from fastsam_deploy.runtime import Everything
+        >>> is_registered(Everything())
+        True
+    """
     key = getattr(prompt, "key", None)
     return key in _KINDS and isinstance(prompt, kind_of_key(key))
 
 
-def kind_of_json(asked: Any, where: str) -> type[PromptKind]:
-    """The kind of a prompt's JSON, by its key.
+def kind_of_json(document: Any, where: str) -> type[PromptKind]:
+    """The kind of prompt that a JSON object describes, by its key.
 
     Args:
-        asked: anything that JSON can hold.
-        where: it stands, for the message.
+        document: any parsed JSON.
+        where: the source of the JSON, for messages.
 
     Raises:
-        PromptError: it is no object, or has the key of no kind, or of several.
+        PromptError: it is not an object, or has the keys of no kind or of several kinds.
+
+    Example:
+        >>> kind_of_json({"boxes": [[10, 20, 110, 120]]}, "my file").__name__
+        'Boxes'
     """
-    keys = [key for key in _KINDS if isinstance(asked, dict) and key in asked]
+    keys = [key for key in _KINDS if isinstance(document, dict) and key in document]
     if len(keys) != 1:
         *most, last = (kind_of_key(key).example for key in _KINDS)
-        raise PromptError(f"{where}: a prompt is {asked!r:.80}; expected {', '.join(most)} or {last}")
+        raise PromptError(f"{where}: a prompt is {document!r:.80}; expected {', '.join(most)} or {last}")
     return kind_of_key(keys[0])
 
 
-def prompt_from_json(asked: Any, where: str) -> PromptKind:
-    """The prompt that `PromptKind.to_json` wrote, or somebody by hand.
+def prompt_from_json(document: Any, where: str) -> PromptKind:
+    """The prompt in a JSON object, from `PromptKind.to_json` or written by hand.
 
-    >>> prompt_from_json({"everything": True}, "my file")
-    Everything()
+    Args:
+        document: any parsed JSON.
+        where: the source of the JSON, for messages.
 
     Raises:
-        PromptError, ParameterError: it is no prompt.
+        PromptError, ParameterError: it is not a valid prompt.
+
+    Example:
+        >>> prompt_from_json({"everything": True}, "my file")
+        Everything()
     """
-    return kind_of_json(asked, where).from_json(asked)
+    return kind_of_json(document, where).from_json(document)
 
 
 def _full_name(kind: type[PromptKind]) -> str:

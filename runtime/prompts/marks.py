@@ -1,4 +1,4 @@
-"""What is drawn of a prompt: points, boxes and lines, in pixels of the image. `render.draw_prompts` draws them."""
+"""What is drawn for a prompt: points, boxes and lines, in pixels of the image. `render.draw_prompts` draws them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ class PointMarks:
     Attributes:
         xy: (m, 2) float64, pixels of the image.
         foreground: (m,) bool; True is drawn green, False red.
+
+    Raises:
+        ValueError: a shape is not as described.
+
+    Example:
+        >>> PointMarks(np.array([[320.0, 180.0]]), np.array([True])).xy.shape
+        (1, 2)
     """
 
     xy: NDArray[np.float64]
@@ -31,7 +38,14 @@ class BoxMarks:
     """Boxes, drawn as outlines.
 
     Attributes:
-        xyxy: (m, 4) float64, left, top, right, bottom in pixels of the image; right and bottom lie outside.
+        xyxy: (m, 4) float64, left, top, right, bottom in pixels of the image; right and bottom are exclusive.
+
+    Raises:
+        ValueError: the shape is not as described.
+
+    Example:
+        >>> BoxMarks(np.array([[10.0, 20.0, 110.0, 120.0]])).xyxy.shape
+        (1, 4)
     """
 
     xyxy: NDArray[np.float64]
@@ -46,7 +60,14 @@ class LineMark:
 
     Attributes:
         xy: (m, 2) float64, pixels of the image, in the order of the line.
-        closed: the last point is joined to the first.
+        closed: whether the last point is joined to the first.
+
+    Raises:
+        ValueError: the shape is not as described.
+
+    Example:
+        >>> LineMark(np.array([[10.0, 20.0], [110.0, 20.0], [60.0, 90.0]]), closed=True).closed
+        True
     """
 
     xy: NDArray[np.float64]

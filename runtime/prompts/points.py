@@ -1,4 +1,4 @@
-"""Points: what is under some of them, without what is under others."""
+"""Point prompts: segments that contain foreground points and no background points."""
 
 from __future__ import annotations
 
@@ -22,24 +22,30 @@ POINT_MODES = ("merge", "each", "all")
 
 @dataclass(frozen=True, init=False, eq=False)
 class Points(PromptKind):
-    """Foreground points ask for what is under them, background points exclude what is under those.
+    """Foreground points select the segments that contain them; background points exclude the segments under them.
 
     Modes:
-        merge: one object, the union of the segments that hold a foreground point and no background point, with
-            small gaps and specks removed (`clean`). FastSAM's own meaning.
-        each: for each foreground point the segment of the highest score that holds it and no background point
-            (of equal scores, the smaller).
-        all: the same segments as "merge", apart; as ultralytics answers.
+        merge: one object, the union of the segments that contain a foreground point and no background point. Small
+            gaps and specks are removed (`clean`). This is the behaviour of the original FastSAM.
+        each: for each foreground point, the segment of the highest score that contains it and no background point.
+            Of equal scores, the smaller segment.
+        all: the same segments as "merge", but not joined. This is the behaviour of ultralytics.
 
-    In "merge" and "all", background points alone ask for every segment that holds none of them.
-
-    >>> cup = everything.select(Points([[320, 180], [40, 40]], [1, 0]))          # doctest: +SKIP
+    In "merge" and "all", background points alone select every segment that contains none of them.
 
     Attributes:
-        xy: (m, 2) float64, pixels of the image; a point belongs to the pixel that it lies in.
+        xy: (m, 2) float64, pixels of the image; a point belongs to the pixel that it is in.
         labels: (m,) bool, True for foreground.
         mode: "merge", "each" or "all".
-        clean: close gaps of up to 2 px and open specks of up to 7 px in the merged object.
+        clean: whether to close gaps of up to 2 px in the merged object, and remove specks of up to 7 px.
+
+    Example:
+        >>> from fastsam_deploy.runtime import Masks
+        >>> masks = Masks.from_dense([[[1, 1, 1, 0]], [[0, 0, 1, 1]]])
+        >>> ones, classes = np.ones(2, np.float32), np.zeros(2, np.int64)
+        >>> everything = Segments.unprompted(masks.boxes_xyxy(), ones, classes, masks)
+        >>> everything.select(Points([[0, 0], [3, 0]], [1, 0], mode="all")).boxes_xyxy.tolist()
+        [[0.0, 0.0, 3.0, 1.0]]
     """
 
     key = "points"
@@ -55,8 +61,8 @@ class Points(PromptKind):
         Args:
             xy: one point or (m, 2) points, x and y in pixels of the image.
             labels: one for each point, 1 or True for foreground, 0 or False for background; None: all foreground.
-            mode: see above.
-            clean: see above.
+            mode: see the class.
+            clean: see the class.
 
         Raises:
             PromptError: shapes, labels or mode are not as described.
@@ -82,31 +88,32 @@ class Points(PromptKind):
     def select_from(self, segments: Segments) -> Segments:
         """See the class. Raises PromptError for a point outside the image."""
         self.check_inside(segments.image_hw)
-        held = segments.masks.contain(np.floor(self.xy).astype(np.int64))
-        wanted, allowed = held, np.ones(len(held), np.bool_)
-        if not self.labels.all():  # thousands of points have no background, mostly: nothing to copy
-            wanted, allowed = held[:, self.labels], np.logical_not(held[:, ~self.labels].any(axis=1))
+        inside = segments.masks.contain(np.floor(self.xy).astype(np.int64))
+        foreground, allowed = inside, np.ones(len(inside), np.bool_)
+        if not self.labels.all():  # thousands of points rarely include background: avoid the copy
+            foreground, allowed = inside[:, self.labels], np.logical_not(inside[:, ~self.labels].any(axis=1))
         if self.mode == "each":
-            return self._each(segments, wanted if allowed.all() else wanted & allowed[:, None])
-        hit = wanted.any(1) if self.labels.any() else np.ones(len(segments), np.bool_)
+            return self._each(segments, foreground if allowed.all() else foreground & allowed[:, None])
+        hit = foreground.any(1) if self.labels.any() else np.ones(len(segments), np.bool_)
         rows = np.flatnonzero(hit & allowed)
-        fits = wanted.mean(1) if self.labels.any() else np.ones(len(segments))
-        chosen = segments[rows].answering(np.zeros(len(rows)), fits[rows])
+        fits = foreground.mean(1) if self.labels.any() else np.ones(len(segments))
+        selected = segments[rows].answering(np.zeros(len(rows)), fits[rows])
         if self.mode == "all" or not len(rows):
-            return chosen
-        joint_fit = wanted[rows].any(0).mean() if self.labels.any() else 1.0
-        return _merged(chosen, float(joint_fit), self.clean)
+            return selected
+        joint_fit = foreground[rows].any(0).mean() if self.labels.any() else 1.0
+        return _merged(selected, float(joint_fit), self.clean)
 
-    def _each(self, segments: Segments, possible: NDArray[np.bool_]) -> Segments:
+    def _each(self, segments: Segments, candidates: NDArray[np.bool_]) -> Segments:
+        """Best segment of each foreground point. (n, m) candidates: segment n may answer foreground point m."""
         # Best first: higher score, then smaller area.
         order = np.lexsort((segments.areas, -segments.scores))
-        ranked = possible[order]
+        ranked = candidates[order]
         answered = np.flatnonzero(ranked.any(0))
         rows = order[ranked[:, answered].argmax(0)] if len(answered) else np.zeros(0, np.int64)
         return segments[rows].answering(np.flatnonzero(self.labels)[answered], segments.scores[rows])
 
     def check_inside(self, image_hw: tuple[int, int]) -> None:
-        """PromptError for a point outside the image."""
+        """Raise PromptError for a point outside the image."""
         check_points_inside(self.xy, image_hw)
 
     def marks(self) -> Sequence[PointMarks]:
@@ -117,31 +124,43 @@ class Points(PromptKind):
         return {self.key: self.xy.tolist(), "labels": labels, "mode": self.mode, "clean": self.clean}
 
     @classmethod
-    def from_json(cls, asked: Mapping[str, Any]) -> Points:
-        settings = known_keys(asked, (cls.key, "labels", "mode", "clean"), cls.key)
+    def from_json(cls, document: Mapping[str, Any]) -> Points:
+        settings = known_keys(document, (cls.key, "labels", "mode", "clean"), cls.key)
         if not isinstance(settings.get("clean", True), bool):
             raise PromptError(f"points: clean is {settings['clean']!r:.80}, expected true or false")
         return cls(settings.pop(cls.key), **settings)
 
 
 def clean_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Close gaps (3 x 3), then open specks (8 x 8), as FastSAM's better_quality; a mask that would vanish stays.
+    """Close gaps (3 x 3), then remove specks (8 x 8), as FastSAM's better_quality does. An empty result is not used.
 
-    (h, w) bool to the same. Kernel sizes: CASIA-IVA-Lab/FastSAM `fastsam/prompt.py`.
+    The kernel sizes are those of CASIA-IVA-Lab/FastSAM, `fastsam/prompt.py`.
+
+    Args:
+        mask: (h, w) bool.
+
+    Returns:
+        (h, w) bool; the mask itself if nothing would remain of it.
+
+    Example:
+        >>> mask = np.zeros((20, 20), bool)
+        >>> mask[2:14, 2:14], mask[18, 18] = True, True
+        >>> int(mask.sum()), int(clean_mask(mask).sum())
+        (145, 144)
     """
     closed = cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    # Not MORPH_OPEN: with a kernel of even size it uses one anchor for both steps and moves the mask by a pixel.
+    # Not MORPH_OPEN: with a kernel of even size it uses one anchor for both steps, which shifts the mask by a pixel.
     kernel = np.ones((8, 8), np.uint8)
     opened = cv2.dilate(cv2.erode(closed, kernel, anchor=(4, 4)), kernel, anchor=(3, 3))
     cleaned: NDArray[np.bool_] = opened.view(np.bool_)
     return cleaned if cleaned.any() else mask
 
 
-def _merged(chosen: Segments, fit: float, clean: bool) -> Segments:
+def _merged(segments: Segments, fit: float, clean: bool) -> Segments:
     """One row: union of the masks, extent of the union, the highest score and its class."""
-    # A margin as wide as the kernels reach: the crop then gives what the whole image would.
-    union = chosen.masks.union(margin_px=8).map(clean_mask) if clean else chosen.masks.union()
-    best = chosen[int(chosen.scores.argmax())]
+    # With a margin as wide as the kernels, the crop gives the same result as the whole image.
+    union = segments.masks.union(margin_px=8).map(clean_mask) if clean else segments.masks.union()
+    best = segments[int(segments.scores.argmax())]
     return replace(
         best,
         boxes_xyxy=union.boxes_xyxy(),

@@ -114,7 +114,7 @@ BAD_PROMPTS: dict[str, tuple[Any, str]] = {
     "no UTF-8": (b"\xff\xfe\xfa", "is not JSON"),
     "a list": (b"[]", "is not an object"),
     "null": ("null", "is not an object"),
-    "unknown key": ({"confidence": 0.4}, "unknown key 'confidence'; known are prompts, conf, iou, max_det, masks"),
+    "unknown key": ({"confidence": 0.4}, "unknown key 'confidence'; known keys are prompts, conf, iou, max_det, masks"),
     "misspelt key of a prompt": ({"prompts": [{**POINT, "label": [1]}]}, "unknown key 'label'"),
     "prompts that are no list": ({"prompts": POINT}, "expected a list of objects"),
     "a prompt of no kind": ({"prompts": [{}]}, "a prompt is {}"),

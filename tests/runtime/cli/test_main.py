@@ -442,7 +442,7 @@ def test_a_prompt_as_json_is_answered_as_its_option(folder: Path, fastsam: Any) 
             "[[1,2]]",
             """--prompt: a prompt is [[1, 2]]; expected {"points": [[x, y], …], "labels": [1, …]}, {"boxes\"""",
         ),
-        ('{"boxes": [[1,2,9,9]], "mode": "each"}', "boxes: unknown key 'mode'; known are boxes"),
+        ('{"boxes": [[1,2,9,9]], "mode": "each"}', "boxes: unknown key 'mode'; known keys are boxes"),
         ('{"points": [[9000, 1]]}', "point 0 is at (9000, 1)"),
         ('{"text": "a dog"}', "--text without --clip; expected the folder of a CLIP model"),
         ('{"text": "a dog", "max_masks": "all"}', "max_masks is 'all', expected a whole number"),

@@ -75,11 +75,11 @@ class Lasso(PromptKind):
         return {self.key: self.xy.tolist()}
 
     @classmethod
-    def from_json(cls, asked: Mapping[str, Any]) -> Lasso:
-        return cls(known_keys(asked, (cls.key,), cls.key)[cls.key])
+    def from_json(cls, document: Mapping[str, Any]) -> Lasso:
+        return cls(known_keys(document, (cls.key,), cls.key)[cls.key])
 
     @classmethod
-    def count_in(cls, asked: Mapping[str, Any]) -> int:
+    def count_in(cls, document: Mapping[str, Any]) -> int:
         return 1
 
 

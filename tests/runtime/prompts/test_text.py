@@ -61,8 +61,8 @@ def scene(clip, coffee) -> Segments:
         mask[y : y + h, x : x + w] = blot > 0.4
     masks = Masks.from_dense(dense)
     scores = np.linspace(0.9, 0.1, 40).astype(np.float32)
-    found = Segments.unprompted(masks.boxes_xyxy(), scores, np.zeros(40, np.int64), masks)
-    return with_image(found, image, clip)
+    segments = Segments.unprompted(masks.boxes_xyxy(), scores, np.zeros(40, np.int64), masks)
+    return with_image(segments, image, clip)
 
 
 def fresh(segments: Segments) -> Segments:
@@ -320,7 +320,7 @@ def test_dense_is_the_mean_of_the_patches_under_a_mask(scene, clip, hw):
     [
         pytest.param("", {}, PromptError, "text 0 is ''", id="empty"),
         pytest.param(["a dog", " \n"], {}, PromptError, "text 1 is", id="blank"),
-        pytest.param([], {}, PromptError, "no text in the list", id="none"),
+        pytest.param([], {}, PromptError, "the list of texts is empty", id="none"),
         pytest.param([3], {}, PromptError, "text 0 is 3", id="a number"),
         pytest.param("x", {"mode": "best"}, ParameterError, "expected one of crops, dense", id="mode"),
         pytest.param("x", {"background": "red"}, ParameterError, "mean, black, white, blur", id="background"),

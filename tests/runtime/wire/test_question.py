@@ -130,7 +130,7 @@ def test_deep_nesting(depth: int):
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ({"Prompts": []}, "unknown key 'Prompts'; known are prompts, conf, iou, max_det, masks"),
+        ({"Prompts": []}, "unknown key 'Prompts'; known keys are prompts, conf, iou, max_det, masks"),
         ({"prompts": [{"points": [[1, 1]], "label": [1]}]}, "points: unknown key 'label'"),
         ({"prompts": [{"boxes": [[1, 1, 9, 9]], "mode": "each"}]}, "boxes: unknown key 'mode'"),
         ({"prompts": [{"everything": True, "clean": True}]}, "everything: unknown key 'clean'"),
