@@ -1,1 +1,1 @@
-"""The machine: its processors, and files that are written whole or not at all."""
+"""The machine: processors, signals, and files that are written whole or not at all."""

@@ -1,12 +1,12 @@
-"""Files and folders that appear whole or not at all: the one place that writes them.
+"""Files and folders that appear whole or not at all. All writing of files goes through this module.
 
-What is written goes into a draft beside its place (see `drafts`), then onto the disk, and one rename puts it there. An
-error, Ctrl-C or a full disk leaves what was there before. Permission bits are those of the file that is replaced, or
-follow the umask.
+The content is written to a draft in the same folder (see `drafts`) and synced to the disk; then one rename puts it in
+place. After an error, Ctrl-C or a full disk, the previous file is unchanged. A file that replaces another keeps its
+permission bits; those of a new file follow the umask.
 
-- A link to a file stays a link: the file it leads to is replaced.
+- A link to a file stays a link: the file that it points to is replaced.
 - A device, a pipe or an open descriptor (/dev/stdout) is written to, never replaced.
-- A folder is never replaced by a file.
+- A file never replaces a folder.
 """
 
 from __future__ import annotations
@@ -26,20 +26,26 @@ from .places import Place, place_of
 
 _NO_ROOM = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, or choose another folder")
 _ADVICE = {**_NO_ROOM, errno.EISDIR: "choose another name", errno.ENAMETOOLONG: "choose a shorter name"}
-_ABOUT_WRITING = (*_NO_ROOM, errno.EROFS, errno.EPIPE)
+_WRITE_ERRORS = (*_NO_ROOM, errno.EROFS, errno.EPIPE)
 
 
 def write_atomically(path: Path, content: bytes, *, synced: bool = True) -> None:
-    """Write a file whole, or leave what is there.
+    """Write a file whole, or leave the previous one unchanged.
 
     Args:
-        synced: wait until it is on the disk, some milliseconds. Without, a power cut may leave an empty file.
+        path: of the file.
+        content: all of it.
+        synced: wait until it is on the disk, which takes some milliseconds. Otherwise a power cut may leave an empty
+            file.
 
     Raises:
-        FastSamError: it cannot be written there.
+        FastSamError: the file cannot be written.
 
     Example:
-        >>> write_atomically(Path("answer.json"), b"{}")  # doctest: +SKIP
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_atomically(Path(folder, "answer.json"), b"{}")
+        ...     Path(folder, "answer.json").read_text()
+        '{}'
     """
     with stream_to(path, synced=synced) as stream:
         stream.write(content)
@@ -47,30 +53,33 @@ def write_atomically(path: Path, content: bytes, *, synced: bool = True) -> None
 
 @contextmanager
 def stream_to(path: Path, *, synced: bool = True, error: type[FastSamError] = FastSamError) -> Iterator[BinaryIO]:
-    """A stream whose content is the file's once the block has ended without an exception.
+    """A stream whose content becomes that of the file when the block ends without an exception.
 
     Args:
-        path: a device or a pipe gets the content as it is written and flushed.
-        synced: as for `write_atomically`.
+        path: of the file. A device or a pipe gets the content as it is written and flushed.
+        synced: see `write_atomically`.
         error: class of the errors to raise.
 
     Raises:
-        FastSamError: the file cannot be written, said before the block; or the disk is full, said by the block.
+        FastSamError: the file cannot be written (raised before the block runs), or the disk is full.
 
     Example:
-        >>> with stream_to(Path("rows.txt")) as stream:  # doctest: +SKIP
-        ...     stream.write(b"a row")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with stream_to(Path(folder, "rows.txt")) as stream:
+        ...         _ = stream.write(b"a row")
+        ...     Path(folder, "rows.txt").read_text()
+        'a row'
     """
-    with _told(path, error):
+    with _os_errors_as(error, path):
         place = place_of(path)
     if place.direct:
-        with _told(path, error):
+        with _os_errors_as(error, path):
             device = place.open()
-        with _told(path, error, of_block=()), device:
+        with _os_errors_as(error, path, of_drafts=()), device:
             yield device
         return
     with (
-        # Without its suffix nobody takes the draft of a picture for a picture.
+        # No suffix: the draft of a picture must not be taken for a picture.
         _drafts_at([path], [place], [""], error, synced=synced) as (draft,),
         os.fdopen(os.dup(draft.handle), "wb") as stream,
     ):
@@ -79,30 +88,30 @@ def stream_to(path: Path, *, synced: bool = True, error: type[FastSamError] = Fa
 
 @contextmanager
 def draft_of(path: Path, *, parents: bool = False, error: type[FastSamError] = FastSamError) -> Iterator[Path]:
-    """Name of an empty file that a library may write, and that becomes `path` when the block ends without an exception.
+    """Path of an empty file for a library to write; it becomes `path` when the block ends without an exception.
 
     Args:
-        path: its suffix is the draft's as well: many libraries look at it.
-        parents: make the folder where it is missing.
+        path: of the file. The draft has the same suffix, since many libraries look at it.
+        parents: make the folder if it is missing.
         error: class of the errors to raise.
 
     Raises:
-        FastSamError: the file cannot be written, said before the block; or the disk is full, said by the block.
+        FastSamError: the file cannot be written (raised before the block runs), or the disk is full.
 
     Example:
         >>> with draft_of(Path("model.onnx")) as draft:  # doctest: +SKIP
         ...     onnx.save(graph, draft)
         ...     onnx.checker.check_model(draft)
     """
-    with _told(path, error):
+    with _os_errors_as(error, path):
         place = place_of(path)
     if place.direct:
         with tempfile.TemporaryDirectory() as folder:
             draft = Path(folder) / f"draft{path.suffix}"
             draft.touch()
-            with _told(path, error, of_block=()):
+            with _os_errors_as(error, path, of_drafts=()):
                 yield draft
-            with _told(path, error), draft.open("rb") as source, place.open() as device:
+            with _os_errors_as(error, path), draft.open("rb") as source, place.open() as device:
                 shutil.copyfileobj(source, device)
         return
     with drafts_of(path, parents=parents, error=error) as (draft,):
@@ -113,13 +122,14 @@ def draft_of(path: Path, *, parents: bool = False, error: type[FastSamError] = F
 def drafts_of(
     *paths: Path, parents: bool = False, error: type[FastSamError] = FastSamError
 ) -> Iterator[tuple[Path, ...]]:
-    """As `draft_of`, for files that belong together. They are renamed in the order given.
+    """As `draft_of`, for files that belong together. They are renamed in the given order.
 
-    The file that others open comes last: it is never there without its companions. If a rename is refused, the files
-    that are new are removed again. The names of the drafts differ in the suffix alone, as those of the files do.
+    Name last the file that readers open: it then never exists without its companions. If a rename is refused, new
+    files are removed again. The names of the drafts differ in the suffix alone, as those of the files do.
 
     Args:
-        paths: in one folder, each with another suffix.
+        paths: in one folder, with different suffixes.
+        parents, error: see `draft_of`.
 
     Raises:
         FastSamError: a file cannot be written, or the disk is full.
@@ -129,19 +139,19 @@ def drafts_of(
         ...     record.write_text("{}")
         ...     plan.write_bytes(b"...")
     """
-    with _told(paths[0], error):
+    with _os_errors_as(error, paths[0]):
         _folder_of(paths[0], parents)
     places = []
     for path in paths:
-        with _told(path, error):
+        with _os_errors_as(error, path):
             places.append(place_of(path))
     if len({place.path.parent.resolve() for place in places}) > 1 or any(place.direct for place in places):
         raise error(
             f"{', '.join(map(str, paths))}: lead to different folders or to devices, expected files in one folder; "
             "replace the links by files"
         )
-    with _drafts_at(paths, places, [path.suffix for path in paths], error) as made:
-        yield tuple(draft.path for draft in made)
+    with _drafts_at(paths, places, [path.suffix for path in paths], error) as new:
+        yield tuple(draft.path for draft in new)
 
 
 @contextmanager
@@ -151,25 +161,28 @@ def draft_folder(
     """An empty folder that becomes `path` when the block ends without an exception.
 
     Args:
-        path: absent or an empty folder.
-        replace: a folder that is not empty is replaced as well. Between two renames `path` is absent for a moment.
-        parents: make the folder's parents where they are missing.
+        path: missing, or an empty folder.
+        replace: also replace a folder that is not empty. Between two renames `path` is missing for a moment.
+        parents: make the parents of the folder if they are missing.
         error: class of the errors to raise.
 
     Raises:
-        FastSamError: the folder cannot be written, or is there and not to be replaced.
+        FastSamError: the folder cannot be written, or exists and may not be replaced.
 
     Example:
-        >>> with draft_folder(Path("clip")) as draft:  # doctest: +SKIP
-        ...     (draft / "clip.json").write_text("{}")
+        >>> with tempfile.TemporaryDirectory() as parent:
+        ...     with draft_folder(Path(parent, "clip")) as draft:
+        ...         _ = (draft / "clip.json").write_text("{}")
+        ...     [path.name for path in Path(parent, "clip").iterdir()]
+        ['clip.json']
     """
-    with _told(path, error):
+    with _os_errors_as(error, path):
         target = Path(os.path.realpath(path))
         draft = drafts.draft_folder(_folder_of(target, parents))
     try:
-        with _told(path, error, of_block=[draft]):
+        with _os_errors_as(error, path, of_drafts=[draft]):
             yield draft.path
-        with _told(path, error):
+        with _os_errors_as(error, path):
             draft.replace_folder(target) if replace and target.is_dir() else draft.put(target)
     finally:
         draft.remove()
@@ -179,12 +192,12 @@ def draft_folder(
 def scratch_beside(
     path: Path, suffix: str | None = None, *, parents: bool = False, error: type[FastSamError] = FastSamError
 ) -> Iterator[Path]:
-    """An empty file or folder beside `path`, where there is room for what is large. It goes with the block.
+    """An empty file or folder beside `path`, for large temporary data. It is removed at the end of the block.
 
     Args:
         path: of a file or a folder; it need not exist.
         suffix: of the scratch file, with its dot; None for a scratch folder.
-        parents: make the folder where it is missing.
+        parents: make the folder if it is missing.
         error: class of the errors to raise.
 
     Raises:
@@ -194,30 +207,31 @@ def scratch_beside(
         >>> with scratch_beside(Path("model.plan"), ".onnx") as scratch:  # doctest: +SKIP
         ...     onnx.save(graph, scratch)
     """
-    with _told(path, error):
+    with _os_errors_as(error, path):
         folder = _folder_of(Path(os.path.realpath(path)), parents)
         draft = drafts.draft_folder(folder) if suffix is None else drafts.draft_files(folder, [suffix], [0o666])[0]
     try:
-        with _told(path, error, of_block=[draft]):
+        with _os_errors_as(error, path, of_drafts=[draft]):
             yield draft.path
     finally:
         draft.remove()
 
 
 def rename_synced(source: Path, target: Path, *, error: type[FastSamError] = FastSamError) -> None:
-    """Put a whole file or folder in its place: what is renamed is on the disk.
+    """Put a complete file or folder in place, after its content has been synced to the disk.
 
     Args:
-        source: in the same file system, such as in a scratch folder.
-        target: a file is replaced by a file; a folder is replaced by a folder if it is empty.
+        source: on the same file system, such as in a scratch folder.
+        target: a file replaces a file; a folder replaces an empty folder.
+        error: class of the errors to raise.
 
     Raises:
-        FastSamError: refused by the system; the source is still there.
+        FastSamError: refused by the system; the source still exists.
 
     Example:
         >>> rename_synced(Path("scratch/1"), Path("repository/fastsam/1"))  # doctest: +SKIP
     """
-    with _told(target, error):
+    with _os_errors_as(error, target):
         drafts.rename_synced(source, target)
 
 
@@ -236,37 +250,40 @@ def _drafts_at(
     *,
     synced: bool = True,
 ) -> Iterator[list[drafts.Draft]]:
-    """Drafts of regular files in one folder; put in their places at the end, in order, or removed."""
-    with _told(paths[0], error):
-        # A draft is for no more eyes than what it replaces; but its writer must be able to open it.
+    """Drafts of regular files in one folder; at the end they are put in place in order, or removed."""
+    with _os_errors_as(error, paths[0]):
+        # A draft must not be readable by more users than the file that it replaces, but its writer must open it.
         modes = [0o666 if place.mode is None else place.mode | 0o600 for place in places]
-        made = drafts.draft_files(places[0].path.parent, suffixes, modes)
+        new = drafts.draft_files(places[0].path.parent, suffixes, modes)
     with ExitStack() as stack:
-        for draft in made:
+        for draft in new:
             stack.callback(draft.remove)
-        with _told(paths[0], error, of_block=made):
-            yield made
-        with ExitStack() as new:
-            for path, place, draft in zip(paths, places, made, strict=True):
-                with _told(path, error):
+        with _os_errors_as(error, paths[0], of_drafts=new):
+            yield new
+        with ExitStack() as undo:
+            for path, place, draft in zip(paths, places, new, strict=True):
+                with _os_errors_as(error, path):
                     draft.put(place.path, place.mode, synced=synced)
                 if place.mode is None:
-                    new.callback(place.path.unlink, missing_ok=True)
-            new.pop_all()
+                    undo.callback(place.path.unlink, missing_ok=True)
+            undo.pop_all()
 
 
 @contextmanager
-def _told(path: Path, error: type[FastSamError], of_block: Sequence[drafts.Draft] | None = None) -> Iterator[None]:
-    """What the system refuses becomes an error about `path`.
+def _os_errors_as(
+    error: type[FastSamError], path: Path, of_drafts: Sequence[drafts.Draft] | None = None
+) -> Iterator[None]:
+    """Turn an OSError into an error about `path`.
 
     Args:
-        of_block: the block is the caller's: only what is about these drafts, or about the disk, is meant.
+        of_drafts: given if the block runs code of the caller: then only errors about these drafts or about writing to
+            the disk are turned.
     """
     try:
         yield
     except OSError as refusal:
-        if of_block is not None and refusal.errno not in _ABOUT_WRITING:
-            within = [os.fspath(draft.path) for draft in of_block]
+        if of_drafts is not None and refusal.errno not in _WRITE_ERRORS:
+            within = [os.fspath(draft.path) for draft in of_drafts]
             if not str(refusal.filename).startswith(tuple(within)):
                 raise
         advice = _ADVICE.get(refusal.errno or 0, "choose another folder")

@@ -1,4 +1,4 @@
-"""The processors of this machine, and how many of them this process may use."""
+"""The processors of this machine, and the number that this process may use."""
 
 from __future__ import annotations
 
@@ -13,35 +13,50 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def usable_cpus() -> int:
-    """Processors that this process may use: affinity, and the cgroups' limit where one is set."""
+    """Number of processors that this process may use, by its affinity and the limits of its cgroups.
+
+    Example:
+        >>> usable_cpus() >= 1
+        True
+    """
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = cgroup_cpus()
     return max(1, cpus if limit is None else min(cpus, limit))
 
 
 def cgroup_cpus() -> int | None:
-    """The limit of a container or a systemd unit in whole processors, rounded up; None where there is none.
+    """Limit of a container or a systemd unit in whole processors, rounded up; None if there is no limit.
 
-    Inference libraries look at the affinity only. A limit of any group above counts too: the lowest one holds.
+    Inference libraries look at the affinity only. The groups above may have limits too; the lowest one applies.
+
+    Example:
+        >>> cgroup_cpus()  # doctest: +SKIP
+        4
     """
-    limits = [limit for folder in _own_cgroups(_SELF) if (limit := _limit_of(folder)) is not None]
+    limits = [limit for folder in _cgroup_folders(_SELF) if (limit := _limit_of(folder)) is not None]
     return min(limits, default=None)
 
 
 def name_and_flags() -> tuple[str, frozenset[str]]:
-    """What the processor is called, and what it can do ("avx2", "amx_bf16", …; empty where the system does not say)."""
+    """Name and features of the processor ("avx2", "amx_bf16", …; empty if the system does not list them).
+
+    Example:
+        >>> name, flags = name_and_flags()
+        >>> "avx2" in flags  # doctest: +SKIP
+        True
+    """
     try:
         text = _CPUINFO.read_text(encoding="utf-8", errors="replace")
     except OSError:
         text = ""
     name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
-    known = name[1] if name else platform.processor() or platform.machine()
-    return known, frozenset(flags[1].split() if flags else ())
+    model = name[1] if name else platform.processor() or platform.machine()
+    return model, frozenset(flags[1].split() if flags else ())
 
 
-def _own_cgroups(process: Path) -> Iterator[Path]:
-    """Folders of the groups that limit this process's CPU time, from its own up to the highest that can be seen."""
+def _cgroup_folders(process: Path) -> Iterator[Path]:
+    """Folders of the groups that limit this process's CPU time, from its own group up to the highest visible one."""
     try:
         groups = (process / "cgroup").read_text(encoding="utf-8").splitlines()
         mounts = (process / "mountinfo").read_text(encoding="utf-8").splitlines()
@@ -54,19 +69,19 @@ def _own_cgroups(process: Path) -> Iterator[Path]:
         root, point = place.split()[3:5]
         filesystem, _, options = kind.split(maxsplit=2)
         if filesystem == "cgroup2":
-            own = paths.get("")
+            group = paths.get("")
         elif filesystem == "cgroup" and "cpu" in options.split(","):
-            own = next((path for names, path in paths.items() if "cpu" in names.split(",")), None)
+            group = next((path for names, path in paths.items() if "cpu" in names.split(",")), None)
         else:
             continue
-        if own is not None:
+        if group is not None:
             top = Path(point)
-            folder = top.joinpath(*_below(own, root))
-            yield from (one for one in (folder, *folder.parents) if one == top or top in one.parents)
+            lowest = top.joinpath(*_below(group, root))
+            yield from (folder for folder in (lowest, *lowest.parents) if folder == top or top in folder.parents)
 
 
 def _below(path: str, root: str) -> tuple[str, ...]:
-    """Parts of `path` under `root`; none where it is not seen from there, as in a container without its own view."""
+    """Parts of `path` below `root`; none if it is not visible from there, as in some containers."""
     try:
         parts = PurePosixPath(path).relative_to(root).parts
     except ValueError:
@@ -75,7 +90,7 @@ def _below(path: str, root: str) -> tuple[str, ...]:
 
 
 def _limit_of(folder: Path) -> int | None:
-    """A group's own limit: v2's `cpu.max` ("QUOTA PERIOD", "max" for none) or v1's two files (-1 for none)."""
+    """The limit of a group: `cpu.max` of v2 ("QUOTA PERIOD", "max" for none) or the two files of v1 (-1 for none)."""
     for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         try:
             words = " ".join((folder / name).read_text(encoding="ascii") for name in names).split()

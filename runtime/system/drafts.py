@@ -1,8 +1,8 @@
 """Drafts: hidden files and folders that are being written.
 
-A draft lies in the folder of what it becomes, so that one rename puts it there. Its writer holds a lock (flock) on it
-for as long as it lives, in whatever container; what a killed writer left behind has no lock, and the next writer in
-that folder removes it. Where a file system knows no locks, nothing is taken for abandoned.
+A draft lies in the same folder as its target, so that one rename puts it in place. Its writer holds a lock (flock) on
+it while it runs, in whatever container. A draft left behind by a killed writer has no lock, and the next writer in
+that folder removes it. On a file system without locks, no draft is taken for abandoned.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from contextlib import ExitStack, suppress
 from functools import lru_cache
 from pathlib import Path
 
-if sys.platform != "win32":  # there an open file can be neither removed nor renamed, which serves as its lock
+if sys.platform != "win32":  # on Windows an open file can be neither removed nor renamed, which serves as a lock
     import fcntl
 
 _NAME = re.compile(r"\.fs-[0-9a-f]{8}\.part(\..+)?", re.DOTALL)
 _TRIES = 100
-_LONGEST_SUFFIX = 32  # bytes; with it a draft's name has 49, which every file system takes
+_LONGEST_SUFFIX = 32  # bytes; the name of a draft then has 49, which every file system accepts
 _LOOK_EVERY_S = 60  # a folder may hold a million files: it is not read for each that is written
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
@@ -36,7 +36,17 @@ class Draft:
 
     Attributes:
         path: where it is written.
-        handle: the open file or folder, which carries the lock; -1 where a folder cannot be opened.
+        handle: the open file or folder, which carries the lock; -1 if a folder cannot be opened.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     (draft,) = draft_files(Path(folder), [".txt"], [0o666])
+        ...     _ = draft.path.write_text("a row")
+        ...     draft.put(Path(folder, "rows.txt"))
+        ...     draft.remove()  # closes the handle; what has been put in place stays
+        ...     Path(folder, "rows.txt").read_text()
+        'a row'
     """
 
     def __init__(self, path: Path, handle: int) -> None:
@@ -62,12 +72,12 @@ class Draft:
         self.path.replace(target)
 
     def replace_folder(self, target: Path) -> None:
-        """As `put`, where a folder that need not be empty is there already.
+        """Replace an existing folder, which need not be empty; otherwise as `put`.
 
-        Between two renames it has the hidden name `.fs-XXXXXXXX.old`, which is never removed as abandoned.
+        Between two renames the old folder has the hidden name `.fs-XXXXXXXX.old`, which is never removed as abandoned.
 
         Raises:
-            OSError: refused by the system; the draft is still there, and so is the old folder.
+            OSError: refused by the system; both the draft and the old folder still exist.
         """
         old = target.with_name(self.path.name.replace(".part", ".old"))
         try:
@@ -77,12 +87,12 @@ class Draft:
             if not target.exists():
                 old.rename(target)
             elif old.exists():
-                old.rename(self.path)  # under this name anybody may finish removing it
+                old.rename(self.path)  # if removing it is interrupted, the next writer removes the rest
                 shutil.rmtree(self.path, ignore_errors=True)
 
     def remove(self) -> None:
-        """Remove it, unless it has been put in its place, and let go of the lock. A second call does nothing."""
-        with suppress(OSError):  # what brought us here is the error to tell
+        """Remove it, unless it has been put in place, and release the lock. A second call does nothing."""
+        with suppress(OSError):  # another error may be on its way, and matters more
             if stat.S_ISDIR(self.path.lstat().st_mode):
                 shutil.rmtree(self.path, ignore_errors=True)
             else:
@@ -98,14 +108,18 @@ class Draft:
 
 
 def rename_synced(source: Path, target: Path, mode: int | None = None) -> None:
-    """Wait until a file or a folder with all that is in it is on the disk, then rename it, and wait for that as well.
+    """Wait until a file, or a folder and its content, is on the disk; rename it; wait until the rename is on the disk.
 
     Args:
-        target: a file is replaced by a file; a folder is replaced by a folder if it is empty.
-        mode: permission bits of a file; None: those that it has.
+        source: on the same file system as the target.
+        target: a file replaces a file; a folder replaces an empty folder.
+        mode: new permission bits of a file; None keeps them.
 
     Raises:
-        OSError: refused by the system; the source is still there.
+        OSError: refused by the system; the source still exists.
+
+    Example:
+        >>> rename_synced(Path("scratch.onnx"), Path("model.onnx"), 0o644)  # doctest: +SKIP
     """
     if source.is_dir():
         for folder, _, names in os.walk(source):
@@ -120,29 +134,47 @@ def rename_synced(source: Path, target: Path, mode: int | None = None) -> None:
 
 
 def draft_files(folder: Path, suffixes: Sequence[str], modes: Sequence[int]) -> list[Draft]:
-    """Make empty files; their names differ in the suffix alone. Abandoned drafts in the folder are removed.
+    """Make empty files whose names differ in the suffix alone. Abandoned drafts in the folder are removed.
 
     Args:
-        folder: exists.
-        suffixes: all different, "" for none. One of more than 32 bytes is left out of the name.
-        modes: permission bits of each; the process's umask takes from them.
+        folder: must exist.
+        suffixes: all different, "" for none. A suffix of more than 32 bytes is left out of the name.
+        modes: permission bits of each file, reduced by the umask of the process.
 
     Raises:
-        OSError: refused by the system; nothing is left.
+        OSError: refused by the system; nothing is left behind.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for draft in draft_files(Path(folder), [".json", ".plan"], [0o666, 0o666]):
+        ...         draft.path.suffix
+        ...         draft.remove()
+        '.json'
+        '.plan'
     """
 
     def make(path: Path, mode: int) -> Draft:
         return _locked(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, mode))
 
     short = [suffix if len(os.fsencode(suffix)) <= _LONGEST_SUFFIX else "" for suffix in suffixes]
-    return _made(folder, short, modes, make)
+    return _make_drafts(folder, short, modes, make)
 
 
 def draft_folder(folder: Path) -> Draft:
     """Make an empty folder in `folder`. Abandoned drafts there are removed.
 
     Raises:
-        OSError: refused by the system; nothing is left.
+        OSError: refused by the system; nothing is left behind.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     draft = draft_folder(Path(folder))
+        ...     draft.put(Path(folder, "clip"))
+        ...     draft.remove()
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['clip']
     """
 
     def make(path: Path, mode: int) -> Draft:
@@ -153,13 +185,13 @@ def draft_folder(folder: Path) -> Draft:
             undo.pop_all()
             return draft
 
-    return _made(folder, [""], [0o777], make)[0]
+    return _make_drafts(folder, [""], [0o777], make)[0]
 
 
-def _made(
+def _make_drafts(
     folder: Path, suffixes: Sequence[str], modes: Sequence[int], make: Callable[[Path, int], Draft]
 ) -> list[Draft]:
-    """Drafts of a name that is free."""
+    """Make drafts under a name that is not taken."""
     _remove_abandoned(os.path.abspath(folder), int(time.monotonic() / _LOOK_EVERY_S))  # noqa: PTH100 - follows no link
     for _ in range(_TRIES):
         stem = f".fs-{secrets.token_hex(4)}.part"
@@ -174,7 +206,7 @@ def _made(
 
 
 def _locked(path: Path, handle: int) -> Draft:
-    """The new draft with its lock. Raises FileExistsError if it was taken for abandoned before it had one."""
+    """The new draft with its lock. Raises FileExistsError if another writer removed it before it was locked."""
     try:
         with suppress(NotImplementedError):
             _lock(handle)
@@ -187,10 +219,11 @@ def _locked(path: Path, handle: int) -> Draft:
 
 
 def _lock(handle: int) -> None:
-    """Lock an open file for as long as it is open, in this process or a child of it.
+    """Lock an open file until it is closed in this process and its children.
 
     Raises:
-        FileExistsError: another holds the lock. NotImplementedError: there are no locks here.
+        FileExistsError: another process holds the lock.
+        NotImplementedError: the file system has no locks.
     """
     if sys.platform == "win32":
         raise NotImplementedError
@@ -204,7 +237,7 @@ def _lock(handle: int) -> None:
 
 @lru_cache(maxsize=256)
 def _remove_abandoned(folder: str, _minute: int) -> None:
-    """Once a minute for each folder: the cache remembers."""
+    """Runs at most once a minute for each folder: the cache sees to that."""
     with suppress(OSError):
         for path in [Path(entry.path) for entry in os.scandir(folder) if _NAME.fullmatch(entry.name)]:
             with suppress(OSError, NotImplementedError):
@@ -215,11 +248,11 @@ def _remove_if_abandoned(path: Path) -> None:
     kind = path.lstat().st_mode
     if sys.platform == "win32":
         if stat.S_ISREG(kind):
-            path.unlink()  # refused where its writer has it open
+            path.unlink()  # refused while its writer has it open
         return
     if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-        return  # no draft of ours
-    # NFS locks files only for those who may write them.
+        return  # not a draft
+    # On NFS only a file that is open for writing can be locked.
     handle = os.open(path, _FLAGS | os.O_NONBLOCK | (os.O_RDWR if stat.S_ISREG(kind) else os.O_RDONLY))
     try:
         _lock(handle)
@@ -237,7 +270,7 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 def _sync(path: Path, access: int, mode: int | None = None) -> None:
-    """Wait until a file's content is on the disk; its permission bits are changed first, unless None."""
+    """Change the permission bits of a file, unless None, and wait until its content is on the disk."""
     handle = os.open(path, access | _FLAGS)
     try:
         if mode is not None:
@@ -251,5 +284,5 @@ def _sync(path: Path, access: int, mode: int | None = None) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # not every system opens folders; the files in them are whole either way
+    with suppress(OSError):  # not every system can open folders; the files in them are whole either way
         _sync(folder, os.O_RDONLY)

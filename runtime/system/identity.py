@@ -1,4 +1,4 @@
-"""Which file a path means, and that no output takes the place of an input or of another output."""
+"""Which file a path refers to, and a check that no output overwrites an input or another output."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ from typing import TypeAlias
 from ..errors import ParameterError
 
 FileIdentity: TypeAlias = "tuple[int, int] | Path"
-"""Device and inode of a file that exists, the path with all links followed of one that does not."""
+"""Device and inode of an existing file; of any other, the path with all links followed."""
 
 
 def real_path(path: Path) -> Path:
     """The path with all links followed; the file need not exist.
 
-    >>> real_path(Path("a/../photo.jpg")) == real_path(Path("photo.jpg"))
-    True
+    Example:
+        >>> real_path(Path("a/../photo.jpg")) == real_path(Path("photo.jpg"))
+        True
     """
     try:
         return path.resolve()
-    except (OSError, RuntimeError):  # a loop of links; reading it will tell
+    except (OSError, RuntimeError):  # a loop of links; whoever opens the file reports it
         return path.absolute()
 
 
 def file_identity(path: Path) -> FileIdentity:
-    """The same for all names of one file: other spellings, symbolic links and hard links.
+    """A value that is the same for all paths of one file: other spellings, symbolic links and hard links.
 
-    >>> file_identity(Path("a/../photo.jpg")) == file_identity(Path("photo.jpg"))
-    True
+    Example:
+        >>> file_identity(Path("a/../photo.jpg")) == file_identity(Path("photo.jpg"))
+        True
     """
     try:
         status = path.stat()
@@ -42,18 +44,19 @@ def check_outputs(inputs: Iterable[Path], outputs: Mapping[str, Path | None]) ->
 
     Args:
         inputs: files that are read.
-        outputs: what the user calls an output, such as "--json", and its file; None where there is none. Devices and
-            pipes, such as /dev/null, take any number of outputs.
+        outputs: option of the user, such as "--json", → its file, or None. Devices and pipes, such as /dev/null,
+            accept any number of outputs.
 
     Returns:
-        What each file is, in words for messages.
+        Identity of each file → its role, in words for messages.
 
     Raises:
-        ParameterError: names the first output that does not fit.
+        ParameterError: names the first output that is refused.
 
-    >>> check_outputs([Path("clip.avi")], {"--output": Path("x/../clip.avi")})
-    Traceback (most recent call last):
-    fastsam_deploy.runtime.errors.ParameterError: x/../clip.avi: is one of the inputs and would be overwritten; \
+    Example:
+        >>> check_outputs([Path("clip.avi")], {"--output": Path("x/../clip.avi")})
+        Traceback (most recent call last):
+        fastsam_deploy.runtime.errors.ParameterError: x/../clip.avi: is one of the inputs and would be overwritten; \
 choose another --output
     """
     known = {file_identity(path): "one of the inputs" for path in inputs}
@@ -69,15 +72,18 @@ def _is_device(path: Path) -> bool:
 
 
 def refuse_overwriting(path: Path, known: Mapping[FileIdentity, str], option: str) -> None:
-    """Raise if a file to be written is one that the run knows already.
+    """Refuse to write a file that is an input or another output of the run.
 
     Args:
-        path: to be written.
-        known: what `check_outputs` returned.
-        option: what the user can change, such as "--output".
+        path: the file to write.
+        known: result of `check_outputs`.
+        option: the option that the user can change, such as "--output".
 
     Raises:
-        ParameterError: it is.
+        ParameterError: the file is among the known ones.
+
+    Example:
+        >>> refuse_overwriting(Path("a.json"), check_outputs([Path("photo.jpg")], {}), "--json")
     """
     use = known.get(file_identity(path))
     if use is not None:

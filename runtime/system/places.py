@@ -1,4 +1,4 @@
-"""Where the bytes of an output end: links followed, and devices told from files."""
+"""Where the bytes of an output go: links are followed, and devices are distinguished from files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ _MOST_LINKS = 40  # as many as Linux follows
 
 @dataclass(frozen=True)
 class Place:
-    """Where the bytes go.
+    """Where the bytes of an output go.
 
     Attributes:
-        path: with the links at its end followed.
-        mode: permission bits of the file that is replaced; None for a new one.
-        direct: it is no file that could be replaced: written as it is.
+        path: after following links.
+        mode: permission bits of the file that will be replaced; None if there is none.
+        direct: it is a device, a pipe or an open descriptor, which is written to and never replaced.
+
+    Example:
+        >>> Place(Path("new.json")).mode is None
+        True
     """
 
     path: Path
@@ -27,21 +31,22 @@ class Place:
     direct: bool = False
 
     def open(self) -> BinaryIO:
-        """The device or pipe for writing. An open file that stands behind a descriptor is added to, not emptied."""
-        own = (Path("/dev/fd"), Path(f"/proc/{os.getpid()}/fd"))
-        if _is_descriptor(self.path) and self.path.parent.resolve() in own:
+        """Open the device or pipe for writing. The open file behind a descriptor is appended to, not emptied."""
+        folders = (Path("/dev/fd"), Path(f"/proc/{os.getpid()}/fd"))
+        if _is_descriptor(self.path) and self.path.parent.resolve() in folders:
             return os.fdopen(os.dup(int(self.path.name)), "wb")
         return os.fdopen(os.open(self.path, os.O_WRONLY | os.O_APPEND), "wb")
 
 
 def place_of(path: Path) -> Place:
-    """Where what is written to `path` ends.
+    """Find out where the bytes written to `path` go.
 
     Raises:
-        OSError: it is a folder, leads in a circle, or cannot be looked at.
+        OSError: it is a folder, its links form a loop, or it cannot be examined.
 
-    >>> place_of(Path("/dev/null")).direct
-    True
+    Example:
+        >>> place_of(Path("/dev/null")).direct
+        True
     """
     for _ in range(_MOST_LINKS):
         if not path.is_symlink() or _is_descriptor(path):
@@ -57,7 +62,7 @@ def place_of(path: Path) -> Place:
 
 
 def _is_descriptor(path: Path) -> bool:
-    """Whether this is a name of a file that a process has open: /dev/stdout leads to such a one."""
+    """Whether the path names a file that a process has open, as the target of /dev/stdout does."""
     if not path.name.isdecimal():
         return False
     folder = path.parent.resolve()

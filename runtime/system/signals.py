@@ -1,4 +1,4 @@
-"""Ending on a signal as on an exception. For commands: a library has no business with the signals of its process."""
+"""Ending on a signal as on an exception. For commands only: a library must not handle the signals of its process."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_NAMES = ("SIGTERM", "SIGHUP")  # the second is not on every system
+_NAMES = ("SIGTERM", "SIGHUP")  # not every system has SIGHUP
 
 
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise SystemExit with 128 + their number, so that drafts are removed and models closed.
+    """Let SIGTERM and SIGHUP raise SystemExit(128 + number), so that drafts are removed and models are closed.
 
-    A second signal ends the process at once. A signal that is ignored (as by nohup) or that has a handler already is
-    left as it is, and so is everything outside the main thread.
+    A second signal ends the process at once. A signal that is ignored (as with nohup) or already has a handler is left
+    alone. Outside the main thread this does nothing.
 
     Example:
         >>> with exit_on_signals():
@@ -29,8 +29,8 @@ def exit_on_signals() -> Iterator[None]:
 
     numbers = []
     if threading.current_thread() is threading.main_thread():
-        known = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
-        numbers = [number for number in known if signal.getsignal(number) is signal.SIG_DFL]
+        available = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+        numbers = [number for number in available if signal.getsignal(number) is signal.SIG_DFL]
     for number in numbers:
         signal.signal(number, leave)
     try:
