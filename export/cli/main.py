@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from ...runtime.batch.console import say
+from ...runtime.batch.console import say, warnings_shown
 from ...runtime.cli.groups import with_groups
 from ...runtime.errors import FastSamError, MissingDependencyError, ParameterError
 from ...runtime.system.signals import exit_on_signals
@@ -235,7 +235,7 @@ def main() -> None:
         >>> main()  # doctest: +SKIP
     """
     try:
-        with exit_on_signals():
+        with exit_on_signals(), warnings_shown("fastsam-export"):
             app()
     except FastSamError as error:
         print(f"fastsam-export: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201

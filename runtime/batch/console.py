@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
 from threading import Timer
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,6 +25,33 @@ def say(console: Console, text: str) -> None:
     [not markup] a line that is longer than the console is wide
     """
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def warnings_shown(prefix: str) -> Iterator[None]:
+    """Print warnings of this package as lines on standard error, as the command's own messages are.
+
+    Args:
+        prefix: the command's name.
+
+    >>> with warnings_shown("fastsam"):                              # doctest: +SKIP
+    ...     load_image("stack.tif")     # fastsam: stack.tif: holds 3 images, the first was read; …
+    """
+    handler = _WarningLines(logging.WARNING)
+    handler.setFormatter(logging.Formatter(f"{prefix}: %(message)s"))
+    logger = logging.getLogger("fastsam_deploy")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _WarningLines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        from rich.console import Console
+
+        say(Console(stderr=True), self.format(record))
 
 
 def with_progress(

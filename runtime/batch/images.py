@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from ..errors import FastSamError
 from ..pipeline import FastSAM
 from ..render import cutout, draw_prompts, draw_segments, mask_image, save_image
 from ..segments import Prompt, Segments
-from ..sources.paths import CUTOUTS, MASKS
+from ..sources.paths import CUTOUTS, MASKS, STANDARD_INPUT
+from ..stages.image import ImageFile
+from ..stages.reading.decoded import Selection
 from .console import say, with_progress
 from .outputs import OVERLAY, JsonLines, OutputFolder, output_names
 
@@ -49,23 +52,27 @@ def segment_files(
     pictures: Pictures,
     json_lines: JsonLines | None,
     console: Console,
+    selection: Selection = Selection(),  # noqa: B008 - a frozen value
 ) -> list[tuple[Path, FastSamError]]:
     """Segment each file, write what is wanted, tell `console` in a line each.
 
     Args:
         model: open.
-        paths: image files.
+        paths: image files; `STANDARD_INPUT` is standard input, whose results are called "stdin".
         prompt: for every image; None for everything.
         pictures: what to write.
         json_lines: gets one item for each image that succeeded.
         console: for people; it shows a progress bar when it is a terminal and two seconds have passed.
+        selection: what of each file is read.
 
     Returns:
         The files that failed, with the reason; the others are done.
     """
     failed = []
-    named = with_progress(list(zip(paths, output_names(paths), strict=True)), console)
-    stream = model.segment_stream(paths, prompt, keep_images=pictures.output is not None)
+    names = output_names([Path("stdin") if path == STANDARD_INPUT else path for path in paths])
+    named = with_progress(list(zip(paths, names, strict=True)), console)
+    sources = [_source(path, selection) for path in paths]
+    stream = model.segment_stream(sources, prompt, keep_images=pictures.output is not None)
     for (path, name), item in zip(named, stream, strict=True):
         try:
             segments = item.result()
@@ -76,9 +83,16 @@ def segment_files(
                 say(console, f"fastsam: {error}" if str(path) in str(error) else f"fastsam: {path}: {error}")
             continue
         if json_lines is not None:
-            json_lines.write(as_json(segments, path, model))
+            record = as_json(segments, path, model)
+            record["image"].update(selection.to_json())
+            json_lines.write(record)
         say(console, _line(path, segments, written))
     return failed
+
+
+def _source(path: Path, selection: Selection) -> ImageFile:
+    file = sys.stdin.buffer if path == STANDARD_INPUT else path
+    return ImageFile(file, selection.page, selection.bands, selection.value_range)
 
 
 def as_json(segments: Segments, path: Path, model: FastSAM) -> dict[str, Any]:

@@ -5,19 +5,33 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import __version__
+from ..batch.console import warnings_shown
 from ..errors import FastSamError
 from ..system.signals import exit_on_signals
 from .bench_fidelity import app as bench_app
 from .bench_speed import speed
 from .groups import with_groups
-from .options import ImagesArgument, ModelFileOption, ModelOption, NetworkOptions, PromptOptions, ResultOptions
+from .options import (
+    ImagesArgument,
+    ModelFileOption,
+    ModelOption,
+    NetworkOptions,
+    PromptOptions,
+    ReadingOptions,
+    ResultOptions,
+)
 from .results import json_file
 from .video import video
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..sources.paths import ImageSearch
 
 app = typer.Typer(
     name="fastsam",
@@ -59,21 +73,27 @@ def segment(
     model: ModelOption = None,
     prompts: PromptOptions,
     network: NetworkOptions,
+    reading: ReadingOptions,
     results: ResultOptions,
 ) -> None:
     """Segment images: everything in them, or what points, boxes and texts ask for.
 
-    A bad image does not stop the others; it is reported, and the exit code is 2 at the end.
+    A bad image, or a folder without one, does not stop the others; it is reported, and the exit code is 2 at the end.
     """
     from rich.console import Console
 
     from ..batch.images import Pictures, segment_files
     from ..batch.outputs import JsonLines, OutputFolder
     from ..opening import model_files, open_model
-    from ..sources.paths import find_images
+    from ..sources.paths import search_images
     from ..system.identity import check_outputs
 
-    prompt, settings, paths = prompts.parsed(model), network.settings(), find_images(images)
+    prompt, settings, selection, search = (
+        prompts.parsed(model), network.settings(), reading.selection(), search_images(images),
+    )  # fmt: skip
+    console = Console(stderr=True)
+    _report(search, console)
+    paths = search.paths
     inputs = [*paths, *model_files(model, prompts.clip)]
     outputs = {"--json": json_file(results.json_target)}
     check_outputs(inputs, outputs)
@@ -82,13 +102,32 @@ def segment(
         folder = OutputFolder(results.folder, inputs, outputs) if results.folder is not None else None
         pictures = Pictures(folder, results.masks, results.cutouts, results.contours)
         fastsam = stack.enter_context(open_model(model, settings, clip=prompts.clip))
-        failed = segment_files(fastsam, paths, prompt, pictures, lines, Console(stderr=True))
+        failed = segment_files(fastsam, paths, prompt, pictures, lines, console, selection)
         if len(paths) == 1 and failed:
             raise failed[0][1]
         if len(failed) == len(paths):  # inside, so that no empty file takes the place of an earlier answer
             raise FastSamError(f"all {len(paths)} images failed; see the lines above")
     if failed:
         raise FastSamError(f"{len(failed)} of {len(paths)} images failed, the others are done; see the lines above")
+    if search.errors:
+        raise FastSamError(f"{len(search.errors)} of {len(images)} arguments failed, the images of the others are done")
+
+
+def _report(search: ImageSearch, console: Console) -> None:
+    """Say which arguments stand for no image, and what is left out.
+
+    Raises:
+        FastSamError: no image is left.
+    """
+    from ..batch.console import say
+
+    search.report_skipped()
+    if not search.paths and len(search.errors) == 1:
+        raise search.errors[0]
+    for error in search.errors:
+        say(console, f"fastsam: {error}")
+    if not search.paths:
+        raise FastSamError("no image found; see the lines above")
 
 
 @app.command()
@@ -108,7 +147,7 @@ def doctor(
 def main() -> int:
     """Run the command line: 0, or 2 with one line on standard error. Anything unexpected keeps its traceback."""
     try:
-        with exit_on_signals():
+        with exit_on_signals(), warnings_shown("fastsam"):
             app()
     except FastSamError as error:
         print(f"fastsam: {error}", file=sys.stderr)  # noqa: T201

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..engines.registry import overview
+from ..errors import ParameterError
 from .prompts import check_clip, parse_prompt
 
 if TYPE_CHECKING:
     from ..opening import ModelSettings
     from ..segments import Prompt
+    from ..stages.reading.decoded import Selection
 
 
 class PointsMode(str, Enum):
@@ -40,13 +43,16 @@ def option(text: str, *names: str, panel: str | None = None, **settings: Any) ->
     return typer.Option(*names, help=text, rich_help_panel=panel, **settings)
 
 
-_prompt, network_option, result_option = (partial(option, panel=name) for name in ("Prompts", "Network", "Results"))
+_prompt, _reading, network_option, result_option = (
+    partial(option, panel=name) for name in ("Prompts", "Images", "Network", "Results")
+)
 
 ImagesArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="IMAGE|FOLDER|GLOB…",
-        help="Image files; folders (the images directly in them); patterns in quotes, with ** for sub-folders.",
+        help="Image files; folders (the images directly in them); patterns in quotes, with ** for sub-folders; "
+        "- for standard input.",
         show_default=False,
     ),
 ]
@@ -120,6 +126,48 @@ class PromptOptions:
         )
         check_clip(prompt, self.clip, model)
         return prompt
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """What of an image file is read."""
+
+    page: Annotated[
+        int | None,
+        _reading("Of files with several images, such as TIFF and GIF: which one, from 0. Default: the first."),
+    ] = None
+    bands: Annotated[
+        str | None,
+        _reading(
+            "Bands read as red, green and blue, or one as gray, counted from 1. Default: the file's colours.",
+            metavar="3,2,1",
+        ),
+    ] = None
+    value_range: Annotated[
+        str,
+        _reading(
+            "Values of more than 8 bits that become black and white: of the type, of the image, or two numbers.",
+            "--range",
+            metavar="full|minmax|percentile|LOW,HIGH",
+        ),
+    ] = "full"
+
+    def selection(self) -> Selection:
+        """Raises ParameterError: a value is out of its range."""
+        from ..stages.reading.decoded import Selection
+
+        bands = None if self.bands is None else _numbers("--bands", self.bands, int, "3,2,1")
+        value_range: Any = self.value_range
+        if "," in self.value_range:
+            value_range = _numbers("--range", self.value_range, float, "0,4095")
+        return Selection(self.page, bands, value_range)
+
+
+def _numbers(name: str, text: str, kind: Callable[[str], Any], example: str) -> tuple[Any, ...]:
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError as error:
+        raise ParameterError(f"{name}: {text!r:.80}; expected numbers with commas, such as {example}") from error
 
 
 @dataclass(frozen=True)

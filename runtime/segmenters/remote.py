@@ -84,7 +84,7 @@ class RemoteSegmenter:
                     raise _our_error(answer, self._client.address.text) from answer
             (segments,) = answers_from_tensors(answer, self.spec.class_names, {"server": ms})
             if self._clip is not None:
-                segments = with_image(segments, images[i], self._clip, color=color)
+                segments = with_image(segments, _sent_image(requests[i]), self._clip)
             found.append(segments.select(prompt) if prompt is not None and not sent else segments)
         return found
 
@@ -120,6 +120,11 @@ def _image_tensor(image: ImageSource, color: str) -> dict[str, NDArray[Any]]:
     """A file as it is: decoding is the server's work. Anything else as pixels."""
     content = encoded_bytes(image)
     return {PIXELS: load_image(image, color=color)[None]} if content is None else {IMAGE: _one(content)}
+
+
+def _sent_image(request: dict[str, NDArray[Any]]) -> ImageSource:
+    """What was sent, RGB: the caller's own may be a stream, which is at its end now."""
+    return bytes(request[IMAGE][0, 0]) if IMAGE in request else request[PIXELS][0]
 
 
 def _one(content: bytes) -> NDArray[Any]:

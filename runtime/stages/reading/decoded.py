@@ -53,6 +53,20 @@ class Selection:
                 f"range is {self.value_range!r}, expected {', '.join(VALUE_RANGES)}, or two numbers (low, high)"
             )
 
+    def to_json(self) -> dict[str, Any]:
+        """What was chosen, for records; empty where nothing was.
+
+        >>> Selection(bands=(3, 2, 1)).to_json()
+        {'bands': [3, 2, 1]}
+        """
+        value_range = self.value_range if isinstance(self.value_range, str) else list(self.value_range)
+        chosen = {
+            "page": self.page,
+            "bands": None if self.bands is None else list(self.bands),
+            "range": None if value_range == "full" else value_range,
+        }
+        return {name: value for name, value in chosen.items() if value is not None}
+
 
 def _checked_bands(bands: Sequence[int]) -> tuple[int, ...]:
     try:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from fastsam_deploy.runtime.errors import ImageError
-from fastsam_deploy.runtime.sources.paths import find_images
+from fastsam_deploy.runtime.sources.paths import find_images, search_images
+from fastsam_deploy.runtime.stages.reading import formats
 
 
 @pytest.fixture
@@ -45,3 +46,41 @@ def test_which_files_are_meant(tree: Path, arguments: list[str], expected: list[
 def test_a_folder_or_pattern_without_images_is_an_error(tree: Path, argument: str) -> None:
     with pytest.raises(ImageError, match="no image found"):
         find_images(["a", argument])
+
+
+def test_arguments_without_images_do_not_hide_the_others(tree: Path) -> None:
+    search = search_images(["empty", "a", "*.bmp", "none.jpg"])
+    assert search.paths == (Path("a/x.jpg"), Path("a/y.PNG"), Path("none.jpg"))
+    assert [str(error).split(":")[0] for error in search.errors] == ["empty", "*.bmp"]
+
+
+@pytest.mark.parametrize("heif", [False, True], ids=["without pillow-heif", "with it"])
+def test_images_that_are_not_read_are_said_in_one_line(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, heif: bool
+) -> None:
+    for name in ("a/p.HEIC", "a/q.cr2", "a/r.psd", "a/.hidden.psd", "a/s.jfif", "a/t.mpo", "a/u.j2k", "b/v.svg"):
+        Path(name).write_bytes(b"not read here")
+    monkeypatch.setattr(formats, "find_spec", lambda _: object() if heif else None)
+    read = [path.name for path in find_images(["a", "b/*", "a/*"])]
+    assert read == [*(["p.HEIC"] if heif else []), "s.jfif", "t.mpo", "u.j2k", "x.jpg", "y.PNG", "[1].jpg"]
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(f"{3 if heif else 4} files were skipped, of formats that are not read: a/")
+    assert ("fastsam-deploy[heif]" in caplog.messages[0]) != heif
+    with pytest.raises(ImageError, match="no image found, but 1 of formats that are not read"):
+        find_images(["b/*.svg"])
+
+
+def test_a_folder_that_cannot_be_read_is_one_line(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> list[Path]:
+        raise PermissionError(13, "Permission denied")  # tests may run as root, who is never refused
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    (error,) = search_images(["a", "b/[1].jpg"]).errors
+    assert str(error) == "a: cannot be searched (Permission denied); check the path and its permissions"
+
+
+def test_a_name_that_is_too_long_is_left_to_reading(tree: Path) -> None:
+    for name in ("x" * 300 + ".jpg", "y" * 300 + "*.jpg"):
+        search = search_images([name, "b/[1].jpg"])
+        assert search.paths[-1] == Path("b/[1].jpg")
+        assert len(search.paths) + len(search.errors) == 2
