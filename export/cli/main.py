@@ -105,7 +105,9 @@ class LoadOptions:
 @app.command()
 @with_groups
 def triton(
-    model: Annotated[Path, typer.Argument(help="An .onnx file, or a .plan with its .json beside it.")],
+    model: Annotated[
+        Path, typer.Argument(help="An .onnx file, a .plan with its .json beside it, or an .engine of ultralytics.")
+    ],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the repository.")] = Path(
         "model_repository"

@@ -9,10 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.clip.spec import SPEC_FILE, TOKENIZER_FILE, read_clip_spec
-from ...runtime.engines import open_network
-from ...runtime.engines.registry import engines_for, files_of
-from ...runtime.engines.tensorrt.plan_file import record_beside
-from ...runtime.engines.tensors import spec_from_tensors
 from ...runtime.errors import ModelError, ParameterError
 from ...runtime.serving.clip import CLIP_IMAGE, CLIP_TEXT
 from ...runtime.spec import ModelSpec, imgsz_for
@@ -20,6 +16,7 @@ from ...runtime.system.atomic import draft_folder, rename_synced, scratch_beside
 from ..errors import ExportError
 from .clip_configs import clip_config
 from .configs import MODELS, WARMUP_IMAGE, Serving, config_of
+from .networks import ServedNetwork, read_network
 
 WARMED_BY_A_PHOTOGRAPH = ("fastsam_preprocess", "fastsam_device")
 _WARMUP_PHOTOGRAPH = "coffee.jpg"
@@ -63,7 +60,7 @@ def build_repository(
     """Write a repository for tritonserver, completely or not at all.
 
     Args:
-        model: `.onnx` file, or `.plan` file with its `.json` beside it.
+        model: `.onnx` file; `.plan` file with its `.json` beside it; `.engine` file of ultralytics (dynamic=True).
         output: folder of the repository; must not exist, unless a version is added.
         device: "cpu" or "gpu"; None: "gpu" for a plan, "cpu" for ONNX.
         imgsz: longest side of the network's input, pixels; None: the model's default.
@@ -82,7 +79,8 @@ def build_repository(
     Example:
         >>> build_repository(Path("fastsam.onnx"), Path("model_repository"), imgsz=640)  # doctest: +SKIP
     """
-    spec, serving = _examine(model, device, imgsz, rect, settings)
+    network = read_network(model)
+    serving = _serving_for(network, device, imgsz, rect, settings)
     if clip is not None:
         read_clip_spec(clip)
         serving = replace(serving, clip=(clip / SPEC_FILE).read_text(encoding="utf-8"))
@@ -99,92 +97,53 @@ def build_repository(
         draft.chmod(0o755)  # whatever the umask: the server runs as another user
         names: tuple[str, ...] = MODELS
         for name in names:
-            _write_model(draft / name, name, version, model, spec, serving)
+            _write_model(draft / name, version, network, serving)
         if clip is not None:
             names += _write_clip(draft, version, clip, serving)
         if add_version:
             _merge(draft, output)
-    return Repository(output, names, version, spec, serving)
+    return Repository(output, names, version, network.spec, serving)
 
 
-def _examine(
-    model: Path, device: str | None, imgsz: int | None, rect: bool | None, settings: dict[str, Any]
-) -> tuple[ModelSpec, Serving]:
-    engine = _backend_for(model)
+def _serving_for(
+    network: ServedNetwork, device: str | None, imgsz: int | None, rect: bool | None, settings: dict[str, Any]
+) -> Serving:
+    engine, spec, name = network.backend, network.spec, network.path.name
     device = device or ("gpu" if engine == "tensorrt" else "cpu")
     if device not in ("cpu", "gpu") or (engine, device) == ("tensorrt", "cpu"):
         raise ParameterError(
-            f"device is {device!r} for {model.name}; expected 'gpu'{'' if engine == 'tensorrt' else ' or cpu'}"
+            f"device is {device!r} for {name}; expected 'gpu'{'' if engine == 'tensorrt' else ' or cpu'}"
         )
-    for name, value in settings.items():
-        if not isinstance(value, bool) and value < (0 if name == "threads" else 1):
-            raise ParameterError(f"{name} is {value}, expected 1 or more")
-    spec, output_dtype, most = (_spec_of_plan if engine == "tensorrt" else _spec_of_onnx)(model)
+    for setting, value in settings.items():
+        if not isinstance(value, bool) and value < (0 if setting == "threads" else 1):
+            raise ParameterError(f"{setting} is {value}, expected 1 or more")
     if spec.layout == "split":
         raise ModelError(
-            f"{model}: has NMS in its graph and the layout 'split', expected 'raw' or 'nms'; export it without --nms, "
-            "as the repository does the NMS"
+            f"{network.path}: has NMS in its graph and the layout 'split', expected 'raw' or 'nms'; export it without "
+            "--nms, as the repository does the NMS"
         )
-    if settings.get("max_batch", 1) > most:
-        raise ParameterError(f"max_batch is {settings['max_batch']}, {model.name} takes at most {most}")
+    if settings.get("max_batch", 1) > network.max_batch:
+        raise ParameterError(f"max_batch is {settings['max_batch']}, {name} takes at most {network.max_batch}")
     side = imgsz_for(spec, imgsz)
     rectangles = spec.fixed_hw is None and (device == "cpu" if rect is None else rect)
-    usual = Serving(engine, device, side, rectangles, output_dtype=output_dtype)
-    return spec, replace(usual, **{"max_batch": min(usual.max_batch, most), **settings})
+    usual = Serving(engine, device, side, rectangles, output_dtype=network.output_dtype)
+    return replace(usual, **{"max_batch": min(usual.max_batch, network.max_batch), **settings})
 
 
-def _backend_for(model: Path) -> str:
-    """Name of the Triton backend that runs files of this suffix."""
-    for entry in engines_for(model.suffix):
-        if model.suffix in entry.triton_suffixes:
-            return entry.name
-    raise ModelError(f"{model}: suffix {model.suffix!r}, expected .onnx or .plan; export it first")
-
-
-def _spec_of_onnx(model: Path) -> tuple[ModelSpec, str, int]:
-    network = open_network(model)
-    try:
-        spec = spec_from_tensors(network.inputs, network.outputs, network.metadata, model.name)
-        dtype = next(tensor.dtype for tensor in network.outputs if tensor.name == spec.detections)
-    finally:
-        network.close()
-    if spec.batch is not None:
-        raise ModelError(
-            f"{model}: takes batches of {spec.batch} only; Triton's ONNX Runtime needs a batch that may vary: "
-            "export it with --dynamic"
-        )
-    return spec, dtype, 1 << 16
-
-
-def _spec_of_plan(model: Path) -> tuple[ModelSpec, str, int]:
-    """Read the JSON beside the plan; opening the plan would need a GPU and the TensorRT that built it."""
-    if not model.is_file():
-        raise ModelError(f"{model}: no such file; build it first")
-    record = record_beside(model)
-    if record is None:
-        raise ModelError(
-            f"{model.with_suffix('.json')}: no such file; expected the JSON that is written beside a plan; copy it "
-            "too, or build the plan again: fastsam-export engine MODEL.onnx"
-        )
-    shapes = record.profiles[0]  # includes the shapes of all others
-    size = shapes.min[2:] if shapes.min[2:] == shapes.opt[2:] == shapes.max[2:] else (None, None)
-    spec = replace(record.spec, batch=None, size_hw=(size[0], size[1]))
-    return spec, record.spec.input_dtype, shapes.max[0]
-
-
-def _write_model(folder: Path, name: str, version: int, model: Path, spec: ModelSpec, serving: Serving) -> None:
+def _write_model(folder: Path, version: int, network: ServedNetwork, serving: Serving) -> None:
+    name = folder.name
     numbered = folder / str(version)
     numbered.mkdir(parents=True)
-    (folder / "config.pbtxt").write_text(config_of(name, spec, serving), encoding="utf-8")
+    (folder / "config.pbtxt").write_text(config_of(name, network.spec, serving), encoding="utf-8")
     if name == "fastsam":
         return  # an ensemble has a folder for its version, and nothing in it
     if name != "fastsam_engine":
         source = files("fastsam_deploy.triton_models") / name / "1" / "model.py"
         (numbered / "model.py").write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
-    if name in ("fastsam_engine", "fastsam_device"):
-        # Triton's own backend takes the network alone; here a plan without its JSON is a foreign one.
-        for file in files_of(model) if name == "fastsam_device" else (model,):
-            shutil.copyfile(file, numbered / f"model{file.suffix}")
+    if name == "fastsam_engine":
+        network.write_for_triton(numbered)
+    if name == "fastsam_device":
+        network.write_for_runtime(numbered)
     if name in WARMED_BY_A_PHOTOGRAPH:
         (folder / "warmup").mkdir()
         (folder / "warmup" / WARMUP_IMAGE).write_bytes(warmup_image())

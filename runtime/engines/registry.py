@@ -114,7 +114,7 @@ ENGINES: tuple[EngineEntry, ...] = (
         device_extra="trt",
         device_settings=frozenset({"device", "engine", "precision"}),
         beside=(".json",),
-        triton_suffixes=(".plan",),
+        triton_suffixes=(".plan", ".engine"),
     ),
 )
 """Of several that open one kind of files the usual one stands first."""

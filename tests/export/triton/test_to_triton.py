@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -30,6 +31,7 @@ from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec
 from scripts.dev import make_triton_configs
 
 ROOT = Path(__file__).resolve().parents[3]
+PLAN = b"ftrt" + bytes(20) + bytes([10, 16, 1, 11]) + b"what TensorRT makes of a network"
 GPU = Serving("tensorrt", "gpu", 640, rect=False)
 CPU = Serving("onnxruntime", "cpu", 640, rect=True)
 SPECS = {
@@ -77,7 +79,7 @@ def plan(tmp_path: Path, demo_onnx: Path) -> Callable[..., Path]:
     def make(low: list[int], best: list[int], high: list[int], **spec: Any) -> Path:
         with open_engine(demo_onnx) as engine:
             found = asdict(replace(engine.spec, **spec))
-        (tmp_path / "m.plan").write_bytes(b"plan")
+        (tmp_path / "m.plan").write_bytes(PLAN)
         profile = {"min": low, "opt": best, "max": high}
         (tmp_path / "m.json").write_text(json.dumps({"spec": found, "profile": profile}))
         return tmp_path / "m.plan"
@@ -247,12 +249,84 @@ def test_a_plan(plan: Callable[..., Path], tmp_path: Path, same: bool):
     ],
 )
 def test_a_plan_without_its_description(tmp_path: Path, content: str | None, says: str):
-    (tmp_path / "m.plan").write_bytes(b"plan")
+    (tmp_path / "m.plan").write_bytes(PLAN)
     if content is not None:
         (tmp_path / "m.json").write_text(content)
     with pytest.raises(ModelError, match=says):
         build_repository(tmp_path / "m.plan", tmp_path / "repository")
     assert not (tmp_path / "repository").exists()
+
+
+def test_a_plan_that_is_none(plan: Callable[..., Path], demo_onnx: Path, tmp_path: Path):
+    """An ONNX file of that name, an empty one, a cut one, another one than the JSON describes: all were packed."""
+    path = plan([1, 3, 512, 512], [1, 3, 512, 512], [4, 3, 512, 512])
+    beside = path.with_suffix(".json")
+    described = json.loads(beside.read_text())
+    whole = {**described, "plan_bytes": len(PLAN), "plan_sha256": hashlib.sha256(PLAN).hexdigest()}
+    cases = [
+        (demo_onnx.read_bytes(), described, "which is no TensorRT plan"),
+        (b"vtrt" + PLAN[4:], described, "which is no TensorRT plan"),
+        (b"", described, "which is no TensorRT plan"),
+        (PLAN[:20], described, "holds 20 bytes, no whole plan"),
+        (PLAN[:-1], whole, "is cut off"),
+        (PLAN[:-1] + b"!", whole, "SHA-256 differ"),
+    ]
+    for content, text, says in cases:
+        path.write_bytes(content)
+        beside.write_text(json.dumps(text))
+        with pytest.raises(ModelError, match=says):
+            build_repository(path, tmp_path / "repository")
+        assert not (tmp_path / "repository").exists()
+    path.write_bytes(PLAN)
+    build_repository(path, tmp_path / "repository")
+
+
+def _behind_a_header(**changes: Any) -> bytes:
+    """A plan as ultralytics writes it."""
+    header = {"description": "Ultralytics FastSAM-s model", "version": "8.4.190", "stride": 32, "task": "segment"}
+    header |= {"batch": 4, "imgsz": [640, 480], "names": {"0": "object"}, "args": {"dynamic": True, "quantize": 16}}
+    text = json.dumps({**header, **changes}).encode()
+    return len(text).to_bytes(4, "little", signed=True) + text + PLAN
+
+
+@pytest.mark.parametrize("suffix", [".engine", ".plan"])
+def test_a_plan_behind_a_header(tmp_path: Path, suffix: str):
+    """Triton takes the plan alone; this package reads the header, and no JSON of another plan."""
+    path = tmp_path / f"FastSAM-s{suffix}"
+    path.write_bytes(_behind_a_header())
+    path.with_suffix(".json").write_text("{}")
+    made = build_repository(path, tmp_path / "repository")
+    assert (made.path / "fastsam_engine/1/model.plan").read_bytes() == PLAN
+    assert (made.path / "fastsam_device/1/model.plan").read_bytes() == path.read_bytes()
+    assert {file.name for file in (made.path / "fastsam_device/1").iterdir()} == {"model.py", "model.plan"}
+    engine = _parsed((made.path / "fastsam_engine/config.pbtxt").read_text())
+    assert (engine.platform, engine.max_batch_size) == ("tensorrt_plan", 4)
+    assert _dims(engine.input) == {"images": [3, 640, 640]}
+    assert _dims(engine.output) == {"output0": [37, -1], "output1": [32, 160, 160]}
+    assert engine.input[0].data_type == protocol.TYPE_FP32
+    assert _texts(_parsed((made.path / "fastsam_device/config.pbtxt").read_text()))["model"] == "model.plan"
+    assert (made.spec.class_names, made.spec.precision) == (("object",), "fp16")
+
+
+def test_what_the_header_of_a_plan_says(tmp_path: Path):
+    path = tmp_path / "yolo.engine"
+    path.write_bytes(_behind_a_header(args={"dynamic": True, "half": True, "nms": True}, names=["cat", "dog"]))
+    made = build_repository(path, tmp_path / "repository", imgsz=320)
+    engine = _parsed((made.path / "fastsam_engine/config.pbtxt").read_text())
+    assert engine.input[0].data_type == protocol.TYPE_FP16
+    assert _dims(engine.output)["output0"] == [-1, 38]
+    assert made.spec.class_names == ("cat", "dog")
+    cases = [
+        ({"args": {"dynamic": False}}, "takes batches of 4 only.*dynamic=True"),
+        ({"args": None}, "expected batch, names and args"),
+        ({"batch": "many"}, "expected batch, names and args"),
+        ({"names": 5}, "expected batch, names and args"),
+    ]
+    for changes, says in cases:
+        path.write_bytes(_behind_a_header(**changes))
+        with pytest.raises(ModelError, match=says):
+            build_repository(path, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_what_cannot_be_served(
@@ -262,7 +336,7 @@ def test_what_cannot_be_served(
     (tmp_path / "text.onnx").write_bytes(b"hello")
     (tmp_path / "there").mkdir()
     cases: list[tuple[type[Exception], str, Path, dict[str, Any]]] = [
-        (ModelError, "suffix '.pt', expected .onnx or .plan", tmp_path / "m.pt", {}),
+        (ModelError, "suffix '.pt', expected .onnx, .plan or .engine", tmp_path / "m.pt", {}),
         (ModelError, "no such file", tmp_path / "absent.onnx", {}),
         (ModelError, "no such file", tmp_path / "absent.plan", {}),
         (ModelError, "text.onnx", tmp_path / "text.onnx", {}),
