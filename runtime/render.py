@@ -1,6 +1,6 @@
-"""Pictures of an answer: overlay, prompt markers, cut-outs, masks; and writing them to files.
+"""Images of an answer: overlays, prompts, cut-outs and masks; and writing them to files.
 
-Nothing here allocates n full-size masks: segments are painted crop by crop into one map of labels.
+No function allocates n full-size masks: segments are painted crop by crop into one label map.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from .system.atomic import write_atomically
 _GOLDEN_RATIO = 0.618033988749895
 _FOREGROUND, _BACKGROUND, _BOX = (40, 200, 60), (230, 50, 40), (255, 190, 0)
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
-# cv2 draws at 1 / 2**_SHIFT of a pixel when it is told so.
-_SHIFT = 4
+_SHIFT = 4  # fractional bits of coordinates for cv2, which then draws at 1/16 of a pixel
 
 _ENCODINGS: dict[str, list[int]] = {
     ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 92],
@@ -33,15 +32,22 @@ _ENCODINGS: dict[str, list[int]] = {
 
 
 def distinct_colors(count: int, seed: int = 0) -> NDArray[np.uint8]:
-    """(count, 3) uint8 RGB; neighbours in the list differ most. Colour i is the same for every `count`.
+    """Colours that are easy to tell apart, above all neighbours in the list. Colour i does not depend on `count`.
 
     Args:
-        count: how many.
-        seed: another seed, other colours.
+        count: number of colours.
+        seed: another seed gives other colours.
+
+    Returns:
+        (count, 3) uint8 RGB.
+
+    Example:
+        >>> distinct_colors(2).tolist()
+        [[255, 231, 38], [193, 102, 255]]
     """
     i = np.arange(count) + 1.0
     hue = (0.53 + seed * 0.137 + i * _GOLDEN_RATIO) % 1.0
-    # Hues alone become alike after a dozen: saturation and brightness take turns with other periods.
+    # Hues alone look alike after a dozen, so saturation and brightness alternate with other periods.
     saturation = np.array([0.85, 0.6, 1.0])[np.arange(count) % 3]
     value = np.array([1.0, 0.8])[np.arange(count) // 3 % 2]
     hsv = np.stack([hue * 360, saturation, value], -1).astype(np.float32)
@@ -58,20 +64,28 @@ def draw_segments(
     contours: bool = True,
     colors: ArrayLike | None = None,
 ) -> NDArray[np.uint8]:
-    """The image with a tint over each segment; where segments overlap the smaller is seen.
+    """The image with a tint over each segment. Where segments overlap, the smaller is visible.
 
     Args:
-        image: (h, w, 3) uint8 RGB, the image that the segments are of. It stays as it is.
-        segments: what to draw.
+        image: (h, w, 3) uint8 RGB, the image of the segments. It is not changed.
+        segments: the segments to draw.
         alpha: strength of the tint, from 0 (none) to 1 (opaque).
-        contours: draw the edge of what is seen of each segment in its full colour.
+        contours: whether to draw the edge of the visible part of each segment in its full colour.
         colors: one RGB colour for all, or (n, 3), in 0 … 255; None: `distinct_colors`.
 
     Returns:
-        (h, w, 3) uint8 RGB, new.
+        (h, w, 3) uint8 RGB, a new array.
 
     Raises:
         ParameterError: image, alpha or colors do not fit.
+
+    Example:
+        >>> from fastsam_deploy.runtime import Masks
+        >>> masks = Masks.from_dense([[[1, 1, 0, 0]]])
+        >>> segments = Segments.unprompted(masks.boxes_xyxy(), np.ones(1, np.float32), np.zeros(1, np.int64), masks)
+        >>> image = np.zeros((1, 4, 3), np.uint8)
+        >>> draw_segments(image, segments, colors=(200, 0, 0), contours=False)[0, :, 0].tolist()
+        [100, 100, 0, 0]
     """
     _check_image(image, segments)
     if not 0 <= alpha <= 1:
@@ -89,43 +103,59 @@ def draw_prompts(image: NDArray[np.uint8], prompt: Prompt | Sequence[Prompt] | N
     """The image with the prompt on it: foreground points green, background points red, boxes and lines yellow.
 
     Args:
-        image: (h, w, 3) uint8 RGB; it stays as it is.
-        prompt: one or several; what has no place in the image (Everything) draws nothing, and so does a prompt that
-            is no `PromptKind`.
+        image: (h, w, 3) uint8 RGB. It is not changed.
+        prompt: one or several. Nothing is drawn for prompts without coordinates (Everything, Text), nor for those that
+            are not a `PromptKind`.
 
     Returns:
-        (h, w, 3) uint8 RGB, new.
+        (h, w, 3) uint8 RGB, a new array.
+
+    Example:
+        >>> from fastsam_deploy.runtime import Points
+        >>> draw_prompts(np.zeros((64, 64, 3), np.uint8), Points([32, 32]))[32, 32].tolist()
+        [40, 200, 60]
     """
     drawn: NDArray[np.uint8] = image.copy()
     thickness = _line_width(image.shape) + 1
-    marks = [mark for one in listed(prompt) if isinstance(one, PromptKind) for mark in one.marks()]
+    kinds = [kind for kind in listed(prompt) if isinstance(kind, PromptKind)]
+    marks = [mark for kind in kinds for mark in kind.marks()]
     for boxes in (mark for mark in marks if isinstance(mark, BoxMarks)):
         _draw_boxes(drawn, boxes, thickness)
     for line in (mark for mark in marks if isinstance(mark, LineMark)):
         _draw_line(drawn, line, thickness)
-    for points in (mark for mark in marks if isinstance(mark, PointMarks)):  # the smallest, so on top
+    for points in (mark for mark in marks if isinstance(mark, PointMarks)):  # last, as they are the smallest
         _draw_points(drawn, points, thickness)
     return drawn
 
 
 def cutout(image: NDArray[np.uint8], segments: Segments, i: int) -> NDArray[np.uint8]:
-    """Segment `i` alone, cut to its mask's extent: (ch, cw, 4) uint8 RGBA, transparent black outside the mask.
+    """Segment `i` alone, cropped to the extent of its mask and transparent outside it.
 
     Args:
-        image: (h, w, 3) uint8 RGB, the image that the segments are of.
+        image: (h, w, 3) uint8 RGB, the image of the segments.
         segments: n segments.
-        i: which one, 0 … n - 1.
+        i: row of the segment, 0 … n - 1.
+
+    Returns:
+        (ch, cw, 4) uint8 RGBA, transparent black outside the mask.
 
     Raises:
         ParameterError: the image is of another size, or the mask is empty.
+
+    Example:
+        >>> from fastsam_deploy.runtime import Masks
+        >>> masks = Masks.from_dense([[[0, 1, 1, 0]]])
+        >>> segments = Segments.unprompted(masks.boxes_xyxy(), np.ones(1, np.float32), np.zeros(1, np.int64), masks)
+        >>> cutout(np.full((1, 4, 3), 7, np.uint8), segments, 0).tolist()
+        [[[7, 7, 7, 255], [7, 7, 7, 255]]]
     """
     _check_image(image, segments)
-    one = segments.masks[[i]]
-    left, top, right, bottom = one.boxes_xyxy()[0].astype(int).tolist()
+    row = segments.masks[[i]]
+    left, top, right, bottom = row.boxes_xyxy()[0].astype(int).tolist()
     if right <= left:
-        raise ParameterError(f"segment {i} has no pixel; expected a mask; leave it out")
-    x, y = one.corners_xy[0].tolist()
-    mask = one.crops[0][top - y : bottom - y, left - x : right - x]
+        raise ParameterError(f"segment {i} has no pixel; expected a mask that is not empty; leave the segment out")
+    x, y = row.corners_xy[0].tolist()
+    mask = row.crops[0][top - y : bottom - y, left - x : right - x]
     rgba = np.zeros((*mask.shape, 4), np.uint8)
     rgba[..., :3] = image[top:bottom, left:right] * mask[..., None]
     rgba[..., 3] = mask * np.uint8(255)
@@ -133,16 +163,35 @@ def cutout(image: NDArray[np.uint8], segments: Segments, i: int) -> NDArray[np.u
 
 
 def mask_image(segments: Segments, i: int) -> NDArray[np.uint8]:
-    """Mask `i` at the size of the image: (h, w) uint8, 255 inside, 0 outside."""
+    """Mask `i` at the size of the image: (h, w) uint8, 255 inside, 0 outside.
+
+    Example:
+        >>> from fastsam_deploy.runtime import Masks
+        >>> masks = Masks.from_dense([[[0, 1, 1, 0]]])
+        >>> segments = Segments.unprompted(masks.boxes_xyxy(), np.ones(1, np.float32), np.zeros(1, np.int64), masks)
+        >>> mask_image(segments, 0).tolist()
+        [[0, 255, 255, 0]]
+    """
     image: NDArray[np.uint8] = segments.masks.full(i) * np.uint8(255)
     return image
 
 
 def save_image(path: str | Path, image: NDArray[np.uint8]) -> None:
-    """Write (h, w) gray, (h, w, 3) RGB or (h, w, 4) RGBA; the suffix is .png, .jpg or .webp. Whole or not at all.
+    """Write an image file atomically.
+
+    Args:
+        path: the suffix is .png, .jpg, .jpeg or .webp.
+        image: uint8, (h, w) grey, (h, w, 3) RGB or (h, w, 4) RGBA.
 
     Raises:
-        FastSamError: another suffix, alpha in a JPEG, or the folder cannot be written.
+        FastSamError: another suffix, alpha in a JPEG, or the folder is not writable.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     save_image(f"{folder}/white.png", np.full((4, 6), 255, np.uint8))
+        ...     cv2.imread(f"{folder}/white.png").shape
+        (4, 6, 3)
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -159,25 +208,25 @@ def save_image(path: str | Path, image: NDArray[np.uint8]) -> None:
         raise FastSamError(f"{path}: OpenCV cannot write {image.shape} as {suffix} ({error}); try .png") from error
     if not done:
         raise FastSamError(f"{path}: OpenCV cannot write {image.shape} as {suffix}; try .png")
-    # An image has dozens of masks, and each wait for the disk costs milliseconds; they can be drawn again.
+    # Not synced: an image has dozens of masks, each sync takes milliseconds, and masks can be drawn again.
     write_atomically(path, encoded.tobytes(), synced=False)
 
 
 def _draw_boxes(drawn: NDArray[np.uint8], boxes: BoxMarks, thickness: int) -> None:
-    for left, top, right, bottom in _drawn_at(boxes.xyxy - (0, 0, 1, 1)):
+    for left, top, right, bottom in _fixed_point(boxes.xyxy - (0, 0, 1, 1)):
         for color, width in ((_BLACK, thickness + 2), (_BOX, thickness)):
             cv2.rectangle(drawn, (left, top), (right, bottom), color, width, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_line(drawn: NDArray[np.uint8], line: LineMark, thickness: int) -> None:
-    corners = np.array(_drawn_at(line.xy - 0.5), np.int32).reshape(-1, 1, 2)
+    corners = np.array(_fixed_point(line.xy - 0.5), np.int32).reshape(-1, 1, 2)
     for color, width in ((_BLACK, thickness + 2), (_BOX, thickness)):
         cv2.polylines(drawn, [corners], line.closed, color, width, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_points(drawn: NDArray[np.uint8], points: PointMarks, thickness: int) -> None:
     radius = 3 * thickness << _SHIFT
-    for center, foreground in zip(_drawn_at(points.xy - 0.5), points.foreground, strict=True):
+    for center, foreground in zip(_fixed_point(points.xy - 0.5), points.foreground, strict=True):
         cv2.circle(drawn, center, radius, _FOREGROUND if foreground else _BACKGROUND, -1, cv2.LINE_AA, _SHIFT)
         cv2.circle(drawn, center, radius, _WHITE, thickness, cv2.LINE_AA, _SHIFT)
 
@@ -186,18 +235,18 @@ def _check_image(image: NDArray[np.uint8], segments: Segments) -> None:
     if image.shape != (*segments.image_hw, 3) or image.dtype != np.uint8:
         height, width = segments.image_hw
         raise ParameterError(
-            f"image is {image.dtype} {image.shape}, the segments are of one of uint8 ({height}, {width}, 3); "
-            "give the array that load_image made of the image that was segmented"
+            f"image is {image.dtype} {image.shape}, the segments are of an image of uint8 ({height}, {width}, 3); "
+            "give the array that load_image returned for the segmented image"
         )
 
 
 def _label_map(segments: Segments) -> NDArray[np.uint8]:
-    """(h, w) uint8: 0 = nothing, else 1 + (index of the smallest segment there) % 255.
+    """(h, w) uint8: 0 for no segment, else 1 + (index of the smallest segment there) % 255.
 
-    8 bits are enough, as the map only picks colours; beyond 255 segments the colours repeat.
+    8 bits are enough, as the map only selects colours; beyond 255 segments the colours repeat.
     """
     labels = np.zeros(segments.image_hw, np.uint8)
-    # Large ones first; of equal ones the better, which comes first in `segments`, ends on top.
+    # Large ones first. Of equal areas, the first in `segments`, which has the higher score, is painted last.
     for i in np.lexsort((np.arange(len(segments)), segments.areas))[::-1].tolist():
         crop = segments.masks.crops[i]
         x, y = segments.masks.corners_xy[i].tolist()
@@ -208,17 +257,17 @@ def _label_map(segments: Segments) -> NDArray[np.uint8]:
 def _palette(segments: Segments, colors: ArrayLike | None) -> NDArray[np.uint8]:
     """(256, 1, 3) uint8: the colour of each label."""
     n = len(segments)
-    given = distinct_colors(n) if colors is None else np.asarray(colors)
-    if given.shape not in ((3,), (n, 3)) or not ((given >= 0) & (given <= 255)).all():
-        raise ParameterError(f"colors have shape {given.shape}; expected one RGB colour or ({n}, 3), in 0 … 255")
+    rgb = distinct_colors(n) if colors is None else np.asarray(colors)
+    if rgb.shape not in ((3,), (n, 3)) or not ((rgb >= 0) & (rgb <= 255)).all():
+        raise ParameterError(f"colors have shape {rgb.shape}; expected one RGB colour or ({n}, 3), in 0 … 255")
     palette = np.zeros((256, 1, 3), np.uint8)
     count = min(n, 255)
-    palette[1 : count + 1, 0] = np.broadcast_to(given, (n, 3))[:count]
+    palette[1 : count + 1, 0] = np.broadcast_to(rgb, (n, 3))[:count]
     return palette
 
 
 def _edges(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(h, w) uint8, not 0 at labelled pixels within the line's width of another label."""
+    """(h, w) uint8, not 0 at labelled pixels that are within the line width of another label."""
     kernel = np.ones((2 * _line_width(labels.shape) + 1,) * 2, np.uint8)
     change = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, kernel)
     edges: NDArray[np.uint8] = cv2.min(change, labels)
@@ -226,10 +275,11 @@ def _edges(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _line_width(shape: tuple[int, ...]) -> int:
-    """Pixels: 1 up to 1000 pixels of height or width, then growing with the image."""
+    """Width in pixels: 1 for images of up to 1000 pixels on the longer side, then in proportion to it."""
     return max(1, round(max(shape[:2]) / 1000))
 
 
-def _drawn_at(places: NDArray[np.float64]) -> list[list[int]]:
-    fixed_point: list[list[int]] = np.rint(places * (1 << _SHIFT)).astype(int).tolist()
-    return fixed_point
+def _fixed_point(coordinates: NDArray[np.float64]) -> list[list[int]]:
+    """Pixels as fixed-point numbers for cv2, with `_SHIFT` fractional bits."""
+    rounded: list[list[int]] = np.rint(coordinates * (1 << _SHIFT)).astype(int).tolist()
+    return rounded

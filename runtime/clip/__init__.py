@@ -1,1 +1,1 @@
-"""CLIP without PyTorch: encoders, crops of masks, and their features."""
+"""CLIP without PyTorch: its encoders, the crops of masks, and their features."""

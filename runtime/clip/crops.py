@@ -1,10 +1,10 @@
-"""Masks of an image → inputs of a CLIP image encoder: the crop of each mask, its surroundings painted over.
+"""Masks of an image → inputs of a CLIP image encoder: the crop of each mask, with the background painted over.
 
-Pillow resizes, because its antialiased filters are what CLIP models were trained with; OpenCV's bicubic has no
-antialiasing. "letterbox" first halves large crops, strip by strip, until they are 2 to 4 times as large as wanted, and
-leaves the rest to Pillow: a tenth of the time, memory that does not grow with the image, and hardly a difference
-(docs/adr/0008). "reference" gives Pillow the whole crop, as the order of its two passes, and with it the last bits,
-depends on the size.
+Pillow resizes, because CLIP models were trained with its antialiased filters; OpenCV's bicubic filter has no
+antialiasing. "letterbox" first halves large crops, strip by strip, until they are 2 to 4 times the final size, and
+leaves the rest to Pillow. This takes a tenth of the time, its memory does not grow with the image, and the result
+hardly differs (docs/adr/0008). "reference" passes the whole crop to Pillow, because the order of Pillow's two passes,
+and with it the last bits, depends on the size.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from ..stages.letterbox import Letterbox, fit
 from .spec import ImageInput
 
 BACKGROUNDS = ("mean", "black", "white", "blur")
-"""What surrounds a mask: the model's mean colour (0 after normalisation), black, white, or the crop's own colours
+"""Backgrounds around a mask: the model's mean colour (0 after normalisation), black, white, or the colours of the crop
 blurred to `_BLURRED_SIDE` pixels."""
 
 RESIZES = ("letterbox", "reference")
-"""How a crop becomes the model's size: all of it with background around, or as the model's own library does."""
+"""Ways to resize a crop: the whole crop with a border of background, or as the model's own library does."""
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-_STRIP_PIXELS = 1 << 16  # stays in the processor's cache
+_STRIP_PIXELS = 1 << 16  # fits into the processor's cache
 _BLURRED_SIDE = 8
-_LONGEST = 256  # a crop of larger aspect is cut before it is resized: nobody needs 100 MB for its ends
+_LONGEST = 256  # a crop of larger aspect ratio is cut before it is resized, as its ends could take 100 MB
 
 
 def mask_crops(
@@ -45,13 +45,20 @@ def mask_crops(
 
     Args:
         image: (h, w, 3) uint8 RGB.
-        masks: n masks of it, each with a pixel; a crop shows what its bitmap covers, so give `Masks.trimmed()`.
-        settings: of the encoder.
+        masks: n masks of the image, none empty. A crop shows the whole bitmap of its mask, so pass `Masks.trimmed()`.
+        settings: the input of the encoder.
         background: one of BACKGROUNDS.
         resize: one of RESIZES.
 
     Returns:
         (n, 3, H, W) float32, normalised.
+
+    Example:
+        >>> half = (0.5, 0.5, 0.5)
+        >>> settings = ImageInput("image.onnx", (32, 32), half, half, "bicubic", "squash", False)
+        >>> masks = Masks.from_dense(np.ones((2, 40, 60)))
+        >>> mask_crops(np.zeros((40, 60, 3), np.uint8), masks, settings).shape
+        (2, 3, 32, 32)
     """
     blob = np.empty((len(masks), 3, *settings.size_hw), np.float32)
     for row, mask, (x, y) in zip(blob, masks.crops, masks.corners_xy.tolist(), strict=True):
@@ -70,11 +77,20 @@ def crop_pixels(
     """One crop at the encoder's size, before normalisation.
 
     Args:
-        region: (ch, cw, 3) uint8 RGB, at least a pixel.
-        mask: (ch, cw) bool, what of the region is shown; None for all.
+        region: (ch, cw, 3) uint8 RGB, at least one pixel.
+        mask: (ch, cw) bool, the pixels of the region that are shown; None for all.
+        settings: the input of the encoder.
+        background: one of BACKGROUNDS.
+        resize: one of RESIZES.
 
     Returns:
         (H, W, 3) uint8 RGB.
+
+    Example:
+        >>> half = (0.5, 0.5, 0.5)
+        >>> settings = ImageInput("image.onnx", (32, 32), half, half, "bicubic", "squash", False)
+        >>> crop_pixels(np.zeros((40, 60, 3), np.uint8), None, settings, "white")[:, 0, 0].tolist()[:6]
+        [255, 255, 255, 255, 255, 0]
     """
     h, w = hw = (region.shape[0], region.shape[1])
     fill = _fill(region, settings, background)
@@ -93,9 +109,20 @@ def crop_pixels(
 
 
 def whole_image(image: NDArray[np.uint8], settings: ImageInput) -> NDArray[np.float32]:
-    """The image as one input of the encoder, placed by `letterbox.fit` in the model's mean colour.
+    """The whole image as an input of the encoder, letterboxed by `letterbox.fit` with the model's mean colour.
 
-    (h, w, 3) uint8 RGB → (1, 3, H, W) float32, normalised.
+    Args:
+        image: (h, w, 3) uint8 RGB.
+        settings: the input of the encoder.
+
+    Returns:
+        (1, 3, H, W) float32, normalised.
+
+    Example:
+        >>> half = (0.5, 0.5, 0.5)
+        >>> settings = ImageInput("image.onnx", (32, 32), half, half, "bicubic", "squash", False)
+        >>> whole_image(np.zeros((40, 60, 3), np.uint8), settings).shape
+        (1, 3, 32, 32)
     """
     blob = np.empty((1, 3, *settings.size_hw), np.float32)
     _normalise(crop_pixels(image, None, settings), settings, blob[0])
@@ -103,17 +130,22 @@ def whole_image(image: NDArray[np.uint8], settings: ImageInput) -> NDArray[np.fl
 
 
 def patch_shares(masks: Masks, place: Letterbox, grid_hw: tuple[int, int]) -> NDArray[np.float32]:
-    """How much of each mask lies in each patch of a letterboxed image.
+    """The fraction of each mask in each patch of a letterboxed image.
 
-    Every pixel of a mask counts by the area that it has in the patch; the padding has no pixels, so it counts nothing.
+    A pixel of a mask counts with its area in the patch. The padding does not count.
 
     Args:
-        masks: n masks, each with a pixel.
-        place: where the image lies in the encoder's input.
-        grid_hw: (gh, gw) patches of the input.
+        masks: n masks, none empty.
+        place: position of the image in the encoder's input.
+        grid_hw: (gh, gw), number of patches along each side of the input.
 
     Returns:
-        (n, gh * gw) float32, patches row by row; each row has the sum 1.
+        (n, gh * gw) float32, patches row by row; each row sums to 1.
+
+    Example:
+        >>> masks = Masks.from_dense([[[1, 1, 0, 0]] * 4, [[1, 1, 1, 1]] * 4])
+        >>> patch_shares(masks, fit((4, 4), (32, 32)), (1, 2)).tolist()
+        [[1.0, 0.0], [0.5, 0.5]]
     """
     rows, columns = (
         _overlaps(place.image_hw[axis], place.pad_xy[1 - axis], place.content_hw[axis], place.input_hw[axis], count)
@@ -134,17 +166,22 @@ def patch_shares(masks: Masks, place: Letterbox, grid_hw: tuple[int, int]) -> ND
 
 
 def near_duplicates(masks: Masks, iou: float) -> NDArray[np.int64]:
-    """For each mask the first that is nearly the same, itself where there is none.
+    """For each mask, the first mask that is nearly the same, or the mask itself if there is none.
 
-    Nearly the same: both the boxes and the masks overlap with an IoU of at least `iou`. Only a mask that stands for
-    itself stands for others, so that likeness is not passed on from one to the next.
+    Two masks are nearly the same if both their boxes and their bitmaps have an IoU of at least `iou`. A mask that has
+    been assigned to another represents no further masks, so chains of similar masks do not merge.
 
     Args:
         masks: n masks, trimmed, none empty.
-        iou: (0, 1].
+        iou: lowest IoU of near duplicates, (0, 1].
 
     Returns:
-        (n,) int64 row numbers, none above its own place.
+        (n,) int64 row numbers; row i has a number of at most i.
+
+    Example:
+        >>> masks = Masks.from_dense([[[1, 1, 1, 0]], [[0, 0, 1, 1]], [[1, 1, 1, 0]]])
+        >>> near_duplicates(masks.trimmed(), 0.9).tolist()
+        [0, 1, 0]
     """
     n = len(masks)
     first = np.arange(n)
@@ -162,7 +199,7 @@ def near_duplicates(masks: Masks, iou: float) -> NDArray[np.int64]:
 
 
 def _overlaps(side: int, before: int, content: int, total: int, count: int) -> NDArray[np.float32]:
-    """(count, side) float32: the length that each pixel of an axis has in each patch, in pixels of the input."""
+    """(count, side) float32: length of the overlap of each pixel of an axis with each patch, in pixels of the input."""
     edges = np.arange(side + 1) * (content / side) + before
     patches = np.arange(count + 1) * (total / count)
     ends = np.minimum(edges[1:], patches[1:, None])
@@ -172,11 +209,11 @@ def _overlaps(side: int, before: int, content: int, total: int, count: int) -> N
 
 
 def _reference(crop: Image.Image, settings: ImageInput, filter_: Image.Resampling) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8, as torchvision's Resize and CenterCrop, or Resize alone, make it."""
+    """(H, W, 3) uint8, as from torchvision's Resize and CenterCrop, or from Resize alone."""
     (w, h), (height, width) = crop.size, settings.size_hw
     if settings.resize == "squash":
         return np.asarray(crop.resize((width, height), filter_))
-    # The side that fits exactly, the other truncated; then the middle.
+    # One side fits exactly, the other is truncated; then the centre is cropped.
     by_height = height * w >= width * h
     tall, wide = (height, int(w * height / h)) if by_height else (int(h * width / w), width)
     left, top = round((wide - width) / 2), round((tall - height) / 2)
@@ -191,11 +228,7 @@ def _reference(crop: Image.Image, settings: ImageInput, filter_: Image.Resamplin
 def _halved(
     region: NDArray[np.uint8], mask: NDArray[np.bool_] | None, fill: NDArray[np.uint8], factor: int
 ) -> NDArray[np.uint8]:
-    """The painted region at a `factor`-th of its size, rounded up; what is missing at its end is background.
-
-    Args:
-        factor: a power of two.
-    """
+    """The painted region, reduced `factor` times, a power of two. Sides are rounded up and filled with background."""
     h, w = region.shape[:2]
     small = np.empty((-(-h // factor), -(-w // factor), 3), np.uint8)
     step = max(1, _STRIP_PIXELS // w // factor)
@@ -245,9 +278,9 @@ def _fill(region: NDArray[np.uint8], settings: ImageInput, background: str) -> N
 def _paint(
     out: NDArray[np.uint8], fill: NDArray[np.uint8], start_xy: tuple[int, int], content_wh: tuple[int, int]
 ) -> None:
-    """Fill `out`, whose first pixel is at `start_xy` of a content of that size; a thumbnail is stretched over that."""
+    """Fill `out`, whose first pixel is at `start_xy` of the content. A thumbnail is stretched over the content."""
     if fill.shape[:2] == (1, 1):
-        out[:] = np.tile(fill[0], (out.shape[1], 1))  # row by row: NumPy is slow with rows of three
+        out[:] = np.tile(fill[0], (out.shape[1], 1))  # row by row: NumPy is slow to broadcast three values
         return
     scale = np.array(fill.shape[1::-1]) / content_wh
     shift = (np.array(start_xy) + 0.5) * scale - 0.5

@@ -1,6 +1,6 @@
 """CLIP without PyTorch: image and text encoders on any engine, and the tokenizer.
 
-The library `tokenizers` is imported when a text encoder is opened.
+Opening a text encoder imports the library `tokenizers`.
 """
 
 from __future__ import annotations
@@ -25,20 +25,26 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _BATCH = 32
-_TEXTS_KEPT = 1024
+_CACHED_TEXTS = 1024
 
 
 class ImageEncoder:
-    """Images → features, on a network. Usable from many threads at once."""
+    """Images → features, on a network. Many threads can use it at once.
+
+    Example:
+        >>> encoder = ImageEncoder(open_network("clip/image.onnx"), read_clip_spec("clip"))     # doctest: +SKIP
+        >>> encoder.encode(np.zeros((2, 3, 224, 224), np.float32)).shape                        # doctest: +SKIP
+        (2, 512)
+    """
 
     def __init__(self, network: Network, spec: ClipSpec) -> None:
         """
         Args:
-            network: stays the caller's to close.
-            spec: what the network has to be.
+            network: the network; the caller closes it.
+            spec: the CLIP model that the network must belong to.
 
         Raises:
-            ModelError: it is another.
+            ModelError: the network does not fit the spec.
         """
         check_encoder(spec, network.inputs, network.outputs, network.name, text=False)
         self.spec = spec
@@ -52,26 +58,38 @@ class ImageEncoder:
 
     @property
     def batch(self) -> int:
-        """How many images are best run at once."""
+        """Best number of images for one run."""
         return self._fixed_batch or _BATCH
 
     def encode(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, 3, H, W) float32, normalised as the spec says → (n, embed_dim) float32 of length 1.
+        """The features of images.
+
+        Args:
+            images: (n, 3, H, W) float32, normalised as in the spec.
+
+        Returns:
+            (n, embed_dim) float32, rows of length 1.
 
         Raises:
-            ModelError: the network is closed, failed to run, or gave numbers that are not finite.
+            ModelError: the network is closed, failed to run, or returned values that are not finite.
         """
         return _run(self._network, "images", images, "features", self.batch)
 
     def encode_patches(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(1, 3, H, W) float32 → (gh, gw, embed_dim) float32, of any length.
+        """The features of the patches of one image.
+
+        Args:
+            image: (1, 3, H, W) float32, normalised as in the spec.
+
+        Returns:
+            (gh, gw, embed_dim) float32, not normalised.
 
         Raises:
             ModelError: as `encode`, or the network has no such output.
         """
         if not self.spec.image.dense:
             raise ModelError(
-                f"{self.spec.name}: has no features of patches, expected the output patch_features; use mode='crops', "
+                f"{self.spec.name}: has no patch features, expected the output patch_features; use mode='crops', "
                 "or a CLIP with a vision transformer and a class token (ViT-B-32)"
             )
         patches: NDArray[np.float32] = _run(self._network, "images", image, "patch_features", self.batch)[0]
@@ -79,17 +97,24 @@ class ImageEncoder:
 
 
 class TextEncoder:
-    """Texts → features, on a network. Usable from many threads at once."""
+    """Texts → features, on a network. Many threads can use it at once.
+
+    Example:
+        >>> network, spec = open_network("clip/text.onnx"), read_clip_spec("clip")              # doctest: +SKIP
+        >>> encoder = TextEncoder(network, spec, "clip/tokenizer.json")                         # doctest: +SKIP
+        >>> encoder.encode(["a yellow dog", "a cup"]).shape                                     # doctest: +SKIP
+        (2, 512)
+    """
 
     def __init__(self, network: Network, spec: ClipSpec, tokenizer: str | Path) -> None:
         """
         Args:
-            network: stays the caller's to close.
-            spec: what the network has to be.
+            network: the network; the caller closes it.
+            spec: the CLIP model that the network must belong to.
             tokenizer: path of a `tokenizer.json`.
 
         Raises:
-            ModelError: the network is another, or the file is no tokenizer.
+            ModelError: the network does not fit the spec, or the file is not a tokenizer.
             MissingDependencyError: the library `tokenizers` is not installed.
         """
         check_encoder(spec, network.inputs, network.outputs, network.name, text=True)
@@ -99,56 +124,63 @@ class TextEncoder:
         self._tokenizer = _open_tokenizer(Path(tokenizer))
 
     def tokens(self, texts: Sequence[str], truncate: bool = False) -> NDArray[np.int64]:
-        """(n, context_length) int64 ids with start and end, padded.
+        """The token ids of texts.
 
         Args:
-            truncate: cut texts that are too long; the last token stays the end token.
+            texts: n texts.
+            truncate: whether to cut texts that are too long; the last token is always the end token.
+
+        Returns:
+            (n, context_length) int64 ids with start and end token, padded.
 
         Raises:
-            PromptError: a text is too long, or has nothing but space and signs that the tokenizer drops.
+            PromptError: a text is too long, or contains only spaces and characters that the tokenizer drops.
         """
-        text = self.spec.text
-        rows = np.full((len(texts), text.context_length), text.pad_id, np.int64)
+        settings = self.spec.text
+        rows = np.full((len(texts), settings.context_length), settings.pad_id, np.int64)
         # One by one: a batch starts threads in the library, which then warns in every process that forks.
-        for row, given in zip(rows, texts, strict=True):
-            found = self._tokenizer.encode(given)
-            if all(found.special_tokens_mask):
-                raise PromptError(f"text {given!r:.60} has no token; expected words; write what the object looks like")
-            if len(found.ids) > text.context_length:
+        for row, text in zip(rows, texts, strict=True):
+            encoding = self._tokenizer.encode(text)
+            token_ids = encoding.ids
+            if all(encoding.special_tokens_mask):
+                raise PromptError(f"text {text!r:.60} has no token; expected words; write what the object looks like")
+            if len(token_ids) > settings.context_length:
                 if not truncate:
                     raise PromptError(
-                        f"text {given!r:.60} has {len(found.ids)} tokens, {self.spec.name} takes {text.context_length} "
-                        "with start and end; shorten it, or cut it with Text(…, truncate=True)"
+                        f"text {text!r:.60} has {len(token_ids)} tokens, {self.spec.name} takes "
+                        f"{settings.context_length} with start and end; shorten it, or cut it with "
+                        "Text(…, truncate=True)"
                     )
-                row[-1] = text.end_id
-            kept = found.ids[: text.context_length - (len(found.ids) > text.context_length)]
-            row[: len(kept)] = kept
+                token_ids = [*token_ids[: settings.context_length - 1], settings.end_id]
+            row[: len(token_ids)] = token_ids
         return rows
 
     def encode(self, texts: Sequence[str], truncate: bool = False) -> NDArray[np.float32]:
-        """(n, embed_dim) float32 of length 1.
+        """The features of texts: (n, embed_dim) float32, rows of length 1.
 
         Raises:
-            PromptError: see `tokens`. ModelError: the network is closed, failed, or gave numbers that are not finite.
+            PromptError: see `tokens`.
+            ModelError: the network is closed, failed to run, or returned values that are not finite.
         """
-        tokens = self.tokens(texts, truncate)
-        return _run(self._network, "tokens", tokens, "features", self._fixed_batch or _BATCH)
+        token_ids = self.tokens(texts, truncate)
+        return _run(self._network, "tokens", token_ids, "features", self._fixed_batch or _BATCH)
 
 
 class Clip:
-    """Both encoders of one CLIP model. One may serve several `FastSAM` and many threads; texts are kept encoded.
+    """Both encoders of one CLIP model. Several `FastSAM` and many threads can share it; it caches features of texts.
 
-    >>> with Clip.open("clip") as clip, FastSAM(clip=clip) as model:       # doctest: +SKIP
-    ...     dog = model.segment("photo.jpg", Text("a yellow dog"))
+    Example:
+        >>> with Clip.open("clip") as clip, FastSAM(clip=clip) as model:       # doctest: +SKIP
+        ...     dog = model.segment("photo.jpg", Text("a yellow dog"))
     """
 
     def __init__(self, images: ImageEncoder, texts: TextEncoder) -> None:
         """
         Args:
-            images, texts: of the same model; their networks stay the caller's to close.
+            images, texts: encoders of the same model; the caller closes their networks.
 
         Raises:
-            ModelError: their features do not compare.
+            ModelError: the lengths of their features differ.
         """
         if images.spec.embed_dim != texts.spec.embed_dim:
             raise ModelError(
@@ -158,20 +190,26 @@ class Clip:
         self.images = images
         self.texts = texts
         self._owned: tuple[Network, ...] = ()
-        self._known: OrderedDict[tuple[str, bool], NDArray[np.float32]] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, bool], NDArray[np.float32]] = OrderedDict()
         self._lock = Lock()
 
     @classmethod
     def open(cls, folder: str | Path, device: str = "cpu", threads: int | None = None) -> Clip:
-        """Open a folder that `fastsam-export clip` made.
+        """Open a folder that `fastsam-export clip` wrote.
 
         Args:
-            device, threads: as of `FastSAM`.
+            folder: path of the folder.
+            device, threads: as in `FastSAM`.
 
         Raises:
-            ModelError: the folder or a file is missing, or the files do not belong together (names and sizes of
-                tensors are compared, sums of the files are not).
-            DeviceError, MissingDependencyError: as `open_network`; the library `tokenizers` is needed as well.
+            ModelError: the folder or a file is missing, or the files do not belong together. The names and sizes of
+                tensors are compared, checksums of the files are not.
+            DeviceError, MissingDependencyError: as in `open_network`; the library `tokenizers` is also needed.
+
+        Example:
+            >>> clip = Clip.open("clip")                                    # doctest: +SKIP
+            >>> clip.spec.name                                              # doctest: +SKIP
+            'ViT-B-32/openai'
         """
         folder = Path(folder)
         spec, settings = read_clip_spec(folder), EngineSettings(device, threads)
@@ -188,31 +226,31 @@ class Clip:
 
     @property
     def spec(self) -> ClipSpec:
-        """What the folder holds."""
+        """The spec of the model."""
         return self.images.spec
 
     @property
     def description(self) -> dict[str, Any]:
-        """Which model, on what its image encoder runs, for reports."""
+        """The model and the engine of its image encoder, for reports."""
         return {"name": self.spec.name, "precision": self.spec.precision, **self.images.description}
 
     def encode_texts(self, texts: Sequence[str], truncate: bool = False) -> NDArray[np.float32]:
-        """As `TextEncoder.encode`; the last 1024 texts are remembered."""
+        """As `TextEncoder.encode`. The features of the last 1024 texts are cached."""
         with self._lock:
-            known = {text: self._known.get((text, truncate)) for text in texts}
-        new = [text for text, feature in known.items() if feature is None]
-        found = dict(zip(new, self.texts.encode(new, truncate), strict=True)) if new else {}
-        features = {text: found[text] if feature is None else feature for text, feature in known.items()}
+            cached = {text: self._cache.get((text, truncate)) for text in texts}
+        missing = [text for text, feature in cached.items() if feature is None]
+        encoded = dict(zip(missing, self.texts.encode(missing, truncate), strict=True)) if missing else {}
+        features = {text: encoded[text] if feature is None else feature for text, feature in cached.items()}
         with self._lock:
             for text, feature in features.items():
-                self._known[text, truncate] = feature
-                self._known.move_to_end((text, truncate))
-            while len(self._known) > _TEXTS_KEPT:
-                self._known.popitem(last=False)
+                self._cache[text, truncate] = feature
+                self._cache.move_to_end((text, truncate))
+            while len(self._cache) > _CACHED_TEXTS:
+                self._cache.popitem(last=False)
         return np.stack([features[text] for text in texts])
 
     def close(self) -> None:
-        """Free the networks, if they were opened here; each of them, even where one fails."""
+        """Close the networks that `open` opened. If closing one fails, the other is still closed."""
         with ExitStack() as stack:
             for network in self._owned:
                 stack.callback(network.close)
@@ -225,7 +263,7 @@ class Clip:
 
 
 def _run(network: Network, name: str, values: NDArray[Any], output: str, batch: int) -> NDArray[np.float32]:
-    """The output for all rows, `batch` at a time; a network of fixed batch runs full, its last rows repeated."""
+    """The output for all rows, `batch` rows in each run. A fixed batch is filled up with copies of the last row."""
     fixed = network.inputs[0].shape[0] is not None
     parts = []
     for start in range(0, len(values), batch):
@@ -233,12 +271,12 @@ def _run(network: Network, name: str, values: NDArray[Any], output: str, batch: 
         count = len(part)
         if fixed and count < batch:
             part = np.concatenate([part, np.repeat(part[-1:], batch - count, axis=0)])
-        found = network.run({name: part}, [output])[0][:count]
-        if not np.isfinite(found).all():
+        features = network.run({name: part}, [output])[0][:count]
+        if not np.isfinite(features).all():
             raise ModelError(
-                f"{network.name}: {output} hold values that are not finite; expected numbers; export it in FP32"
+                f"{network.name}: {output} contain values that are not finite; expected numbers; export it in FP32"
             )
-        parts.append(found.astype(np.float32, copy=False))
+        parts.append(features.astype(np.float32, copy=False))
     return np.concatenate(parts)
 
 

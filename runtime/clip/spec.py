@@ -1,7 +1,8 @@
-"""The contract of a CLIP folder: `clip.json` beside `image.onnx`, `text.onnx` and `tokenizer.json`.
+"""The contract of a CLIP folder: `clip.json`, `image.onnx`, `text.onnx` and `tokenizer.json`.
 
-`fastsam-export clip` writes such folders and puts SHA-256 sums of the files into `clip.json`. Opening a folder checks
-that the files are there and that their tensors fit; it does not read hundreds of megabytes once more for the sums.
+`fastsam-export clip` writes such folders and stores SHA-256 sums of the files in `clip.json`. Opening a folder checks
+that the files exist and that their tensors fit. It does not verify the sums, which would read hundreds of megabytes
+once more.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ..errors import ModelError
 from ..spec import TensorInfo
 
 FORMAT = 1
-"""Highest `format` of clip.json that is understood."""
+"""Highest `format` of clip.json that this version reads."""
 
 SPEC_FILE, TOKENIZER_FILE = "clip.json", "tokenizer.json"
 _AGAIN = "make the folder again with fastsam-export clip"
@@ -25,16 +26,21 @@ _Tensors = dict[str, tuple[tuple[int | None, ...], str]]
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """How the image encoder wants its input.
+    """The image encoder: its file and the preprocessing of its input.
 
     Attributes:
         file: ONNX file with the input `images` (b, 3, H, W) and the output `features` (b, embed_dim).
         size_hw: H and W, pixels.
         mean, std: of RGB in [0, 1].
         interpolation: "bicubic" or "bilinear", both with antialiasing.
-        resize: how the model's own library makes the size: "shortest_crop" (shorter side, then the centre) or
-            "squash" (both sides, aspect not kept).
-        dense: has the output `patch_features` (b, gh, gw, embed_dim) too.
+        resize: how the model's own library resizes: "shortest_crop" (fit the shorter side, then crop the centre) or
+            "squash" (both sides, without keeping the aspect ratio).
+        dense: whether there is an output `patch_features` (b, gh, gw, embed_dim).
+
+    Example:
+        >>> half = (0.5, 0.5, 0.5)
+        >>> ImageInput("image.onnx", (224, 224), half, half, "bicubic", "squash", dense=False).size_hw
+        (224, 224)
     """
 
     file: str
@@ -48,14 +54,18 @@ class ImageInput:
 
 @dataclass(frozen=True, slots=True)
 class TextInput:
-    """How the text encoder wants its input.
+    """The text encoder: its file and the format of its token ids.
 
     Attributes:
         file: ONNX file with the input `tokens` (b, context_length) and the output `features` (b, embed_dim).
-        context_length: tokens in a row, start and end included.
-        pad_id: fills a row up.
-        start_id: begins a text; None where the model has no such token.
-        end_id: ends a text.
+        context_length: tokens in a row, including start and end.
+        pad_id: id of the padding.
+        start_id: id of the start token; None if the model has none.
+        end_id: id of the end token.
+
+    Example:
+        >>> TextInput("text.onnx", context_length=77, pad_id=0, start_id=49406, end_id=49407).end_id
+        49407
     """
 
     file: str
@@ -67,16 +77,22 @@ class TextInput:
 
 @dataclass(frozen=True, slots=True)
 class ClipSpec:
-    """What a CLIP folder holds.
+    """The content of `clip.json`.
 
     Attributes:
-        name: what was exported, in the words of `library`.
+        name: name of the exported model in `library`.
+        library: the library that the model is from.
         embed_dim: length of a feature.
-        precision: "fp32" or "fp16", of weights and arithmetic; tensors that go in and out are FP32 and INT64.
+        precision: "fp32" or "fp16", of the weights and the arithmetic; inputs and outputs are FP32 and INT64.
         image, text: the two encoders.
         logit_scale, logit_bias: a logit is scale x cosine (+ bias).
-        probability: "softmax" over what is compared, or "sigmoid" of each.
-        tools: name → version of what wrote the folder.
+        probability: "softmax" over the compared masks, or "sigmoid" of each logit.
+        tools: name → version of the programs that wrote the folder.
+
+    Example:
+        >>> spec = read_clip_spec("clip")                                   # doctest: +SKIP
+        >>> spec.embed_dim, spec.probability                                # doctest: +SKIP
+        (512, 'softmax')
     """
 
     name: str
@@ -92,10 +108,14 @@ class ClipSpec:
 
 
 def read_clip_spec(folder: str | Path) -> ClipSpec:
-    """Read `clip.json` and see that the files it names are there. Their sums are not verified.
+    """Read `clip.json` and check that the files it names exist. Their SHA-256 sums are not verified.
 
     Raises:
-        ModelError: the folder or a file is missing, or `clip.json` is not of this format.
+        ModelError: the folder or a file is missing, or `clip.json` is not valid.
+
+    Example:
+        >>> read_clip_spec("clip").image.size_hw                            # doctest: +SKIP
+        (224, 224)
     """
     folder = Path(folder)
     path = folder / SPEC_FILE
@@ -103,7 +123,7 @@ def read_clip_spec(folder: str | Path) -> ClipSpec:
         spec = clip_spec_from_json(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(
-            f"{path}: {getattr(error, 'strerror', None) or error}; expected a folder that fastsam-export clip made; "
+            f"{path}: {getattr(error, 'strerror', None) or error}; expected a folder that fastsam-export clip wrote; "
             "check the path, or make one: fastsam-export clip --output clip"
         ) from error
     missing = [name for name in (spec.image.file, spec.text.file, TOKENIZER_FILE) if not (folder / name).is_file()]
@@ -113,30 +133,41 @@ def read_clip_spec(folder: str | Path) -> ClipSpec:
 
 
 def clip_spec_from_json(text: str, source: str = SPEC_FILE) -> ClipSpec:
-    """The spec in the text of a `clip.json`. Unknown keys are ignored.
+    """Parse the text of a `clip.json`. Unknown keys are ignored.
+
+    Args:
+        text: the JSON text.
+        source: file name for messages.
 
     Raises:
-        ModelError: no JSON, a higher format, a missing key, or a value that is none of those known.
+        ModelError: the text is not JSON, has a newer format, or a key is missing or has an unknown value.
+
+    Example:
+        >>> clip_spec_from_json('{"format": 2}')
+        Traceback (most recent call last):
+        ...
+        fastsam_deploy.runtime.errors.ModelError: clip.json: has format 2, this version reads up to 1; update \
+fastsam-deploy, or export the folder with this version
     """
     try:
-        found = json.loads(text)
-        version = found["format"]
+        document = json.loads(text)
+        version = document["format"]
         if version > FORMAT:
             raise ModelError(
                 f"{source}: has format {version}, this version reads up to {FORMAT}; update fastsam-deploy, or export "
                 "the folder with this version"
             )
         spec = ClipSpec(
-            name=str(found["name"]),
-            library=str(found["library"]),
-            embed_dim=int(found["embed_dim"]),
-            precision=_one_of(found, "precision", ("fp32", "fp16")),
-            image=_image_input(found["image"]),
-            text=_text_input(found["text"]),
-            logit_scale=float(found["logit_scale"]),
-            logit_bias=None if found["logit_bias"] is None else float(found["logit_bias"]),
-            probability=_one_of(found, "probability", ("softmax", "sigmoid")),
-            tools=dict(found.get("tools", {})),
+            name=str(document["name"]),
+            library=str(document["library"]),
+            embed_dim=int(document["embed_dim"]),
+            precision=_choice(document, "precision", ("fp32", "fp16")),
+            image=_image_input(document["image"]),
+            text=_text_input(document["text"]),
+            logit_scale=float(document["logit_scale"]),
+            logit_bias=None if document["logit_bias"] is None else float(document["logit_bias"]),
+            probability=_choice(document, "probability", ("softmax", "sigmoid")),
+            tools=dict(document.get("tools", {})),
         )
     except KeyError as error:
         raise ModelError(f"{source}: the key {error} is missing; {_AGAIN}") from error
@@ -148,80 +179,88 @@ def clip_spec_from_json(text: str, source: str = SPEC_FILE) -> ClipSpec:
 def check_encoder(
     spec: ClipSpec, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], source: str, *, text: bool
 ) -> None:
-    """See that a network is the encoder that the spec describes.
+    """Check that a network is the encoder that the spec describes.
 
     Args:
+        spec: the spec of the CLIP folder.
+        inputs, outputs: the tensors of the network.
         source: name of the network for messages.
-        text: it is the text encoder, not that of images.
+        text: whether the network is the text encoder, not the image encoder.
 
     Raises:
         ModelError: a tensor is missing, or of another size or type.
+
+    Example:
+        >>> network, spec = open_network("clip/text.onnx"), read_clip_spec("clip")          # doctest: +SKIP
+        >>> check_encoder(spec, network.inputs, network.outputs, network.name, text=True)   # doctest: +SKIP
     """
-    takes: _Tensors = {"images": ((3, *spec.image.size_hw), "float32")}
+    expected_inputs: _Tensors = {"images": ((3, *spec.image.size_hw), "float32")}
     if text:
-        takes = {"tokens": ((spec.text.context_length,), "int64")}
-    gives: _Tensors = {"features": ((spec.embed_dim,), "float32")}
+        expected_inputs = {"tokens": ((spec.text.context_length,), "int64")}
+    expected_outputs: _Tensors = {"features": ((spec.embed_dim,), "float32")}
     if spec.image.dense and not text:
-        gives["patch_features"] = ((None, None, spec.embed_dim), "float32")
-    for tensors, expected in ((inputs, takes), (outputs, gives)):
-        found = {tensor.name: tensor for tensor in tensors}
+        expected_outputs["patch_features"] = ((None, None, spec.embed_dim), "float32")
+    for tensors, expected in ((inputs, expected_inputs), (outputs, expected_outputs)):
+        by_name = {tensor.name: tensor for tensor in tensors}
         for name, (shape, dtype) in expected.items():
-            tensor = found.get(name)
+            tensor = by_name.get(name)
             if tensor is None or not _fits(tensor, shape, dtype):
                 sides = ", ".join("any" if side is None else str(side) for side in shape)
-                have = "; ".join(map(str, tensors)) or "no tensors"
+                listed = "; ".join(map(str, tensors)) or "no tensors"
                 raise ModelError(
-                    f"{source}: has {have}; {SPEC_FILE} says {name} (b, {sides}) {dtype}: an encoder of another "
+                    f"{source}: has {listed}; {SPEC_FILE} says {name} (b, {sides}) {dtype}: an encoder of another "
                     f"model or size; {_AGAIN}"
                 )
     if len(inputs) != 1:
-        raise ModelError(f"{source}: inputs are {'; '.join(map(str, inputs))}; expected {', '.join(takes)}; {_AGAIN}")
+        raise ModelError(
+            f"{source}: inputs are {'; '.join(map(str, inputs))}; expected {', '.join(expected_inputs)}; {_AGAIN}"
+        )
 
 
 def _fits(tensor: TensorInfo, shape: tuple[int | None, ...], dtype: str) -> bool:
-    """Equal sizes after the batch; a size that one of both leaves open fits."""
+    """Whether dtype and sizes after the batch are equal. A size that is None in either shape always fits."""
     if len(tensor.shape) != len(shape) + 1 or tensor.dtype != dtype:
         return False
-    return all(None in (have, want) or have == want for have, want in zip(tensor.shape[1:], shape, strict=True))
+    return all(None in sides or sides[0] == sides[1] for sides in zip(tensor.shape[1:], shape, strict=True))
 
 
-def _image_input(found: Mapping[str, Any]) -> ImageInput:
-    height, width = (int(side) for side in found["size"])
+def _image_input(document: Mapping[str, Any]) -> ImageInput:
+    height, width = (int(side) for side in document["size"])
     return ImageInput(
-        file=_file_name(found),
+        file=_file_name(document),
         size_hw=(height, width),
-        mean=_three(found, "mean"),
-        std=_three(found, "std"),
-        interpolation=_one_of(found, "interpolation", ("bicubic", "bilinear")),
-        resize=_one_of(found, "resize", ("shortest_crop", "squash")),
-        dense=bool(found["dense"]),
+        mean=_rgb(document, "mean"),
+        std=_rgb(document, "std"),
+        interpolation=_choice(document, "interpolation", ("bicubic", "bilinear")),
+        resize=_choice(document, "resize", ("shortest_crop", "squash")),
+        dense=bool(document["dense"]),
     )
 
 
-def _text_input(found: Mapping[str, Any]) -> TextInput:
+def _text_input(document: Mapping[str, Any]) -> TextInput:
     return TextInput(
-        file=_file_name(found),
-        context_length=int(found["context_length"]),
-        pad_id=int(found["pad_id"]),
-        start_id=None if found["start_id"] is None else int(found["start_id"]),
-        end_id=int(found["end_id"]),
+        file=_file_name(document),
+        context_length=int(document["context_length"]),
+        pad_id=int(document["pad_id"]),
+        start_id=None if document["start_id"] is None else int(document["start_id"]),
+        end_id=int(document["end_id"]),
     )
 
 
-def _file_name(found: Mapping[str, Any]) -> str:
-    name = str(found["file"])
-    if name != Path(name).name:  # a folder from elsewhere does not get to name files outside it
+def _file_name(document: Mapping[str, Any]) -> str:
+    name = str(document["file"])
+    if name != Path(name).name:  # a folder from elsewhere must not refer to files outside itself
         raise ValueError(f"file is {name!r}, expected the name of a file in the folder")
     return name
 
 
-def _three(found: Mapping[str, Any], key: str) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in found[key])
+def _rgb(document: Mapping[str, Any], key: str) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in document[key])
     return red, green, blue
 
 
-def _one_of(found: Mapping[str, Any], key: str, known: tuple[str, ...]) -> str:
-    value = found[key]
+def _choice(document: Mapping[str, Any], key: str, known: tuple[str, ...]) -> str:
+    value = document[key]
     if value not in known:
         raise ValueError(f"{key} is {value!r}, expected {' or '.join(known)}")
     return str(value)

@@ -125,7 +125,7 @@ def test_wrong_settings(image: NDArray[np.uint8], settings: dict[str, float], me
 def test_an_image_of_another_size_is_refused(image: NDArray[np.uint8]) -> None:
     found = segments_of(rectangle(0, 0, 9, 9))
     for wrong in (image[:-1], image[..., 0], image.astype(np.float32)):
-        with pytest.raises(ParameterError, match=r"the segments are of one of uint8 \(60, 80, 3\)"):
+        with pytest.raises(ParameterError, match=r"the segments are of an image of uint8 \(60, 80, 3\)"):
             draw_segments(wrong, found)  # type: ignore[arg-type]
 
 

@@ -92,7 +92,7 @@ def test_tokens_have_start_end_and_padding(clip):
 
 
 def test_texts_are_encoded_once_and_the_oldest_are_forgotten(monkeypatch):
-    monkeypatch.setattr("fastsam_deploy.runtime.clip.encoders._TEXTS_KEPT", 3)
+    monkeypatch.setattr("fastsam_deploy.runtime.clip.encoders._CACHED_TEXTS", 3)
     spec, network = read_clip_spec(TINY), Counted(TINY / "text.onnx")
     clip = Clip(
         ImageEncoder(open_network(TINY / "image.onnx"), spec), TextEncoder(network, spec, TINY / "tokenizer.json")
