@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .clip.encoders import Clip
+from .clip.features import MaskFeatures
 from .connection import Connection
 from .engines.interface import Engine
 from .errors import ModelError, ParameterError
@@ -231,16 +232,17 @@ class FastSAM:
         segmenter, workers = self._segmenter.for_stream()
         limits = [self.thresholds if thresholds is None else thresholds]
 
-        def one(source: ImageSource) -> tuple[Segments, NDArray[np.uint8] | None]:
-            if not keep_images:
-                return segmenter.segment_batch([source], prompt, limits, color)[0], None
+        def segment_one(source: ImageSource) -> tuple[Segments, NDArray[np.uint8] | None]:
+            if not keep_images or segmenter.sends_undecoded(source):
+                (segments,) = segmenter.segment_batch([source], prompt, limits, color)
+                return segments, _image_of(segments, source, color) if keep_images else None
             start = perf_counter()
             image = load_image(source, color=color)
             load_ms = (perf_counter() - start) * 1000
-            (found,) = segmenter.segment_batch([image], prompt, limits, "RGB")
-            return replace(found, timing_ms={**found.timing_ms, "load": load_ms}), image
+            (segments,) = segmenter.segment_batch([image], prompt, limits, "RGB")
+            return replace(segments, timing_ms={**segments.timing_ms, "load": load_ms}), image
 
-        return segment_stream(images, one, workers, workers + 1 if prefetch is None else prefetch)
+        return segment_stream(images, segment_one, workers, workers + 1 if prefetch is None else prefetch)
 
     def close(self) -> None:
         """Free the engine and the CLIP if they were opened here, or close the connection."""
@@ -251,3 +253,9 @@ class FastSAM:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _image_of(segments: Segments, source: ImageSource, color: str) -> NDArray[np.uint8]:
+    """The image of these segments; read again only where no CLIP has it already."""
+    features = segments.features
+    return features.image if isinstance(features, MaskFeatures) else load_image(source, color=color)

@@ -116,6 +116,10 @@ class DeviceSegmenter:
                     results[i] = replace(segments, timing_ms=timing)
         return [results[i] for i in range(len(images))]
 
+    def sends_undecoded(self, image: ImageSource) -> bool:
+        """See `Segmenter.sends_undecoded`: it stays in this process."""
+        return False
+
     def for_stream(self) -> tuple[DeviceSegmenter, int]:
         """See `LocalSegmenter.for_stream`: images are read while others are on the device."""
         return self, _THREADS_OF_A_STREAM

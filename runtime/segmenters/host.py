@@ -90,6 +90,10 @@ class LocalSegmenter:
                 timing["prompt"] = _ms_since(start)
         return [results[i] for i in range(len(images))]
 
+    def sends_undecoded(self, image: ImageSource) -> bool:
+        """See `Segmenter.sends_undecoded`: it stays in this process."""
+        return False
+
     def for_stream(self) -> tuple[LocalSegmenter, int]:
         """The same for one stream, and how many threads should call it.
 

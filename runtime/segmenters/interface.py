@@ -44,6 +44,10 @@ class Segmenter(Protocol):
         """See `FastSAM.segment_batch`; thresholds are one for each image."""
         ...
 
+    def sends_undecoded(self, image: ImageSource) -> bool:
+        """Whether this image leaves the process as it is: to decode it first would only make the message larger."""
+        ...
+
     def for_stream(self) -> tuple[Segmenter, int]:
         """What a stream calls, and from how many threads at once. It is closed with this one."""
         ...

@@ -17,7 +17,7 @@ from ..prompts.kinds import is_registered
 from ..segments import Prompt, Segments
 from ..settings import Thresholds
 from ..spec import METADATA_KEY, ModelSpec, parameters_of
-from ..stages.image import ImageSource, encoded_bytes, load_image
+from ..stages.image import ImageSource, encoded_bytes, is_plain_file, load_image
 from ..wire.answer import OUTPUTS, answers_from_tensors, error_from_text
 from ..wire.question import Question
 from ..wire.tensors import IMAGE, PIXELS, PROMPT
@@ -87,6 +87,10 @@ class RemoteSegmenter:
                 segments = with_image(segments, _sent_image(requests[i]), self._clip)
             found.append(segments.select(prompt) if prompt is not None and not sent else segments)
         return found
+
+    def sends_undecoded(self, image: ImageSource) -> bool:
+        """See `Segmenter.sends_undecoded`: files and their contents."""
+        return is_plain_file(image)
 
     def for_stream(self) -> tuple[RemoteSegmenter, int]:
         """See `LocalSegmenter.for_stream`: as many requests as the connection has under way at once."""

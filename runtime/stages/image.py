@@ -151,9 +151,17 @@ def encoded_bytes(source: ImageSource) -> bytes | None:
     Raises:
         ImageError: it is missing or cannot be read.
     """
-    if isinstance(source, ImageFile) and source.selection == Selection():
-        source = source.source
+    source = _without_settings(source)
     return file_content(source, source_name(source)) if is_encoded(source) else None
+
+
+def is_plain_file(source: ImageSource) -> bool:
+    """Whether `encoded_bytes` has the content of this: a file or its bytes, read as it is."""
+    return is_encoded(_without_settings(source))
+
+
+def _without_settings(source: ImageSource) -> ImageSource:
+    return source.source if isinstance(source, ImageFile) and source.selection == Selection() else source
 
 
 def _from_array(array: NDArray[Any], color: str, selection: Selection, name: str) -> NDArray[np.uint8]:

@@ -30,7 +30,7 @@ def postprocess(
         detections: the image's row of that output, in `spec.layout`.
         prototypes: (mask_dim, H / 4, W / 4).
         place: where the image lay in the network's input.
-        timing_ms: gets "decode" and "masks", and becomes the segments' own.
+        timing_ms: gets "decode" and "masks", and becomes the segments' own; None: a new one.
 
     Raises:
         ModelError: the outputs hold a number that is not finite.

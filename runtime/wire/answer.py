@@ -123,7 +123,7 @@ def answers_from_tensors(
         )
     try:
         rows = [{name: tensors[name][i] for name in OUTPUTS} for i in range(len(tensors["COUNT"]))]
-        return [_answer(row, class_names, timing_ms or {}) for row in rows]
+        return [_answer(row, class_names, {} if timing_ms is None else timing_ms) for row in rows]
     except (ValueError, IndexError, FastSamError) as error:
         raise ModelError(
             f"the server's answer does not fit together: {error}; does the server run the same version?"

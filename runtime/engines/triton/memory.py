@@ -6,6 +6,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ class SharedRegions:
         self._register, self._unregister, self._required = register, unregister, required
         self._free: list[SharedRegion] = []
         self._all: list[SharedRegion] = []
-        self._refused = False
+        self._refused = self._closed = False
         self._lock = threading.Lock()
 
     def lend(self, values: NDArray[Any]) -> SharedRegion | None:
@@ -57,24 +58,14 @@ class SharedRegions:
         if self._refused:
             return None
         region = self._fitting(values.nbytes)
-        try:
-            if not region.known:
-                self._register(region.name, f"/{region.name}", region.size)
-                region.known = True
-        except InferenceServerException as error:
-            if self._required:
-                self.take_back(region)
-                raise ServerError(
-                    f"the server does not take shared memory ({error}); leave shared_memory out"
-                ) from error
-            self._refused = True
-            self.take_back(region)
+        if region is None:
             return None
+        try:
+            shm.set_shared_memory_region(region.handle, [values])
         except BaseException:
             self.take_back(region)
             raise
-        shm.set_shared_memory_region(region.handle, [values])
-        return region
+        return region if region.known or self._tell(region) else None
 
     def take_back(self, region: SharedRegion) -> None:
         """Called by the region."""
@@ -90,12 +81,41 @@ class SharedRegions:
     def close(self) -> None:
         """Give all of it back to the system."""
         with self._lock:
-            regions, self._all, self._free, self._refused = self._all, [], [], True
-        for region in regions:
-            self._destroy(region)
+            regions, self._all, self._free, self._closed = self._all, [], [], True
+        with ExitStack() as stack:  # each of them, even where one fails
+            for region in regions:
+                stack.callback(self._destroy, region)
 
-    def _fitting(self, size: int) -> SharedRegion:
-        """The smallest free piece that is large enough, or a new one in the place of one that is too small."""
+    def _tell(self, region: SharedRegion) -> bool:
+        """Make a piece known to the server; False where the server refuses: no more are offered to it then.
+
+        Raises:
+            ServerError: it refuses, and shared memory is required. What `register` raises otherwise.
+        """
+        try:
+            self._register(region.name, f"/{region.name}", region.size)
+        except InferenceServerException as error:
+            self.take_back(region)
+            if self._required:
+                raise ServerError(
+                    f"the server does not take shared memory ({error}); leave shared_memory out"
+                ) from error
+            self._refused = True
+            return False
+        except BaseException:
+            region.known = True  # perhaps it is: neither side keeps the piece
+            with self._lock:
+                kept = region in self._all
+                if kept:
+                    self._all.remove(region)
+            if kept:
+                self._destroy(region)
+            raise
+        region.known = True
+        return True
+
+    def _fitting(self, size: int) -> SharedRegion | None:
+        """The smallest free piece that is large enough, or a new one in the place of one too small; None if closed."""
         with self._lock:
             enough = [region for region in self._free if region.size >= size]
             outgrown = None
@@ -110,8 +130,11 @@ class SharedRegions:
             self._destroy(outgrown)
         region = SharedRegion(self, size)
         with self._lock:
-            self._all.append(region)
-        return region
+            if not self._closed:
+                self._all.append(region)
+                return region
+        self._destroy(region)
+        return None
 
     def _destroy(self, region: SharedRegion) -> None:
         try:

@@ -25,6 +25,8 @@ from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.segmenters.host import LocalSegmenter
 from fastsam_deploy.runtime.segmenters.remote import RemoteSegmenter
 from fastsam_deploy.runtime.segmenters.stream import in_order, segment_stream
+from fastsam_deploy.runtime.settings import EngineSettings
+from fastsam_deploy.runtime.wire.answer import answer_tensors
 
 PATIENCE_S = 20
 
@@ -220,27 +222,63 @@ def test_as_many_runs_at_once_as_the_engine_is_made_for(demo_onnx: Path) -> None
         assert LocalSegmenter(Watched(engine), runs_at_once=8).for_stream()[1] == 10
 
 
-def test_of_a_server_several_requests_are_under_way() -> None:
-    spec = {"string_value": "{}"}
-    parameters = {"fastsam_deploy": spec, "imgsz": {"string_value": "640"}, "rect": {"string_value": "true"}}
-    together = threading.Barrier(3)
+class Server:
+    """Stands in for a `TritonClient`; answers every request with an error, and keeps what was sent."""
 
-    def infer_many(requests: Any, _: Any) -> list[Exception]:
-        together.wait(PATIENCE_S)
+    def __init__(self, in_flight: int = 1, meanwhile: Any = None) -> None:
+        values = {"fastsam_deploy": "{}", "imgsz": "640", "rect": "true"}
+        self.config = {"parameters": {name: {"string_value": value} for name, value in values.items()}}
+        self.address = SimpleNamespace(text="grpc://there:8001/fastsam", host="there:8001")
+        self.in_flight = in_flight
+        self.sent: list[Any] = []
+        self._meanwhile = meanwhile or (lambda: None)
+
+    def infer_many(self, requests: Any, _: Any) -> list[Any]:
+        self._meanwhile()
+        self.sent += requests
         return [RuntimeError("no server") for _ in requests]
 
-    client: Any = SimpleNamespace(
-        config={"parameters": parameters},
-        address=SimpleNamespace(text="grpc://there:8001/fastsam", host="there:8001"),
-        in_flight=3,
-        infer_many=infer_many,
-        close=lambda: None,
-    )
-    model = FastSAM.__new__(FastSAM)  # an open one would need a server
-    model.thresholds, model._segmenter = Thresholds(), RemoteSegmenter(client)
+    def close(self) -> None:
+        pass
+
+
+class OnServer(FastSAM):
+    """An open model on a server that is not there."""
+
+    def __init__(self, server: Any) -> None:
+        self._start(lambda clip: RemoteSegmenter(server, clip=clip), Thresholds(), None, EngineSettings())
+
+
+def test_of_a_server_several_requests_are_under_way() -> None:
+    together = threading.Barrier(3)
+    model = OnServer(Server(3, lambda: together.wait(PATIENCE_S)))
     image = np.zeros((8, 8, 3), np.uint8)
     items = list(model.segment_stream([image] * 6))
     assert len(items) == 6 and all("no server" in str(item.error) for item in items)
+
+
+class Answering(Server):
+    """Finds nothing in any image."""
+
+    def infer_many(self, requests: Any, _: Any) -> list[Any]:
+        self.sent += requests
+        nothing = Segments.empty((8, 8))
+        return [answer_tensors([nothing], ["bits"]) for _ in requests]
+
+
+@pytest.mark.parametrize("kind", ["path", "text", "bytes", "pixels"])
+def test_a_server_gets_the_file_also_where_the_image_is_kept(cat: Path, kind: str) -> None:
+    content, pixels = cat.read_bytes(), load_image(cat)
+    source: Any = {"path": cat, "text": str(cat), "bytes": bytearray(content), "pixels": pixels}[kind]
+    server = Answering()
+    (item,) = OnServer(server).segment_stream([source], keep_images=True)
+    assert item.error is None
+    np.testing.assert_array_equal(item.image, pixels)
+    (request,) = server.sent
+    if kind == "pixels":
+        assert set(request) == {"PIXELS", "PROMPT"}
+    else:
+        assert set(request) == {"IMAGE", "PROMPT"} and request["IMAGE"][0, 0] == content
 
 
 def test_a_closed_model_is_an_error_of_each_item(demo_onnx: Path, cat: Path) -> None:
