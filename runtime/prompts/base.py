@@ -21,6 +21,8 @@ class PromptKind(ABC):
         key: key of the JSON that no other kind has.
         example: the JSON, for messages.
         looks_at_image: whether the prompt needs a CLIP model and the pixels of the image.
+        asks_masks_alone: whether `select_from` uses nothing but the masks. Such a prompt is answered on the GPU that
+            holds the masks, while other callers wait. A subclass does not inherit it: what it overrides may use more.
 
     Example:
         >>> from fastsam_deploy.runtime import Points
@@ -31,6 +33,7 @@ class PromptKind(ABC):
     key: ClassVar[str]
     example: ClassVar[str]
     looks_at_image: ClassVar[bool] = False
+    asks_masks_alone: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -109,3 +112,14 @@ def looks_at_image(prompt: Prompt | Sequence[Prompt] | None) -> bool:
         (False, True)
     """
     return any(isinstance(prompt, PromptKind) and prompt.looks_at_image for prompt in listed(prompt))
+
+
+def ask_masks_alone(prompt: Prompt | Sequence[Prompt] | None) -> bool:
+    """Whether every prompt declares, in its own class, that it uses nothing but the masks.
+
+    Example:
+        >>> from fastsam_deploy.runtime import Points, Text
+        >>> ask_masks_alone(Points([[3, 4]])), ask_masks_alone([Points([[3, 4]]), Text("a dog")])
+        (True, False)
+    """
+    return all(type(one).__dict__.get("asks_masks_alone", False) for one in listed(prompt))

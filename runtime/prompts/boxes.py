@@ -39,6 +39,7 @@ class Boxes(PromptKind):
 
     key = "boxes"
     example = '{"boxes": [[x1, y1, x2, y2], …]}'
+    asks_masks_alone = True
 
     xyxy: NDArray[np.float64]
 

@@ -24,6 +24,7 @@ class Everything(PromptKind):
 
     key = "everything"
     example = '{"everything": true}'
+    asks_masks_alone = True
     prompt_count = 0
 
     def select_from(self, segments: Segments) -> Segments:

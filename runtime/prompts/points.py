@@ -50,6 +50,7 @@ class Points(PromptKind):
 
     key = "points"
     example = '{"points": [[x, y], …], "labels": [1, …]}'
+    asks_masks_alone = True
 
     xy: NDArray[np.float64]
     labels: NDArray[np.bool_]

@@ -23,6 +23,7 @@ from ..cuda.stages import Answer, Stages
 from ..cuda.workspace import Workspace
 from ..engines.tensors import spec_from_tensors
 from ..errors import ModelError
+from ..prompts.base import ask_masks_alone
 from ..segments import Prompt, Segments
 from ..settings import Thresholds
 from ..spec import ModelSpec, imgsz_for
@@ -101,20 +102,29 @@ class DeviceSegmenter:
         thresholds: Sequence[Thresholds],
         color: str,
     ) -> list[Segments]:
-        """See `FastSAM.segment_batch`; thresholds are one for each image."""
+        """See `FastSAM.segment_batch`; thresholds are one for each image.
+
+        A prompt that asks nothing but the masks is answered where they lie. Any other may take long, or ask this very
+        model: it is answered here, while the device is free for others.
+        """
+        on_device = ask_masks_alone(prompt)
         loaded = load_images(images, color)
         pixels = [image for image, _ in loaded]
         places = [fit_model((len(p), p.shape[1]), self.spec, self.imgsz, self.rect) for p in pixels]
         results: dict[int, Segments] = {}
         with self._lock, self._network.cuda_device.active():
             for group in groups(places, self._largest_batch):
-                found = self._run(
-                    [pixels[i] for i in group], [places[i] for i in group], [thresholds[i] for i in group], prompt
+                answers = self._run(
+                    [pixels[i] for i in group],
+                    [places[i] for i in group],
+                    [thresholds[i] for i in group],
+                    prompt if on_device else None,
                 )
-                for i, segments in zip(group, found, strict=True):
+                for i, segments in zip(group, answers, strict=True):
                     timing = {"load": loaded[i][1], **segments.timing_ms}
                     results[i] = replace(segments, timing_ms=timing)
-        return [results[i] for i in range(len(images))]
+        in_order = [results[i] for i in range(len(images))]
+        return in_order if prompt is None or on_device else [_answered(segments, prompt) for segments in in_order]
 
     def sends_undecoded(self, image: ImageSource) -> bool:
         """See `Segmenter.sends_undecoded`: it stays in this process."""
@@ -158,7 +168,11 @@ class DeviceSegmenter:
         thresholds: list[Thresholds],
         prompt: Prompt | Sequence[Prompt] | None,
     ) -> list[Segments]:
-        """One network call for images that share an input shape."""
+        """One network call for images that share an input shape.
+
+        Args:
+            prompt: answered on the device; None: all masks are downloaded.
+        """
         stages = self._running_stages()
         if self.spec.suppression is not None:
             for asked in thresholds:
@@ -172,10 +186,10 @@ class DeviceSegmenter:
         results = []
         for row, place in enumerate(places):
             start = perf_counter()
-            found = self._segments(stages, answer, row, place)
+            segments = self._segments(stages, answer, row, place)
             if self._clip is not None:
-                found = replace(found, features=MaskFeatures(images[row], self._clip))
-            chosen = found if prompt is None else found.select(prompt)
+                segments = replace(segments, features=MaskFeatures(images[row], self._clip))
+            chosen = segments if prompt is None else segments.select(prompt)
             chosen = replace(chosen, masks=chosen.masks.in_host_memory())
             timing = {"device": device_ms, "prompt": (perf_counter() - start) * 1000}
             results.append(replace(chosen, timing_ms=timing))
@@ -211,3 +225,11 @@ class DeviceSegmenter:
         if len(self._tables) > _KEPT_TABLES:
             self._tables.popitem(last=False)
         return tables
+
+
+def _answered(segments: Segments, prompt: Prompt | Sequence[Prompt]) -> Segments:
+    """What the prompt picks, with the time that it took."""
+    start = perf_counter()
+    chosen = segments.select(prompt)
+    ms = (perf_counter() - start) * 1000
+    return replace(chosen, timing_ms={**segments.timing_ms, "prompt": segments.timing_ms["prompt"] + ms})

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ pytestmark = pytest.mark.gpu
 
 IMGSZ = 256
 LOW = Thresholds(conf=0.15)
+PATIENCE_S = 60
 MANY = Thresholds(conf=0.02)
 """As many detections as there is room for, many of them small, of which some have no pixel."""
 
@@ -281,6 +283,72 @@ def test_numbers_that_are_not_finite_are_an_error(recorded, photos: dict, cuda_d
     with _opened(network, graphs=0) as model, pytest.raises(ModelError, match=f"network's {broken} hold NaN"):
         model.segment(photos["coffee"])
     network.close()
+
+
+def in_time(work: Callable[[], Any]) -> Any:
+    """What `work` gives, in a thread that is left behind where it never ends."""
+    given: list[Any] = []
+
+    def run() -> None:
+        try:
+            given.append(work())
+        except BaseException as error:  # noqa: BLE001 told by the test
+            given.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    assert given, "it waits for itself"
+    if isinstance(given[0], BaseException):
+        raise given[0]
+    return given[0]
+
+
+class AsksTheModel:
+    """A prompt of one's own: the largest segments, as many as the model finds in another image."""
+
+    prompt_count = 1
+
+    def __init__(self, model: FastSAM, other: np.ndarray, thread: Callable[[Callable[[], Any]], Any]) -> None:
+        self.model, self.other, self.thread = model, other, thread
+
+    def select_from(self, segments: Segments) -> Segments:
+        count = len(self.thread(lambda: self.model.segment(self.other, thresholds=LOW)))
+        rows = np.argsort(-segments.areas, kind="stable")[:count]
+        return segments[rows].answering(np.zeros(len(rows)), np.ones(len(rows)))
+
+
+class AsksTheModelBesides(Points):
+    """A point, answered as points are, but for a question in between."""
+
+    model: Any = None
+    other: Any = None
+
+    def select_from(self, segments: Segments) -> Segments:
+        self.model.segment(self.other, thresholds=LOW)
+        return super().select_from(segments)
+
+
+@pytest.mark.parametrize("thread", [lambda work: work(), in_time], ids=["the same thread", "another thread"])
+def test_a_prompt_may_ask_the_model(gpu: TRTFastSAM, cpu: FastSAM, photos: dict, thread: Callable):
+    """What a prompt of one's own, or a CLIP, does is done while the device is free."""
+    asked, wanted = (AsksTheModel(model, photos["tall"], thread) for model in (gpu, cpu))
+    images = [photos["coffee"], photos["small"]]
+    answers = in_time(lambda: gpu.segment_batch(images, asked, thresholds=LOW))
+    for answer, image in zip(answers, images, strict=True):
+        same(answer, cpu.segment(image, wanted, thresholds=LOW))
+        assert set(answer.timing_ms) == {"load", "device", "prompt"}
+    assert len(answers[0]) > 5
+    both = in_time(lambda: gpu.segment(photos["coffee"], [Points([[142, 75]]), asked], thresholds=LOW))
+    same(both, cpu.segment(photos["coffee"], [Points([[142, 75]]), wanted], thresholds=LOW))
+
+
+def test_a_subclass_of_a_prompt_may_ask_the_model(gpu: TRTFastSAM, cpu: FastSAM, photos: dict, monkeypatch):
+    monkeypatch.setattr(AsksTheModelBesides, "other", photos["tall"])
+    monkeypatch.setattr(AsksTheModelBesides, "model", gpu)
+    point = AsksTheModelBesides([[142, 75]])
+    found = in_time(lambda: gpu.segment(photos["coffee"], point, thresholds=LOW))
+    same(found, cpu.segment(photos["coffee"], Points([[142, 75]]), thresholds=LOW))
 
 
 def test_clones_run_in_threads_of_their_own(gpu: TRTFastSAM, cpu: FastSAM, photos: dict):
