@@ -73,6 +73,11 @@ class DeviceNetwork(Protocol):
         """
         ...
 
+    def forget(self, inputs: Mapping[str, Shape]) -> None:
+        """Free what is kept for these shapes of the inputs. Nothing may be running; graphs captured with them must be
+        gone."""
+        ...
+
     def clone(self) -> DeviceNetwork:
         """One that runs beside this, on a stream of its own."""
         ...

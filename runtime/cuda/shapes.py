@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import ModelError, ParameterError
 from ..spec import PROTOTYPE_STRIDE, ModelSpec
@@ -12,6 +12,9 @@ from .records import CANDIDATE_DTYPE, DETECTION_DTYPE, FOUND_DTYPE, PLACE_DTYPE
 
 MAX_MASK_DIM = 256
 """A detection's coefficients lie in the shared memory of a block (masks.cu)."""
+
+LEAST_ROOM = 300
+"""Detections of an image that there is room for, however few are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,19 @@ class Shapes:
     def candidate_capacity(self) -> int:
         """Candidates of an image that suppression looks at; none in the layout "nms"."""
         return min(self.columns, MAX_CANDIDATES) if self.layout == "raw" else 0
+
+    def with_room_for(self, max_det: int) -> Shapes:
+        """The same with room for so many detections of an image.
+
+        Rooms come in a few sizes, because each has buffers and a graph of its own: 300, the powers of two above it, and
+        as many as the network can give at all.
+
+        >>> [shapes.with_room_for(n).max_det for n in (1, 300, 301, 600, 10**9)]     # doctest: +SKIP
+        [300, 300, 512, 1024, 21504]
+        """
+        most = self.candidate_capacity if self.layout == "raw" else self.rows
+        room = max_det if max_det <= LEAST_ROOM else 1 << (max_det - 1).bit_length()
+        return replace(self, max_det=max(LEAST_ROOM, min(room, most)))
 
     def nbytes(self) -> dict[str, int]:
         """Bytes of each buffer in `Buffers`, but for `upload` and `words`, which depend on the images."""

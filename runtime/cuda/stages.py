@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -18,11 +19,14 @@ from .driver.graphs import Graph, GraphCache
 from .launchers import Kernels
 from .network import DeviceNetwork, Shape
 from .records import DETECTION_DTYPE, FOUND_DTYPE, PLACE_DTYPE, Tables, pack
-from .shapes import Buffers, Shapes
+from .shapes import LEAST_ROOM, Buffers, Shapes
 from .workspace import Workspace
 
 _WORDS = 1 << 20
 """Words that an answer has room for at first: 32 million pixels of crops."""
+
+_KEPT_INPUTS = 64
+"""Shapes of the network's input that something is kept for, at least: a folder of photographs has a few dozen."""
 
 _TOTAL = 16
 """Bytes before the records of an answer: the total of its words, and nothing."""
@@ -47,6 +51,21 @@ class Answer:
     total_words: int
 
 
+@dataclass(frozen=True)
+class _Input:
+    """What is kept for one shape of the network's input.
+
+    Attributes:
+        shapes: of a run, with the least room for detections.
+        tensors: bytes of the network's inputs and outputs.
+        ran: shapes of the runs that were made, of each room for detections.
+    """
+
+    shapes: Shapes
+    tensors: dict[str, int]
+    ran: set[Shapes] = field(default_factory=set)
+
+
 class Stages:
     """Letterbox, network, detections and masks of batches on one device. Not thread-safe.
 
@@ -67,10 +86,9 @@ class Stages:
         self._spec = spec
         self._dtypes = {info.name: np.dtype(info.dtype) for info in network.outputs}
         self._workspace = Workspace(network.cuda_device)
-        self._shapes: dict[tuple[int, int, int, int], Shapes] = {}
-        self._tensors: dict[Shapes, dict[str, int]] = {}  # bytes of the network's inputs and outputs
+        self._inputs: OrderedDict[Shape, _Input] = OrderedDict()
+        self._kept_inputs = max(_KEPT_INPUTS, graphs)
         self._graphs = GraphCache(graphs) if graphs and network.capturable and spec.layout == "raw" else None
-        self._ran: set[Shapes] = set()
         self._expected_words = 0
         self._fetched_words = 0
         self.kernels = Kernels(network.cuda_device.module)
@@ -89,17 +107,18 @@ class Stages:
     def shapes(self, batch: int, input_hw: tuple[int, int], max_det: int) -> Shapes:
         """Shapes of a run.
 
+        What is kept for the shapes of inputs that were not used for long is freed: nothing may be running.
+
         Raises:
             ParameterError: the network does not take them. ModelError: its outputs are not those of its layout.
         """
-        key = (batch, *input_hw, max_det)
-        if key not in self._shapes:
-            blob = (batch, 3, *input_hw)
-            made = self._network.output_shapes({self._spec.input: blob})
-            shapes = self._shapes[key] = self._shapes_of(blob, made, max_det)
-            outputs = {name: prod(shape) * self._dtypes[name].itemsize for name, shape in made.items()}
-            self._tensors[shapes] = {self._spec.input: prod(blob) * _itemsize(shapes.half_input), **outputs}
-        return self._shapes[key]
+        blob = (batch, 3, *input_hw)
+        if blob not in self._inputs:
+            self._inputs[blob] = self._new_input(blob)
+        self._inputs.move_to_end(blob)
+        while len(self._inputs) > self._kept_inputs:
+            self._forget(*self._inputs.popitem(last=False))
+        return self._inputs[blob].shapes.with_room_for(max_det)
 
     def run(
         self,
@@ -151,19 +170,33 @@ class Stages:
                 stack.callback(self._graphs.close)
             stack.callback(self.stream.close)
 
-    def _shapes_of(self, blob: Shape, made: Mapping[str, Shape], max_det: int) -> Shapes:
+    def _new_input(self, blob: Shape) -> _Input:
         spec = self._spec
+        made = self._network.output_shapes({spec.input: blob})
         detections = made[spec.detections], self._dtypes[spec.detections].name
         if spec.layout == "split":
             detections = (*made[spec.detections][:2], 6 + spec.mask_dim), "float32"
         prototypes = made[spec.prototypes], self._dtypes[spec.prototypes].name
-        return Shapes.of(spec, blob, detections, prototypes, max_det)
+        shapes = Shapes.of(spec, blob, detections, prototypes, LEAST_ROOM)
+        outputs = {name: prod(shape) * self._dtypes[name].itemsize for name, shape in made.items()}
+        return _Input(shapes, {spec.input: prod(blob) * _itemsize(shapes.half_input), **outputs})
+
+    def _forget(self, blob: Shape, kept: _Input) -> None:
+        """Free what the network keeps for an input, and before that the graphs that use it."""
+        if self._graphs is not None:
+            self._graphs.drop(lambda key: key[1].with_room_for(0) == kept.shapes)
+        self.stream.synchronize()  # only after an error is anything under way
+        self._network.forget({self._spec.input: blob})
+
+    def _input(self, shapes: Shapes) -> _Input:
+        blob = (shapes.batch, 3, *shapes.input_hw)
+        return self._inputs[blob]
 
     def _reserve(self, shapes: Shapes, images_nbytes: int) -> None:
         sizes = shapes.nbytes()
         answer = sum(sizes.pop(name) for name in ("found", "total_words", "detections")) + _TOTAL
         sizes["upload"] = sizes.pop("places") + images_nbytes
-        sizes |= {_tensor(name): nbytes for name, nbytes in self._tensors[shapes].items()}
+        sizes |= {_tensor(name): nbytes for name, nbytes in self._input(shapes).tensors.items()}
         if shapes.layout == "split":
             sizes["joined"] = shapes.batch * shapes.rows * shapes.columns * 4
         words = max(_WORDS * 4, self._workspace.size("words"))
@@ -199,19 +232,21 @@ class Stages:
 
     def _launch(self, shapes: Shapes) -> None:
         """Put everything between upload and download into the stream: at first kernel by kernel, then as a graph."""
-        if self._graphs is None or shapes not in self._ran:
+        ran = self._input(shapes).ran
+        if self._graphs is None or shapes not in ran:
             self._enqueue(shapes)  # libraries prepare themselves in a first run, which a capture does not allow
-            self._ran.add(shapes)
+            ran.add(shapes)
             return
-        # A graph holds addresses: one of an earlier generation is never asked for again, and drops out.
-        key = (self._workspace.generation, shapes)
+        generation = self._workspace.generation
+        self._graphs.drop(lambda key: key[0] != generation)  # a graph holds addresses: these have moved
+        key = (generation, shapes)
         graph = self._graphs.get(key, lambda: Graph.capture(self.stream, lambda: self._enqueue(shapes)))
         graph.launch(self.stream)
 
     def _enqueue(self, shapes: Shapes) -> None:
         spec, space = self._spec, self._workspace
         buffers = self._buffers(shapes)
-        pointers = {name: space[_tensor(name)] for name in self._tensors[shapes]}
+        pointers = {name: space[_tensor(name)] for name in self._input(shapes).tensors}
         launchers.letterbox(self.kernels, shapes, buffers, pointers[spec.input], self.stream)
         self._network.enqueue(pointers, {spec.input: (shapes.batch, 3, *shapes.input_hw)}, self.stream.handle)
         rows = pointers[spec.detections]

@@ -31,9 +31,6 @@ from ..stages.assemble import snap_to_border
 from ..stages.image import ImageSource, load_images
 from ..stages.letterbox import PADDING_VALUE, Letterbox, fit_model, groups
 
-MAX_DET = 300
-"""Room for detections of an image, unless more are asked for."""
-
 _LARGEST_BATCH = 16
 """Images that a network of any batch gets at once."""
 _THREADS_OF_A_STREAM = 3
@@ -178,7 +175,7 @@ class DeviceSegmenter:
             for asked in thresholds:
                 self.spec.suppression.check(asked)
         start = perf_counter()
-        max_det = max(MAX_DET, *(int(asked.max_det) for asked in thresholds))
+        max_det = max(int(asked.max_det) for asked in thresholds)
         shapes = stages.shapes(self._batch(len(images)), places[0].input_hw, max_det)
         tables = [self._tables_of(place, shapes) for place in places]
         answer = stages.run(shapes, images, tables, thresholds, with_words=prompt is None)

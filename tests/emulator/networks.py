@@ -40,6 +40,7 @@ class RecordedNetwork:
             TensorInfo(name, str(values.dtype), (None, *values.shape[1:])) for name, values in outputs.items()
         )
         self.enqueued = 0
+        self.forgotten: list[Shape] = []
         self._outputs = outputs
         self._memory = {name: device.memory(values.nbytes) for name, values in outputs.items()}
         self._streams: dict[int, Stream] = {}
@@ -66,6 +67,10 @@ class RecordedNetwork:
             for row in range(shape[0]):
                 to = pointers[name] + row * values.nbytes
                 self._streams[stream].copy(to, self._memory[name], values.nbytes)
+
+    def forget(self, inputs: Mapping[str, Shape]) -> None:
+        (shape,) = inputs.values()
+        self.forgotten.append(shape)
 
     def clone(self) -> RecordedNetwork:
         raise NotImplementedError

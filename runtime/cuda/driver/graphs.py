@@ -167,6 +167,12 @@ class GraphCache:
                 self._graphs.popitem(last=False)[1].close()
             return found
 
+    def drop(self, outdated: Callable[[Any], bool]) -> None:
+        """Close the graphs whose key is `outdated`."""
+        with self._lock:
+            for key in [key for key in self._graphs if outdated(key)]:
+                self._graphs.pop(key).close()
+
     def close(self) -> None:
         """Close all graphs. The cache can be used on."""
         with self._lock:

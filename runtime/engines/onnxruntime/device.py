@@ -82,7 +82,7 @@ class OnnxRuntimeCudaNetwork:
             ParameterError: the network does not take them.
         """
         with self._lock, self.cuda_device.active():
-            key = tuple(sorted((name, tuple(shape)) for name, shape in inputs.items()))
+            key = _key(inputs)
             if key not in self._made:
                 self._made[key] = self._shapes_of_a_run(inputs)
             return dict(self._made[key])
@@ -109,6 +109,11 @@ class OnnxRuntimeCudaNetwork:
                     kind, shape = np.dtype(info.dtype), list(shapes[info.name])
                     bind(info.name, self._memory, self._memory_number, kind, shape, pointers[info.name])
                 session.run_with_iobinding(binding, options)
+
+    def forget(self, inputs: Mapping[str, Shape]) -> None:
+        """See `DeviceNetwork.forget`."""
+        with self._lock:
+            self._made.pop(_key(inputs), None)
 
     def clone(self) -> OnnxRuntimeCudaNetwork:
         """Another session of the same file, on no stream yet."""
@@ -209,3 +214,7 @@ def device_network_from_file(path: Path, settings: EngineSettings) -> OnnxRuntim
         DeviceError: no such device, or this ONNX Runtime has no CUDA provider.
     """
     return OnnxRuntimeCudaNetwork(path, Device.open(device_number(settings.device)))
+
+
+def _key(inputs: Mapping[str, Shape]) -> tuple[tuple[str, Shape], ...]:
+    return tuple(sorted((name, tuple(shape)) for name, shape in inputs.items()))

@@ -141,7 +141,7 @@ class TensorRTNetwork:
             self._device.enqueue(pointers, inputs, stream)
 
     def forget(self, inputs: Mapping[str, Shape]) -> None:
-        """Free what `enqueue` keeps for these shapes. Graphs that were captured with them must be gone."""
+        """See `DeviceNetwork.forget`."""
         with self._running():
             self._device.forget(inputs)
 

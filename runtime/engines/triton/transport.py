@@ -14,6 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 from urllib.parse import quote
+from weakref import WeakSet
 
 from tritonclient.utils import InferenceServerException
 
@@ -144,7 +145,8 @@ class _Http:
         self._server = f"{quote(address.prefix, safe='/%~')}/v2"
         self._model = f"{self._server}/models/{quote(address.model)}{version}"
         self._threads = threading.local()
-        self._open: list[HTTPConnection] = []
+        # A thread that ends takes its connection along: streams have new threads each time.
+        self._open: WeakSet[HTTPConnection] = WeakSet()
         self._lock = threading.Lock()
 
     def config(self) -> dict[str, Any]:
@@ -176,7 +178,8 @@ class _Http:
 
     def close(self) -> None:
         with self._lock:
-            connections, self._open = self._open, []
+            connections = list(self._open)
+            self._open.clear()
         for connection in connections:
             connection.close()
 
@@ -264,7 +267,7 @@ class _Http:
             connection = HTTPConnection(host) if self._context is None else HTTPSConnection(host, context=self._context)
             self._threads.connection = connection
             with self._lock:
-                self._open.append(connection)
+                self._open.add(connection)
         return connection
 
 

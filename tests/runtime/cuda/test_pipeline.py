@@ -383,6 +383,117 @@ def test_closed_in_any_order(open_network: Callable, demo_onnx: Path, photos: di
         other.segment(photos["coffee"])
 
 
+def _graphs(model: TRTFastSAM) -> int:
+    cache = model._segmenter._running_stages()._graphs
+    return len(cache) if cache is not None else 0
+
+
+def test_any_max_det_has_one_of_a_few_rooms(recorded, photos: dict, device_memory: Callable[[], int]):
+    """A client of a server may ask for another number each time; it must cost neither graphs nor memory."""
+    network, wanted = recorded
+    anchors = network.outputs[0].shape[2]
+    image, rooms = photos["coffee"], set()
+    assert anchors == 1008
+    with _opened(network, graphs=8) as model:
+        stages = model._segmenter._running_stages()
+        model.segment(image, thresholds=Thresholds(conf=0.02, max_det=10**9))
+        before = device_memory()
+        captured = network.enqueued
+        for max_det in range(301, 1301, 10):
+            asked = Thresholds(conf=0.02, max_det=max_det)
+            found = model.segment(image, thresholds=asked)
+            if max_det % 200 == 1:
+                same(found, wanted(image, asked))
+            rooms.add(stages.shapes(1, network.inputs[0].shape[2:], max_det).max_det)
+        assert rooms == {512, anchors} and _graphs(model) == len(rooms)
+        assert network.enqueued - captured <= 2 * len(rooms), "run once and captured once for each room"
+        assert device_memory() == before
+        few = Thresholds(conf=0.02, max_det=7)
+        same(model.segment(image, thresholds=few), wanted(image, few))
+
+
+def test_no_more_room_than_the_network_can_fill(recorded, photos: dict):
+    network, wanted = recorded
+    asked = Thresholds(conf=0.02, max_det=2**40)
+    with _opened(network, graphs=2) as model:
+        same(model.segment(photos["coffee"], thresholds=asked), wanted(photos["coffee"], asked))
+        size = network.inputs[0].shape[2:]
+        assert model._segmenter._running_stages().shapes(1, size, 2**40).max_det == network.outputs[0].shape[2]
+
+
+def test_inputs_of_any_shape_keep_no_more_than_the_last_ones(
+    open_network: Callable, demo_onnx: Path, cpu: FastSAM, photos: dict, monkeypatch: pytest.MonkeyPatch
+):
+    from fastsam_deploy.runtime.cuda import stages as module
+
+    monkeypatch.setattr(module, "_KEPT_INPUTS", 2)
+    network = open_network(demo_onnx)
+    forgotten: list[Any] = []
+    real = network.forget
+    network.forget = lambda inputs: (forgotten.append(inputs["images"]), real(inputs))
+    shapes = [(200, 300), (100, 300), (200, 150), (200, 300)]
+    with TRTFastSAM(network, imgsz=IMGSZ, graphs=2) as model:
+        for h, w in shapes:
+            image = photos["coffee"][:h, :w]
+            same(model.segment(image, thresholds=LOW), cpu.segment(image, thresholds=LOW))
+        assert len(forgotten) == 2 and len(model._segmenter._running_stages()._inputs) == 2
+        assert len(network._made) == 2
+    network.close()
+
+
+class Sizes(RecordedNetwork):
+    """Takes inputs of any size: the recorded outputs, whatever the input is."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        info = self.inputs[0]
+        self.inputs = (replace(info, shape=(None, 3, None, None)),)
+
+    def output_shapes(self, inputs: Any) -> dict[str, tuple[int, ...]]:
+        ((batch, _, height, width),) = inputs.values()
+        detections, prototypes = self.outputs
+        return {
+            detections.name: (batch, *self._outputs[detections.name].shape[1:]),
+            prototypes.name: (batch, 32, height // 4, width // 4),
+        }
+
+    def enqueue(self, pointers: Any, inputs: Any, stream: int) -> None:
+        """Nothing is found: what was recorded for detections, all of it zero."""
+        self.enqueued += 1
+        detections = self.outputs[0].name
+        self._streams[stream].copy(pointers[detections], self._memory[detections], self._outputs[detections].nbytes)
+
+
+def test_a_hundred_shapes_of_inputs_are_bounded(
+    cuda_device: Device, demo_onnx: Path, photos: dict, device_memory: Callable[[], int]
+):
+    spec, input_hw, outputs = raw_outputs(demo_onnx, photos["coffee"], IMGSZ)
+    outputs[spec.detections][:] = 0
+    network = Sizes(cuda_device, spec, input_hw, outputs)
+    sides = range(32, 32 * 11, 32)
+    shapes = [(height, width) for height in sides for width in sides]
+    assert len(shapes) == 100
+    largest = np.zeros((320, 320, 3), np.uint8)
+    with TRTFastSAM(network, imgsz=320, graphs=8) as model:
+        segmenter = model._segmenter
+        stages = segmenter._running_stages()
+        network.on(stages.stream)
+        model.segment(largest)
+        before = device_memory()
+        for hw in shapes:
+            run = stages.shapes(1, hw, 300)
+            place = fit_model(hw, replace(spec, size_hw=hw), max(hw))
+            for _ in range(2):
+                answer = stages.run(
+                    run, [largest[: hw[0], : hw[1]]], [segmenter._tables_of(place, run)], [LOW], with_words=True
+                )
+                assert answer.total_words == 0
+        assert len(stages._inputs) == 64 and _graphs(model) <= 8
+        assert network.forgotten == [(1, 3, *hw) for hw in [(320, 320), *shapes[: 100 - 64]]], "the last used are kept"
+        assert device_memory() == before
+    network.close()
+
+
 def test_many_runs_do_not_grow(recorded, photos: dict, device_memory: Callable[[], int]):
     network, _ = recorded
     with _opened(network, graphs=2) as model:
