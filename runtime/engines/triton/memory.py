@@ -55,7 +55,7 @@ class SharedRegions:
         Raises:
             ServerError: it does not take it, and it is required.
         """
-        if self._refused:
+        if self._refused or self._closed:
             return None
         region = self._fitting(values.nbytes)
         if region is None:
