@@ -1,1 +1,1 @@
-"""Many images, one after the other, and where their answers go."""
+"""Runs over many images or the frames of a video, and the files that they write."""

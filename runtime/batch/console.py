@@ -1,4 +1,4 @@
-"""What people see of a long run: lines of text, and a bar once it takes a while."""
+"""Messages and progress bars of long runs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 PATIENCE_S = 2.0
-"""A run that is over sooner shows no bar."""
+"""A run that takes less shows no bar."""
 
 
 def say(console: Console, text: str) -> None:
-    """Print a line as it is: no colours, no markup, no line breaks of our own.
+    """Print a line as it is, without colours, markup or added line breaks.
 
-    >>> from rich.console import Console
-    >>> say(Console(width=20), "[not markup] a line that is longer than the console is wide")
-    [not markup] a line that is longer than the console is wide
+    Example:
+        >>> from rich.console import Console
+        >>> say(Console(width=20), "[not markup] a line that is longer than the console is wide")
+        [not markup] a line that is longer than the console is wide
     """
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
@@ -57,17 +58,18 @@ class _WarningLines(logging.Handler):
 def with_progress(
     items: Iterable[Item], console: Console, *, label: str = "", total: int | None = None
 ) -> Iterator[Item]:
-    """The items, with a bar on a terminal once `PATIENCE_S` have passed; nothing is shown anywhere else.
+    """Iterate over the items; on a terminal, show a progress bar after `PATIENCE_S` seconds.
 
     Args:
-        items: taken one by one as they are asked for.
-        console: where to show it.
-        label: stands before the bar.
-        total: how many items there are, if `items` does not know; None or 0: unknown.
+        items: read one by one.
+        console: shows the bar, if it is a terminal.
+        label: text before the bar.
+        total: number of items, if `items` has no length; None or 0: unknown.
 
-    >>> from rich.console import Console
-    >>> list(with_progress("abc", Console(), label="letters"))
-    ['a', 'b', 'c']
+    Example:
+        >>> from rich.console import Console
+        >>> list(with_progress("abc", Console(), label="letters"))
+        ['a', 'b', 'c']
     """
     count = len(items) if isinstance(items, Sized) else total or None
     if not console.is_terminal or count == 1:

@@ -1,4 +1,4 @@
-"""Segment many image files: one answer each, pictures beside it, and no image takes the others down with it."""
+"""Segment many image files, and write pictures and JSON for each. A bad image does not stop the others."""
 
 from __future__ import annotations
 
@@ -24,19 +24,23 @@ from .outputs import OVERLAY, JsonLines, OutputFolder, output_names
 if TYPE_CHECKING:
     from rich.console import Console
 
-_WHO = {"server": "server", "device": "GPU", "engine": "network"}
-"""Stage that takes the most → who does it."""
+_PROCESSORS = {"server": "server", "device": "GPU", "engine": "network"}
+"""Stage that takes most of the time → what runs it."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What to write for each image, and where.
+    """The pictures to write for each image.
 
     Attributes:
-        output: the folder, None for no pictures at all.
-        masks: also a black and white PNG for each segment.
-        cutouts: also a transparent PNG for each segment.
+        output: the folder; None for no pictures at all.
+        masks: also write a black and white PNG for each segment.
+        cutouts: also write a transparent PNG for each segment.
         contours: outline the segments in the overlay.
+
+    Example:
+        >>> Pictures(output=None).contours
+        True
     """
 
     output: OutputFolder | None
@@ -54,19 +58,23 @@ def segment_files(
     console: Console,
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
 ) -> list[tuple[Path, FastSamError]]:
-    """Segment each file, write what is wanted, tell `console` in a line each.
+    """Segment each file, write its pictures and JSON, and print a line about it.
 
     Args:
         model: open.
         paths: image files; `STANDARD_INPUT` is standard input, whose results are called "stdin".
         prompt: for every image; None for everything.
-        pictures: what to write.
-        json_lines: gets one item for each image that succeeded.
-        console: for people; it shows a progress bar when it is a terminal and two seconds have passed.
-        selection: what of each file is read.
+        pictures: the pictures to write.
+        json_lines: gets one item for each image that succeeds; None for no JSON.
+        console: for messages. On a terminal it shows a progress bar after two seconds.
+        selection: page, bands and range of values to read from each file.
 
     Returns:
-        The files that failed, with the reason; the others are done.
+        The files that failed, each with its error. All others are done.
+
+    Example:
+        >>> with FastSAM() as model:  # doctest: +SKIP
+        ...     failed = segment_files(model, [Path("photo.jpg")], None, Pictures(None), None, Console())
     """
     failed = []
     names = output_names([Path("stdin") if path == STANDARD_INPUT else path for path in paths])
@@ -79,7 +87,7 @@ def segment_files(
             written = _write_pictures(item.image, segments, prompt, name, pictures)
         except FastSamError as error:
             failed.append((path, error))
-            if len(paths) > 1:  # the failure of a single image is the command's own, told by the caller
+            if len(paths) > 1:  # the error of a single image becomes that of the command
                 say(console, f"fastsam: {error}" if str(path) in str(error) else f"fastsam: {path}: {error}")
             continue
         if json_lines is not None:
@@ -96,7 +104,13 @@ def _source(path: Path, selection: Selection) -> ImageFile:
 
 
 def as_json(segments: Segments, path: Path, model: FastSAM) -> dict[str, Any]:
-    """`Segments.to_json` with the image's path, the model and its settings, and the time by stage (milliseconds)."""
+    """`Segments.to_json` with the path of the image, the model and its settings, and the time by stage (milliseconds).
+
+    Example:
+        >>> with FastSAM() as model:  # doctest: +SKIP
+        ...     as_json(model.segment("photo.jpg"), Path("photo.jpg"), model)["image"]["path"]
+        'photo.jpg'
+    """
     plain = segments.to_json()
     return {
         "image": {"path": str(path), **plain.pop("image")},
@@ -107,7 +121,13 @@ def as_json(segments: Segments, path: Path, model: FastSAM) -> dict[str, Any]:
 
 
 def describe_model(model: FastSAM) -> dict[str, Any]:
-    """What made an answer: checkpoint, precision, engine, device, thresholds, and the CLIP where there is one."""
+    """The settings behind an answer: checkpoint, precision, engine, device, thresholds, and the CLIP if there is one.
+
+    Example:
+        >>> with FastSAM() as model:  # doctest: +SKIP
+        ...     describe_model(model)["engine"]
+        'onnxruntime'
+    """
     return {
         "checkpoint_sha256": model.spec.checkpoint_sha256,
         "precision": model.spec.precision,
@@ -126,7 +146,7 @@ def _write_pictures(
     name: Path,
     pictures: Pictures,
 ) -> Path | None:
-    """The overlay's path, None where no pictures are wanted; the image is there where they are."""
+    """Path of the overlay; None if no pictures are wanted, which is when the stream keeps no images."""
     if pictures.output is None or image is None:
         return None
     overlay = pictures.output.file(name, OVERLAY)
@@ -143,6 +163,6 @@ def _write_pictures(
 def _line(path: Path, segments: Segments, written: Path | None) -> str:
     count = f"{len(segments)} segment{'' if len(segments) == 1 else 's'}"
     total = sum(segments.timing_ms.values())
-    most = next(((who, segments.timing_ms[stage]) for stage, who in _WHO.items() if stage in segments.timing_ms), None)
-    part = f" ({most[0]} {most[1]:.0f} ms)" if most else ""
+    times = [(name, segments.timing_ms[stage]) for stage, name in _PROCESSORS.items() if stage in segments.timing_ms]
+    part = f" ({times[0][0]} {times[0][1]:.0f} ms)" if times else ""
     return f"{path}: {count}, {total:.0f} ms{part}{f' → {written}' if written else ''}"

@@ -1,6 +1,6 @@
-"""What the outputs of image files are called, and JSON Lines written whole.
+"""Names for the outputs of image files, and JSON Lines that are written whole.
 
-An output of one image never replaces an input, nor the output of another image of the same run.
+No output replaces an input or the output of another image of the same run.
 """
 
 from __future__ import annotations
@@ -22,14 +22,18 @@ from ..system.atomic import stream_to
 from ..system.identity import check_outputs, refuse_overwriting
 
 OVERLAY = f"{OVERLAY_STEM}.jpg"
-"""Ending of an overlay. The format may change: inputs are told from overlays of any format."""
+"""Ending of an overlay. The format can be changed: overlays of any format are recognized when inputs are searched."""
 
 
 def output_names(paths: Sequence[Path]) -> list[Path]:
-    """For each image a name of its own, relative and without an ending: `x` for `a/x.jpg`.
+    """A unique name for each image, relative and without the ending: `x` for `a/x.jpg`.
 
-    Where several share a stem, the folder comes along (`a/x`, `b/x`), and where that is not enough the ending
-    (`a/x.png`). Names that differ only in case count as the same, as they do on some file systems.
+    Images with the same stem keep their folder (`a/x`, `b/x`) and, if that is not enough, their ending (`a/x.png`).
+    Names that differ only in case are treated as equal, as on some file systems.
+
+    Example:
+        >>> [name.as_posix() for name in output_names([Path("a/x.jpg"), Path("b/x.jpg"), Path("b/y.jpg")])]
+        ['a/x', 'b/x', 'y']
     """
     whole = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - resolve() would follow links
     try:
@@ -45,8 +49,8 @@ def output_names(paths: Sequence[Path]) -> list[Path]:
     counts = [Counter(str(name).casefold() for name in level) for level in levels]
     names, taken = [], set[str]()
     for candidates in zip(*levels, strict=True):
-        alone = [name for name, count in zip(candidates, counts, strict=True) if count[str(name).casefold()] == 1]
-        name = base = (alone or [candidates[-1]])[0]
+        unique = [name for name, count in zip(candidates, counts, strict=True) if count[str(name).casefold()] == 1]
+        name = base = (unique or [candidates[-1]])[0]
         number = 1
         while str(name).casefold() in taken:
             number += 1
@@ -57,14 +61,21 @@ def output_names(paths: Sequence[Path]) -> list[Path]:
 
 
 class OutputFolder:
-    """A folder for what a run writes; inputs that lie in it are safe."""
+    """The folder that a run writes to. Inputs in it are never overwritten.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     OutputFolder(Path(folder), [Path("photo.jpg")]).file(Path("photo"), ".overlay.jpg").name
+        'photo.overlay.jpg'
+    """
 
     def __init__(self, folder: Path, inputs: Iterable[Path], outputs: Mapping[str, Path | None] | None = None) -> None:
         """
         Args:
-            folder: made where it is missing.
+            folder: made if it is missing.
             inputs: files that must not be replaced.
-            outputs: what else the run writes, see `check_outputs`.
+            outputs: other outputs of the run, see `check_outputs`.
 
         Raises:
             FastSamError: the folder cannot be made, or one of `outputs` is an input.
@@ -74,17 +85,17 @@ class OutputFolder:
         _make_folder(folder)
 
     def file(self, name: Path, ending: str) -> Path:
-        """Where to write `name` + `ending`; its folder is made. Raises FastSamError if an input is there."""
+        """Path for `name` + `ending`; its folder is made. Raises FastSamError if it is the path of an input."""
         path = self.folder / name.with_name(name.name + ending)
         _make_folder(path.parent)
         return self._checked(path)
 
     def numbered(self, name: Path, ending: str, count: int) -> list[Path]:
-        """Where to write `count` PNG files of a set: `name` + `ending`/000.png …; numbers beyond are removed."""
+        """Paths for a set of `count` PNG files: `name` + `ending`/000.png …; files with higher numbers are removed."""
         folder = self.folder / name.with_name(name.name + ending)
         _make_folder(folder)
         paths = [self._checked(folder / f"{i:03d}.png") for i in range(count)]
-        # An earlier run may have found more; its rest would pass for this run's answer.
+        # Files left over from an earlier run with more segments would look like results of this run.
         for old in folder.glob("*.png"):
             if re.fullmatch(r"\d{3,}", old.stem) and old not in paths:
                 self._checked(old).unlink()
@@ -96,7 +107,13 @@ class OutputFolder:
 
 
 class JsonLines:
-    """One line of JSON for each item, to standard output ("-") or to a file that appears whole at the end."""
+    """One line of JSON for each item, on standard output ("-") or in a file that appears whole at the end.
+
+    Example:
+        >>> with JsonLines("-") as lines:
+        ...     lines.write({"segments": 3})
+        {"segments": 3}
+    """
 
     def __init__(self, target: str) -> None:
         """
@@ -104,7 +121,7 @@ class JsonLines:
             target: "-" or the path of a file.
 
         Raises:
-            FastSamError: the file cannot be written there.
+            FastSamError: the file cannot be written.
         """
         self._stack = ExitStack()
         self._file: BinaryIO | None = None
@@ -114,10 +131,10 @@ class JsonLines:
         self._file = self._stack.enter_context(stream_to(Path(target)))
 
     def write(self, item: Mapping[str, Any]) -> None:
-        """Add a line; who reads a pipe gets it at once.
+        """Add a line; the reader of a pipe gets it at once.
 
         Raises:
-            FastSamError: standard output is closed, or the disk that it leads to is full.
+            FastSamError: standard output is closed, or the disk is full.
         """
         line = json.dumps(item, allow_nan=False) + "\n"
         if self._file is None:
@@ -141,7 +158,7 @@ def _print(line: str, stream: TextIO | None) -> None:
     try:
         stream.write(line)
         stream.flush()
-    except BrokenPipeError:  # who reads has enough; the command ends without a word
+    except BrokenPipeError:  # the reader has stopped; the command ends silently
         raise
     except OSError as error:
         raise FastSamError(

@@ -1,4 +1,4 @@
-"""Every frame of a video through `FastSAM.segment_stream`: a video with overlays, and one line of JSON a frame."""
+"""Segment every frame of a video, and write a video with overlays and one line of JSON for each frame."""
 
 from __future__ import annotations
 
@@ -24,16 +24,23 @@ _CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
 
 
 class VideoWriter:
-    """A video file that appears whole at the end, or not at all."""
+    """A video file that appears whole at the end, or not at all.
+
+    Example:
+        >>> info = VideoInfo((480, 640), fps=25.0, frames=2)
+        >>> with VideoWriter(Path("black.avi"), info) as writer:  # doctest: +SKIP
+        ...     for _ in range(info.frames):
+        ...         writer.write(np.zeros((480, 640, 3), np.uint8))
+    """
 
     def __init__(self, path: Path, info: VideoInfo) -> None:
         """
         Args:
             path: `.mp4`, `.mov` (MPEG-4) or `.avi` (Motion JPEG).
-            info: of the frames to come.
+            info: size and rate of the frames that will be written.
 
         Raises:
-            FastSamError: another ending, or the file cannot be written there. At the end: the disk is full.
+            FastSamError: another ending, or the file cannot be written. At the end of the block: the disk is full.
         """
         codec = _CODECS.get(path.suffix.lower())
         if codec is None:
@@ -55,7 +62,7 @@ class VideoWriter:
         """Add a frame, (h, w, 3) uint8 RGB.
 
         Raises:
-            FastSamError: it has another size than the frames that were announced; OpenCV would leave it out.
+            FastSamError: its size is not that of `info`; OpenCV would leave it out.
         """
         (height, width), (h, w) = image.shape[:2], self._hw
         if (height, width) != (h, w):
@@ -80,7 +87,7 @@ class VideoWriter:
             self._check()
 
     def _check(self) -> None:
-        """OpenCV says nothing of a full disk: the draft is opened again. Raises FastSamError if it is not whole."""
+        """Open the draft again, as OpenCV does not report a full disk. Raises FastSamError if it is not whole."""
         capture = cv2.VideoCapture(str(self._draft))
         try:
             count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
@@ -104,18 +111,28 @@ def segment_video(
     *,
     contours: bool = True,
 ) -> Iterator[int]:
-    """Segment each frame: the number of segments of each, as it is done. Frames are read ahead of the network.
+    """Segment each frame. Frames are read while the network works on earlier ones.
 
     Args:
+        model: open.
         video: open; it is read to its end.
         path: of the video, for the lines of JSON.
         prompt: for every frame; None for everything.
-        writer: gets the frames with overlays.
-        json_lines: gets a line for each frame, `Segments.to_json` with frame (from 0) and time_s.
+        writer: gets the frames with overlays; None for no video.
+        json_lines: gets a line for each frame, `as_json` with frame (from 0) and time_s; None for no JSON.
         contours: outline the segments in the overlays.
 
+    Yields:
+        The number of segments of each frame, as soon as it is written.
+
     Raises:
-        ImageError: no frame can be decoded. PromptError: the prompt does not fit the frames.
+        ImageError: no frame can be decoded.
+        PromptError: the prompt does not fit the frames.
+
+    Example:
+        >>> with FastSAM() as model, Video(Path("clip.mp4")) as video:  # doctest: +SKIP
+        ...     sum(segment_video(model, video, Path("clip.mp4"), None, None, None))
+        1204
     """
     for item in model.segment_stream(video, prompt, color="BGR", keep_images=writer is not None):
         segments = item.result()

@@ -1,1 +1,1 @@
-"""Where images come from: files, folders, patterns and videos."""
+"""Sources of images: files, folders, patterns and videos."""

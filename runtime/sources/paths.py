@@ -1,4 +1,4 @@
-"""Which image files a command line means."""
+"""The image files that the arguments of a command refer to."""
 
 from __future__ import annotations
 
@@ -14,25 +14,29 @@ from ..stages.reading.formats import HEIF_SUFFIXES, OTHER_SUFFIXES, readable_suf
 from ..system.identity import real_path
 
 OVERLAY_STEM, MASKS, CUTOUTS = ".overlay", ".masks", ".cutouts"
-"""What is written for the image `x` is called `x` and one of these: a picture of any format, and two folders."""
+"""Endings of the outputs of an image: `x.overlay` with a suffix of any format, folders `x.masks` and `x.cutouts`."""
 
 STANDARD_INPUT = Path("-")
-"""Stands for the image that is piped into a command."""
+"""The image that is piped into a command."""
 
 _log = logging.getLogger(__name__)
 
 _NAMED = 5
-"""So many of the files that are left out are named."""
+"""At most this many of the skipped files are named."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageSearch:
-    """What paths, folders and patterns stand for.
+    """The files that paths, folders and patterns refer to.
 
     Attributes:
-        paths: the files, in the order of the arguments, each once.
-        errors: of arguments that stand for no file.
-        skipped: files in folders and patterns that end like images of formats that are not read here.
+        paths: the files, in the order of the arguments, without repetitions.
+        errors: one for each argument that refers to no file.
+        skipped: files in folders and patterns whose suffix is that of an image format that cannot be read.
+
+    Example:
+        >>> ImageSearch((Path("cat.jpg"),), (), (Path("raw.cr2"),)).skipped[0].suffix
+        '.cr2'
     """
 
     paths: tuple[Path, ...]
@@ -40,7 +44,7 @@ class ImageSearch:
     skipped: tuple[Path, ...]
 
     def report_skipped(self) -> None:
-        """Log what was left out, in one line for all."""
+        """Log the skipped files in one line."""
         if not self.skipped:
             return
         names = ", ".join(str(path) for path in self.skipped[:_NAMED])
@@ -52,14 +56,18 @@ class ImageSearch:
 
 
 def search_images(arguments: Sequence[str]) -> ImageSearch:
-    """The files meant by paths, folders and patterns.
+    """Find the files that paths, folders and patterns refer to.
 
-    A folder stands for the files directly in it that end like an image; `**` in a pattern descends. What an
-    earlier run wrote is left out of folders and patterns. A path that is neither a folder nor a pattern
-    is taken as it is, there or not: reading it tells.
+    A folder stands for the files directly in it that have the suffix of an image; `**` in a pattern includes
+    sub-folders. Outputs of earlier runs are left out of folders and patterns. A path that is neither a folder nor a
+    pattern is returned as it is: if the file is missing, reading it raises the error.
 
-    >>> search_images(["none.jpg", "no/such/*.jpg"]).paths
-    (PosixPath('none.jpg'),)
+    Args:
+        arguments: paths, folders and patterns.
+
+    Example:
+        >>> [path.name for path in search_images(["none.jpg", "./none.jpg", "no/such/*.jpg"]).paths]
+        ['none.jpg']
     """
     images: dict[Path, Path] = {}
     errors, skipped = [], dict[Path, Path]()
@@ -76,10 +84,17 @@ def search_images(arguments: Sequence[str]) -> ImageSearch:
 
 
 def find_images(arguments: Sequence[str]) -> list[Path]:
-    """The files of `search_images`, where each argument has to stand for some; what is left out is logged.
+    """The files of `search_images`; every argument must refer to at least one. Skipped files are logged.
+
+    Args:
+        arguments: paths, folders and patterns.
 
     Raises:
-        ImageError: a folder or pattern holds no image, or cannot be searched.
+        ImageError: a folder or a pattern has no image, or cannot be searched.
+
+    Example:
+        >>> [path.name for path in find_images(["photos", "scans/**/*.tif"])]  # doctest: +SKIP
+        ['cat.jpg', 'coffee.jpg', '1.tif']
     """
     search = search_images(arguments)
     if search.errors:
@@ -89,7 +104,7 @@ def find_images(arguments: Sequence[str]) -> list[Path]:
 
 
 def _files_of(argument: str) -> tuple[list[Path], list[Path]]:
-    """The files that one argument stands for, and those that are left out.
+    """The files that one argument refers to, and those that are skipped.
 
     Raises:
         ImageError: it is a folder or a pattern without an image, or cannot be searched.
@@ -106,20 +121,21 @@ def _files_of(argument: str) -> tuple[list[Path], list[Path]]:
             f"{argument}: cannot be searched ({error.strerror or error}); check the path and its permissions"
         ) from error
     if not paths:
-        found = f"no image found, but {len(others)} of formats that are not read" if others else "no image found"
+        problem = f"no image found, but {len(others)} of formats that are not read" if others else "no image found"
         endings = " ".join(sorted(readable))
-        raise ImageError(f"{argument}: {found}; expected files ending in {endings}; name the file itself")
+        raise ImageError(f"{argument}: {problem}; expected files ending in {endings}; name the file itself")
     return paths, others
 
 
 def _candidates(argument: str) -> list[Path] | None:
-    """The files in a folder or of a pattern, sorted; None for any other path.
+    """The files in a folder or of a pattern, sorted; None if the argument is any other path.
 
     Raises:
         OSError: a folder cannot be read.
     """
     path = Path(argument)
-    # os.path's functions say no where Path's raise: of a name that is too long, say. Reading it will tell.
+    # The functions of os.path return False where those of Path raise, such as for a name that is too long. Reading the
+    # file raises the error.
     if os.path.isdir(path):  # noqa: PTH112
         return sorted(path.iterdir())
     if any(sign in argument for sign in "*?[") and not os.path.exists(path):  # noqa: PTH110
@@ -129,7 +145,7 @@ def _candidates(argument: str) -> list[Path] | None:
 
 
 def _with_suffix(paths: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
-    """Those with one of the endings, but for hidden files and what an earlier run wrote."""
+    """Files with one of the suffixes, except hidden files and outputs of earlier runs."""
     return [path for path in paths if path.suffix.lower() in suffixes and not _is_output(path) and path.is_file()]
 
 

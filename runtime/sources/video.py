@@ -15,12 +15,17 @@ from ..errors import ImageError
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file says of itself.
+    """Properties of a video, as given in its file.
 
     Attributes:
         hw: (h, w) of a frame, pixels.
-        fps: frames in a second.
-        frames: how many there are, as the container counts them: an estimate.
+        fps: frames per second.
+        frames: number of frames according to the container; an estimate.
+
+    Example:
+        >>> info = VideoInfo((1080, 1920), fps=25.0, frames=250)
+        >>> info.frames / info.fps
+        10.0
     """
 
     hw: tuple[int, int]
@@ -29,12 +34,21 @@ class VideoInfo:
 
 
 class Video:
-    """A video file that is open for reading: iterate over its frames, once. A context manager that closes it."""
+    """A video file that is open for reading. Iterate over its frames once. As a context manager it closes itself.
+
+    Example:
+        >>> with Video(Path("clip.mp4")) as video:  # doctest: +SKIP
+        ...     for frame_bgr in video:
+        ...         print(frame_bgr.shape)
+    """
 
     def __init__(self, path: Path) -> None:
         """
+        Args:
+            path: of the file.
+
         Raises:
-            ImageError: it is missing, or no video that this OpenCV reads.
+            ImageError: the file is missing, or OpenCV cannot read a video from it.
         """
         if not path.is_file():
             raise ImageError(f"{path}: no such file; check the path")
@@ -52,10 +66,10 @@ class Video:
         self.info = VideoInfo((height, width), fps if 0 < fps < 1000 else 25.0, frames)
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        """(h, w, 3) uint8 BGR frames, each an array of its own.
+        """Frames as (h, w, 3) uint8 BGR, a new array each.
 
         Raises:
-            ImageError: not even one frame can be decoded, or a frame has another size than `info.hw`.
+            ImageError: no frame can be decoded, or the size of a frame is not `info.hw`.
         """
         count = 0
         while True:
@@ -69,7 +83,7 @@ class Video:
             raise ImageError(f"{self._path}: no frame can be decoded; the file is damaged or cut off")
 
     def _check_size(self, number: int, frame: NDArray[np.uint8]) -> None:
-        """FFmpeg scales such a frame to the size of the others; other readers of OpenCV hand it out as it is."""
+        """With FFmpeg, OpenCV scales a frame of another size; its other readers return it as it is."""
         (height, width), (h, w) = frame.shape[:2], self.info.hw
         if (height, width) != (h, w):
             raise ImageError(
@@ -78,7 +92,7 @@ class Video:
             )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._capture.release()
 
     def __enter__(self) -> Video:
