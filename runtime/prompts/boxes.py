@@ -86,7 +86,7 @@ class Boxes(PromptKind):
         outside = np.flatnonzero(~inside.all(1))
         if len(outside):
             raise PromptError(
-                f"box {outside[0]} is {self.xyxy[outside[0]].tolist()}, the image extends from (0, 0) to "
+                f"box {outside[0]} is {self.xyxy[outside[0]].tolist()}, the image reaches from (0, 0) to "
                 f"({width}, {height}); give boxes in pixels of the original image and clip them to it"
             )
 
