@@ -30,13 +30,14 @@ def say(console: Console, text: str) -> None:
 
 @contextmanager
 def warnings_shown(prefix: str) -> Iterator[None]:
-    """Print warnings of this package as lines on standard error, as the command's own messages are.
+    """Print warnings of this package on standard error, in the same form as the messages of the command.
 
     Args:
-        prefix: the command's name.
+        prefix: name of the command.
 
-    >>> with warnings_shown("fastsam"):                              # doctest: +SKIP
-    ...     load_image("stack.tif")     # fastsam: stack.tif: holds 3 images, the first was read; …
+    Example:
+        >>> with warnings_shown("fastsam"):  # doctest: +SKIP
+        ...     load_image("stack.tif")  # fastsam: stack.tif: holds 3 images, the first was read; …
     """
     handler = _WarningLines(logging.WARNING)
     handler.setFormatter(logging.Formatter(f"{prefix}: %(message)s"))

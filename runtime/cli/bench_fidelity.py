@@ -1,4 +1,4 @@
-"""`fastsam bench`: measure models on one's own images. Heavy libraries are imported by the commands."""
+"""`fastsam bench fidelity`: compare models on your own images. Heavy libraries are imported by the command."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 app = typer.Typer(name="bench", help="Measure models on your own images.", no_args_is_help=True, add_completion=False)
 
 NOT_KEPT = 1
-"""Exit code when a limit is not kept; 2 stays for errors, so that a pipeline can tell them apart."""
+"""Exit code if a limit is not met. Errors exit with 2, so that a pipeline can distinguish them."""
 
 _gate_option = partial(option, panel="Gate")
 
 ReferenceArgument = Annotated[
-    str, typer.Argument(metavar="REFERENCE", help="The model that is believed, such as the FP32 ONNX file.")
+    str, typer.Argument(metavar="REFERENCE", help="The model to compare with, such as the FP32 ONNX file.")
 ]
 CandidatesArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="CANDIDATE…",
-        help="Models that have to be like it: \\[NAME=]PATH|ADDRESS\\[@SETTING=VALUE,…], such as "
+        help="The models to compare: \\[NAME=]PATH|ADDRESS\\[@SETTING=VALUE,…], such as "
         "int8=model-int8.onnx, model.onnx@engine=openvino or grpc://HOST:8001/fastsam. Settings: device, engine, "
         "precision, threads, imgsz.",
     ),
 ]
 ImagesOption = Annotated[
-    list[str], option("What to compare on. May be repeated.", "--images", "-i", metavar="IMAGE|FOLDER|GLOB")
+    list[str], option("Images to compare on. May be repeated.", "--images", "-i", metavar="IMAGE|FOLDER|GLOB")
 ]
-SquareOption = Annotated[bool, network_option("Square inputs; for comparing with a model of fixed size.", "--square")]
+SquareOption = Annotated[bool, network_option("Square inputs, to compare with a model of fixed size.", "--square")]
 OutputOption = Annotated[
     Path | None,
     result_option("Folder for report.md, report.json and pictures of the worst images.", "--output", "-o"),
@@ -49,31 +49,36 @@ OutputOption = Annotated[
 JsonOption = Annotated[
     str | None, result_option("The report as JSON; - is standard output.", "--json", metavar="FILE|-")
 ]
-WorstOption = Annotated[int, result_option("So many pictures for each candidate.", min=0)]
+WorstOption = Annotated[int, result_option("Number of pictures for each candidate.", min=0)]
 
 
 @dataclass(frozen=True)
 class GateOptions:
-    """What a candidate has to keep."""
+    """The limits that a candidate has to meet.
+
+    Example:
+        >>> GateOptions(min_recall=0.98).limits().recall
+        0.98
+    """
 
     min_recall: Annotated[
-        float | None, _gate_option("Share of the reference's detections that the candidate has, at --at-iou.")
+        float | None, _gate_option("Share of the reference's detections that the candidate has too, at --at-iou.")
     ] = None
     min_precision: Annotated[
-        float | None, _gate_option("Share of the candidate's detections that the reference has, at --at-iou.")
+        float | None, _gate_option("Share of the candidate's detections that the reference has too, at --at-iou.")
     ] = None
-    at_iou: Annotated[float, _gate_option("Mask IoU that --min-recall and --min-precision are for, 0.5 … 1.")] = 0.75
+    at_iou: Annotated[float, _gate_option("Mask IoU for --min-recall and --min-precision, 0.5 … 1.")] = 0.75
     min_mean_iou: Annotated[float | None, _gate_option("Mean IoU of matched masks.")] = None
     min_iou: Annotated[float | None, _gate_option("IoU of every matched mask.")] = None
-    from_px: Annotated[int, _gate_option("--min-iou is for masks of at least so many pixels.")] = 0
+    from_px: Annotated[int, _gate_option("--min-iou applies to masks of at least this many pixels.")] = 0
     min_boundary_f: Annotated[
-        float | None, _gate_option("Mean F-measure of outlines, within 0.0075 of the image's diagonal.")
+        float | None, _gate_option("Mean F-measure of outlines, within 0.0075 of the image diagonal.")
     ] = None
-    max_box_px: Annotated[float | None, _gate_option("Deviation of every edge of a matched box, pixels.")] = None
-    max_score_deviation: Annotated[float | None, _gate_option("Deviation of every matched score.")] = None
+    max_box_px: Annotated[float | None, _gate_option("Deviation of each edge of a matched box, pixels.")] = None
+    max_score_deviation: Annotated[float | None, _gate_option("Deviation of each matched score.")] = None
 
     def limits(self) -> FidelityLimits:
-        """The limits. Raises ParameterError: one is out of its range."""
+        """The limits of the gate. Raises ParameterError if a value is out of range."""
         from ..measure.gate import FidelityLimits
 
         return FidelityLimits(
@@ -111,8 +116,10 @@ def fidelity(
 ) -> None:
     """Compare candidates with a reference, detection by detection: a gate for build pipelines.
 
-    Detections are matched one to one by mask IoU. The exit code is 0 when every candidate keeps every limit, 1 when
-    one does not, 2 on an error. Without limits it only measures.
+    Detections are matched one to one by mask IoU. The exit code is 0 if every candidate meets every limit, 1 if one
+    does not, 2 on an error. Without limits, the command only measures.
+
+    Example: fastsam bench fidelity fp32.onnx int8.onnx --images photos --min-mean-iou 0.95
     """
     from rich.console import Console
 
@@ -143,7 +150,7 @@ def fidelity(
 
 
 def _show(report: Report, console: Console) -> None:
-    """The table, notes, and the limits that were not kept."""
+    """Print the table, the notes, and the limits that are not met."""
     from ..batch.console import say
 
     console.print(report.table())
@@ -151,4 +158,4 @@ def _show(report: Report, console: Console) -> None:
         for note in result.notes:
             say(console, f"note: {result.candidate.name}: {note}")
     for line in report.failures():
-        typer.echo(f"fastsam: not kept: {line}", err=True)
+        typer.echo(f"fastsam: limit not met: {line}", err=True)

@@ -1,4 +1,4 @@
-"""`fastsam bench speed`: how long models take on one's own images. Heavy libraries are imported by the command."""
+"""`fastsam bench speed`: time models on your own images. Heavy libraries are imported by the command."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ ModelsOption = Annotated[
 ]
 EnginesOption = Annotated[
     list[str] | None,
-    option(f"Engine that opens the files: {overview()}. May be repeated: each in turn.", "--engine"),
+    option(f"Engine that opens the files: {overview()}. May be repeated, to time several.", "--engine"),
 ]
-RunsOption = Annotated[int, option("Rounds that count.")]
-WarmupOption = Annotated[int, option("Rounds before that.")]
+RunsOption = Annotated[int, option("Timed rounds.")]
+WarmupOption = Annotated[int, option("Rounds before them, which are not timed.")]
 JsonOption = Annotated[str | None, option("The figures as JSON; - is standard output.", "--json", metavar="FILE|-")]
 
 
@@ -52,7 +52,10 @@ def speed(
     network: NetworkOptions,
     json_target: JsonOption = None,
 ) -> None:
-    """Time models on images, stage by stage: median and 95th percentile; several models are taken in turn."""
+    """Time models on images, stage by stage: median and 95th percentile. Several models run in turn.
+
+    Example: fastsam bench speed photo.jpg --engine onnxruntime --engine openvino
+    """
     from rich.console import Console
 
     from ..batch.console import with_progress
@@ -78,30 +81,30 @@ def speed(
 
 
 def _arguments(models: list[str], engines: list[str]) -> list[ModelArgument]:
-    """Every model, and where engines are named, every model of no engine of its own with each of them.
+    """The models to time. A model that names no engine is timed with each of `engines`.
 
     Raises:
-        ParameterError: two have one name, or a setting is unknown.
+        ParameterError: two models have the same name, or a setting is unknown.
     """
     from ..measure.run import ModelArgument, parse_model, refuse_equal_names
     from ..pipeline import demo_model_path
 
     arguments = []
     for model in [parse_model(text) for text in models] or [parse_model(str(demo_model_path()))]:
-        each = [] if "engine" in model.settings else engines
+        variants = [] if "engine" in model.settings else engines
         arguments += [
             ModelArgument(f"{model.name}, {engine}", model.source, {**model.settings, "engine": engine})
-            for engine in each
+            for engine in variants
         ] or [model]
     refuse_equal_names(arguments)
     return arguments
 
 
 def _table(models: list[ModelSpeed], images: int, runs: int) -> Table:
-    """A stage in each row, a model in each pair of columns."""
+    """A row for each stage, two columns for each model."""
     from rich.table import Table
 
-    caption = f"Milliseconds for an image: {images} image{'s' if images != 1 else ''}, {runs} rounds, models in turn."
+    caption = f"Milliseconds per image: {images} image{'s' if images != 1 else ''}, {runs} rounds, models in turn."
     table = Table(caption=caption, caption_justify="left")
     table.add_column("stage")
     for model in models:
@@ -118,6 +121,6 @@ def _table(models: list[ModelSpeed], images: int, runs: int) -> Table:
         "images a second": [f"{model.images_per_second:.2f}" for model in models],
         "segments": [str(sum(model.segments)) for model in models],
     }
-    for what, texts in totals.items():
-        table.add_row(what, *[cell for text in texts for cell in (text, "")])
+    for quantity, texts in totals.items():
+        table.add_row(quantity, *[cell for text in texts for cell in (text, "")])
     return table

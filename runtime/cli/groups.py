@@ -1,7 +1,7 @@
-"""Groups of options that commands subscribe to.
+"""Groups of options that several commands share.
 
-A group is a frozen dataclass whose fields are annotated like the parameters of a Typer command. A command that takes
-a group has all its options, so an option is added to every such command by adding a field.
+A group is a frozen dataclass whose fields are annotated like the parameters of a Typer command. A command with a
+parameter of that type has all options of the group: a new field is a new option of every such command.
 """
 
 from __future__ import annotations
@@ -12,33 +12,34 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from typing import Any, TypeVar, get_type_hints
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
-def with_groups(command: Callable[..., Answer]) -> Callable[..., Answer]:
-    """Make a command that Typer understands of one that takes groups of options.
+def with_groups(command: Callable[..., Result]) -> Callable[..., Result]:
+    """Replace groups of options in the parameters of a command by their options, for Typer.
 
-    A parameter of the command itself takes the place of the option of the same name in a group, whose field then
-    keeps its default. It must have one.
+    A parameter of the command replaces the option of the same name in a group. The field of the group must have a
+    default, which it then keeps.
 
     Args:
-        command: its parameters are groups, and parameters as Typer knows them.
+        command: its parameters are groups, and parameters as Typer expects them.
 
     Returns:
-        The command with the fields of each group in the group's place. It is called with keywords.
+        The command with the fields of each group instead of the group. It is called with keyword arguments.
 
     Raises:
         TypeError: two groups have an option of the same name.
 
-    >>> from dataclasses import dataclass
-    >>> @dataclass(frozen=True)
-    ... class Volume:
-    ...     loudness: int = 5
-    >>> @with_groups
-    ... def play(song: str, *, volume: Volume) -> None:    # play SONG --loudness 7
-    ...     print(song, volume.loudness)
-    >>> play(song="So What", loudness=7)
-    So What 7
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Volume:
+        ...     loudness: int = 5
+        >>> @with_groups
+        ... def play(song: str, *, volume: Volume) -> None:    # play SONG --loudness 7
+        ...     print(song, volume.loudness)
+        >>> play(song="So What", loudness=7)
+        So What 7
     """
     hints = get_type_hints(command, include_extras=True)
     parameters = inspect.signature(command).parameters
@@ -46,19 +47,19 @@ def with_groups(command: Callable[..., Answer]) -> Callable[..., Answer]:
     replaced = parameters.keys() - groups.keys()
     merged: dict[str, inspect.Parameter] = {}
     for name, parameter in parameters.items():
-        alone = [parameter.replace(annotation=hints[name])]
-        for option in _options(groups[name], replaced) if name in groups else alone:
+        single = [parameter.replace(annotation=hints[name])]
+        for option in _options(groups[name], replaced) if name in groups else single:
             if option.name in merged:
                 raise TypeError(f"{command.__name__}: two groups have an option {option.name}; rename one of them")
             merged[option.name] = option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
 
     @wraps(command)
-    def call(**values: Any) -> Answer:
-        made = {
+    def call(**values: Any) -> Result:
+        options = {
             name: group(**{part.name: values[part.name] for part in fields(group) if part.name not in replaced})
             for name, group in groups.items()
         }
-        return command(**{name: values[name] for name in replaced}, **made)
+        return command(**{name: values[name] for name in replaced}, **options)
 
     call.__signature__ = inspect.Signature(list(merged.values()))  # type: ignore[attr-defined]
     call.__annotations__ = {name: option.annotation for name, option in merged.items()}
@@ -66,7 +67,7 @@ def with_groups(command: Callable[..., Answer]) -> Callable[..., Answer]:
 
 
 def _options(group: type[Any], replaced: Set[str]) -> list[inspect.Parameter]:
-    """The fields of a group as parameters of a command, but for those that the command has itself."""
+    """The fields of a group as parameters of a command, except those that the command replaces."""
     hints = get_type_hints(group, include_extras=True)
     return [
         inspect.Parameter(

@@ -1,4 +1,4 @@
-"""The command `fastsam`. It parses, calls and returns a code; heavy libraries are imported by the commands."""
+"""The command `fastsam`: parses arguments, runs, returns an exit code. The commands import heavy libraries."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ app = typer.Typer(
     name="fastsam",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # a bug keeps its own traceback
+    pretty_exceptions_enable=False,  # a bug shows an ordinary traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -76,9 +76,11 @@ def segment(
     reading: ReadingOptions,
     results: ResultOptions,
 ) -> None:
-    """Segment images: everything in them, or what points, boxes and texts ask for.
+    """Segment images: everything in them, or the objects that points, boxes and texts select.
 
-    A bad image, or a folder without one, does not stop the others; it is reported, and the exit code is 2 at the end.
+    A bad image, or a folder without images, does not stop the others. It is reported, and the exit code is then 2.
+
+    Example: fastsam segment photo.jpg --points "[[285,150]]" --json -
     """
     from rich.console import Console
 
@@ -105,7 +107,7 @@ def segment(
         failed = segment_files(fastsam, paths, prompt, pictures, lines, console, selection)
         if len(paths) == 1 and failed:
             raise failed[0][1]
-        if len(failed) == len(paths):  # inside, so that no empty file takes the place of an earlier answer
+        if len(failed) == len(paths):  # raised here, so that no empty file replaces the JSON of an earlier run
             raise FastSamError(f"all {len(paths)} images failed; see the lines above")
     if failed:
         raise FastSamError(f"{len(failed)} of {len(paths)} images failed, the others are done; see the lines above")
@@ -114,10 +116,10 @@ def segment(
 
 
 def _report(search: ImageSearch, console: Console) -> None:
-    """Say which arguments stand for no image, and what is left out.
+    """Print the arguments that refer to no image, and the skipped files.
 
     Raises:
-        FastSamError: no image is left.
+        FastSamError: there is no image at all.
     """
     from ..batch.console import say
 
@@ -135,7 +137,10 @@ def doctor(
     model: ModelFileOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """Show what is installed, which engines and devices work, and why the others do not."""
+    """Show what is installed, which engines and devices work, and why the others do not.
+
+    Example: fastsam doctor --json
+    """
     from ..measure.doctor import examine, lines
 
     report = examine(model)
@@ -145,7 +150,13 @@ def doctor(
 
 
 def main() -> int:
-    """Run the command line: 0, or 2 with one line on standard error. Anything unexpected keeps its traceback."""
+    """Run the command: exit code 0, or 2 with one line on standard error. A bug shows its traceback.
+
+    Example:
+        >>> sys.argv = ["fastsam", "segment", "photo.jpg"]  # doctest: +SKIP
+        >>> main()  # doctest: +SKIP
+        0
+    """
     try:
         with exit_on_signals(), warnings_shown("fastsam"):
             app()

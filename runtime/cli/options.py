@@ -1,4 +1,4 @@
-"""Arguments, options and groups of options of the command `fastsam`; see `groups` for what a group is."""
+"""Arguments, options and groups of options (see `groups`) of the command `fastsam`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 
 class PointsMode(str, Enum):
-    """Names of `prompts.POINT_MODES`; importing those here would import OpenCV for `--help`."""
+    """The names in `prompts.POINT_MODES`. Importing them here would import OpenCV for `--help`.
+
+    Example:
+        >>> PointsMode("each").value
+        'each'
+    """
 
     merge = "merge"
     each = "each"
@@ -30,15 +35,16 @@ class PointsMode(str, Enum):
 
 
 def option(text: str, *names: str, panel: str | None = None, **settings: Any) -> Any:
-    """An option.
+    """An option of a command.
 
     Args:
         text: its help.
-        names: such as "--output", "-o"; none: made of the parameter's name.
-        panel: of the help, under which it stands.
-        settings: as Typer takes them.
+        names: such as "--output", "-o"; by default derived from the name of the parameter.
+        panel: section of the help that lists it.
+        settings: further arguments of `typer.Option`.
 
-    >>> Annotated[float, option("Keep segments with a score above it.", panel="Network")]    # doctest: +SKIP
+    Example:
+        >>> ConfOption = Annotated[float, option("Keep segments with a score above it.", panel="Network")]
     """
     return typer.Option(*names, help=text, rich_help_panel=panel, **settings)
 
@@ -59,19 +65,17 @@ ImagesArgument = Annotated[
 ModelOption = Annotated[
     str | None,
     option(
-        "ONNX file, TensorRT plan, or a model on a Triton server: grpc://HOST:8001/fastsam. Default: the demo model "
-        "that comes along.",
+        "ONNX file, TensorRT plan, or a model on a Triton server: grpc://HOST:8001/fastsam. Default: the included "
+        "demo model.",
         "--model",
         "-m",
     ),
 ]
-ModelFileOption = Annotated[
-    Path | None, option("ONNX file. Default: the demo model that comes along.", "--model", "-m")
-]
+ModelFileOption = Annotated[Path | None, option("ONNX file. Default: the included demo model.", "--model", "-m")]
 JsonLinesOption = Annotated[
     str | None,
     result_option(
-        "Write one line of JSON for each image; - is standard output, and messages go to standard error.",
+        "Write one line of JSON for each image; - is standard output. Messages go to standard error.",
         "--json",
         metavar="FILE|-",
     ),
@@ -81,9 +85,14 @@ ContoursOption = Annotated[bool, result_option("Outline the segments.", "--conto
 
 @dataclass(frozen=True)
 class PromptOptions:
-    """What to look for; everything where nothing is given."""
+    """What to look for; by default everything.
 
-    points: Annotated[str | None, _prompt('Points, pixels of the image: "[[520,360],[620,300]]".')] = None
+    Example:
+        >>> PromptOptions(points="[[520,360]]").parsed(model=None).xy.tolist()
+        [[520.0, 360.0]]
+    """
+
+    points: Annotated[str | None, _prompt('Points in pixels of the image: "[[520,360],[620,300]]".')] = None
     labels: Annotated[
         str | None,
         _prompt('One label for each point, 1 = foreground, 0 = background: "[1,0]". Default: all foreground.'),
@@ -91,13 +100,13 @@ class PromptOptions:
     points_mode: Annotated[
         PointsMode,
         _prompt(
-            "merge: one object from all points; each: one for each foreground point; "
-            "all: every segment that holds a foreground and no background point."
+            "merge: one object from all points; each: one object for each foreground point; "
+            "all: every segment with a foreground point and no background point in it."
         ),
     ] = PointsMode.merge
     boxes: Annotated[
         str | None,
-        _prompt('Boxes, left, top, right, bottom: "[[570,200,800,600]]". One segment for each.'),
+        _prompt('Boxes as left, top, right, bottom: "[[570,200,800,600]]". One segment for each.'),
     ] = None
     text: Annotated[
         list[str] | None,
@@ -108,7 +117,7 @@ class PromptOptions:
     json_prompts: Annotated[
         list[str] | None,
         _prompt(
-            'Any prompt as a server takes it: \'{"points": [[520, 360]], "mode": "each"}\'. Can be repeated; the '
+            'Any prompt as JSON: \'{"points": [[520, 360]], "mode": "each"}\'. May be repeated; prompts of the '
             "options above come first.",
             "--prompt",
             metavar="JSON",
@@ -120,7 +129,7 @@ class PromptOptions:
     ] = None
 
     def parsed(self, model: str | None) -> Prompt | list[Prompt] | None:
-        """The prompt for a model; None for everything. Raises PromptError, see `parse_prompt` and `check_clip`."""
+        """The prompt for a model; None for everything. Raises PromptError: see `parse_prompt` and `check_clip`."""
         prompt = parse_prompt(
             self.points, self.labels, self.points_mode.value, self.boxes, self.text, self.json_prompts
         )
@@ -130,30 +139,36 @@ class PromptOptions:
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """What of an image file is read."""
+    """What to read from an image file.
+
+    Example:
+        >>> ReadingOptions(page=2, bands="3,2,1").selection().bands
+        (3, 2, 1)
+    """
 
     page: Annotated[
         int | None,
-        _reading("Of files with several images, such as TIFF and GIF: which one, from 0. Default: the first."),
+        _reading("Number of the image in files with several, such as TIFF and GIF, from 0. Default: the first."),
     ] = None
     bands: Annotated[
         str | None,
         _reading(
-            "Bands read as red, green and blue, or one as gray, counted from 1. Default: the file's colours.",
+            "Bands to read as red, green and blue, or one as gray, counted from 1. Default: the colours of the file.",
             metavar="3,2,1",
         ),
     ] = None
     value_range: Annotated[
         str,
         _reading(
-            "Values of more than 8 bits that become black and white: of the type, of the image, or two numbers.",
+            "For values of more than 8 bits, those that become black and white: limits of the type, of the image, or "
+            "two numbers.",
             "--range",
             metavar="full|minmax|percentile|LOW,HIGH",
         ),
     ] = "full"
 
     def selection(self) -> Selection:
-        """Raises ParameterError: a value is out of its range."""
+        """The selection. Raises ParameterError if a value is out of range."""
         from ..stages.reading.decoded import Selection
 
         bands = None if self.bands is None else _numbers("--bands", self.bands, int, "3,2,1")
@@ -172,16 +187,21 @@ def _numbers(name: str, text: str, kind: Callable[[str], Any], example: str) -> 
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """How a model is opened, and what of its answers is kept. The names are `FastSAM`'s."""
+    """How to open a model, and which detections to keep. The names are those of `FastSAM`.
+
+    Example:
+        >>> NetworkOptions(conf=0.2).settings().thresholds.conf
+        0.2
+    """
 
     conf: Annotated[float, network_option("Keep segments with a score above it.")] = 0.4
-    iou: Annotated[float, network_option("Of boxes that overlap more than this the better stays.")] = 0.9
-    max_det: Annotated[int, network_option("At most this many segments, best first.")] = 300
+    iou: Annotated[float, network_option("Of two boxes that overlap more than this, keep the better one.")] = 0.9
+    max_det: Annotated[int, network_option("Keep at most this many segments, best first.")] = 300
     imgsz: Annotated[
         int | None,
-        network_option("Longest side of the network's input, a multiple of 32. Default: the model's own."),
+        network_option("Longest side of the network's input, a multiple of 32. Default: that of the model."),
     ] = None
-    device: Annotated[str, network_option("cpu, cuda or cuda:N; never another.")] = "cpu"
+    device: Annotated[str, network_option("cpu, cuda or cuda:N; never replaced by another.")] = "cpu"
     threads: Annotated[int | None, network_option("CPU threads. Default: all that this process may use.")] = None
     engine: Annotated[
         str | None,
@@ -189,20 +209,18 @@ class NetworkOptions:
     ] = None
     precision: Annotated[
         str | None,
-        network_option("fp32 or bf16: the engine computes in it, or there is an error. Default: the engine's own."),
+        network_option("fp32 or bf16; an engine that cannot compute in it raises an error. Default: the engine's."),
     ] = None
-    hint: Annotated[
-        str | None, network_option("latency, or throughput: OpenVINO has several images under way at once.")
-    ] = None
+    hint: Annotated[str | None, network_option("latency, or throughput: OpenVINO runs several images at once.")] = None
     cache: Annotated[
-        bool, network_option("Keep the prepared network beside the model: it opens sooner.", "--cache")
+        bool, network_option("Keep the prepared network beside the model, to open it faster next time.", "--cache")
     ] = False
 
     def settings(self, *, rect: bool | None = None) -> ModelSettings:
         """The settings of a model.
 
         Raises:
-            DeviceError, ParameterError: a value is out of its range.
+            DeviceError, ParameterError: a value is out of range.
         """
         from ..opening import ModelSettings
 
@@ -211,24 +229,33 @@ class NetworkOptions:
 
 @dataclass(frozen=True)
 class ResultOptions:
-    """What to write for images."""
+    """What to write for each image.
+
+    Example:
+        >>> ResultOptions().folder, ResultOptions(json_target="-").folder
+        (PosixPath('output'), None)
+    """
 
     output: Annotated[
         Path | None,
         result_option(
-            "Folder for pictures: NAME.overlay.jpg for each image. Default: ./output; with --json alone, none.",
+            "Folder for pictures: NAME.overlay.jpg for each image. Default: ./output; none with --json alone.",
             "--output",
             "-o",
         ),
     ] = None
     json_target: JsonLinesOption = None
-    masks: Annotated[bool, result_option("Also NAME.masks/000.png …: white inside, black outside.", "--masks")] = False
-    cutouts: Annotated[bool, result_option("Also NAME.cutouts/000.png …: transparent outside.", "--cutouts")] = False
+    masks: Annotated[
+        bool, result_option("Also write NAME.masks/000.png …: white inside, black outside.", "--masks")
+    ] = False
+    cutouts: Annotated[bool, result_option("Also write NAME.cutouts/000.png …: transparent outside.", "--cutouts")] = (
+        False
+    )
     contours: ContoursOption = True
 
     @property
     def folder(self) -> Path | None:
-        """For pictures; None where none are wanted."""
+        """Folder for pictures; None if no pictures are wanted."""
         if self.output is None and (self.json_target is None or self.masks or self.cutouts):
             return Path("output")
         return self.output

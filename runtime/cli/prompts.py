@@ -1,4 +1,4 @@
-"""Prompts of the command line. Heavy libraries are imported when called."""
+"""Prompts on the command line. The functions import heavy libraries when they are called."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 
 
 def check_clip(prompt: Prompt | list[Prompt] | None, clip: Path | None, model: str | None) -> None:
-    """A prompt that is answered by a CLIP needs one, and a CLIP needs such a prompt.
+    """Check that a text prompt has a CLIP model, and that a CLIP model has a text prompt.
 
     Args:
+        prompt: from `parse_prompt`.
         clip: folder of a CLIP model.
-        model: a server may have a CLIP of its own, and says it where it has none.
+        model: path or address. A server may have its own CLIP; if not, it answers with an error.
 
     Raises:
-        PromptError: one is there without the other.
+        PromptError: one is given without the other.
+
+    Example:
+        >>> check_clip(None, clip=None, model="FastSAM-s.onnx")
     """
     from ..prompts.base import looks_at_image
 
@@ -41,17 +45,21 @@ def parse_prompt(
     texts: list[str] | None = None,
     json_prompts: list[str] | None = None,
 ) -> Prompt | list[Prompt] | None:
-    """The prompt of the command line; None for everything.
+    """Read the prompt from the options of a command; None for everything.
 
     Args:
-        points, labels, boxes: JSON text, None where not given.
+        points, labels, boxes: JSON, or None.
         points_mode: one of `prompts.POINT_MODES`.
-        texts: as they are.
-        json_prompts: JSON text of one prompt each, of any kind.
+        texts: plain texts.
+        json_prompts: JSON of prompts of any kind.
 
     Raises:
-        PromptError: not JSON, not of the shape of a prompt, or a text without a word.
-        ParameterError: a setting in the JSON of a prompt is out of its range.
+        PromptError: an option is not JSON or does not describe a prompt, or a text has no word.
+        ParameterError: a setting in the JSON of a prompt is out of range.
+
+    Example:
+        >>> parse_prompt("[[520, 360]]", None, "merge", None).xy.tolist()
+        [[520.0, 360.0]]
     """
     from ..prompts.boxes import Boxes
     from ..prompts.points import Points
@@ -60,9 +68,9 @@ def parse_prompt(
         raise PromptError(f"--labels {labels} without --points; expected one label for each point; add --points")
     prompts: list[Prompt] = []
     if points is not None:
-        given = _json_option("--points", points, "[[x, y], …]")
+        coords = _json_option("--points", points, "[[x, y], …]")
         flags = _json_option("--labels", labels, "[1, 0, …]") if labels is not None else None
-        prompts.append(Points(given, flags, mode=points_mode))
+        prompts.append(Points(coords, flags, mode=points_mode))
     if boxes is not None:
         prompts.append(Boxes(_json_option("--boxes", boxes, "[[x1, y1, x2, y2], …]")))
     if texts:
@@ -85,5 +93,5 @@ def _json_option(option: str, text: str, expected: str) -> Any:
     except (ValueError, RecursionError) as error:
         quote = "'" if '"' in expected else '"'
         raise PromptError(
-            f"{option}: {text!r:.80} is no JSON ({error}); expected {quote}{expected}{quote} in quotes"
+            f"{option}: {text!r:.80} is not JSON ({error}); expected {quote}{expected}{quote} in quotes"
         ) from error

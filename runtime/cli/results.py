@@ -1,4 +1,4 @@
-"""Where the JSON of a command goes. Heavy libraries are imported when called."""
+"""JSON output of commands. The functions import heavy libraries when they are called."""
 
 from __future__ import annotations
 
@@ -10,23 +10,29 @@ STANDARD_OUTPUT = "-"
 
 
 def json_file(target: str | None) -> Path | None:
-    """The file of `--json`; None where there is none, or `-` for standard output.
+    """The file of `--json`; None without the option, or with `-` for standard output.
 
-    >>> json_file("answers.json").name, json_file("-"), json_file(None)
-    ('answers.json', None, None)
+    Example:
+        >>> json_file("answers.json").name, json_file("-"), json_file(None)
+        ('answers.json', None, None)
     """
     return None if target in (None, STANDARD_OUTPUT) else Path(target)
 
 
 def write_json(target: str | None, value: Mapping[str, Any]) -> None:
-    """Write plain values as one line of JSON, a file whole or not at all; None: nowhere.
+    """Write plain values as one line of JSON. A file is written whole or not at all.
+
+    Args:
+        target: value of `--json`; None: nothing is written.
+        value: plain JSON values.
 
     Raises:
         FastSamError: the file cannot be written.
         ValueError: a number is NaN or infinite.
 
-    >>> write_json("-", {"passed": True})
-    {"passed": true}
+    Example:
+        >>> write_json("-", {"passed": True})
+        {"passed": true}
     """
     from ..batch.outputs import JsonLines
 

@@ -17,7 +17,7 @@ VideoArgument = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video fi
 OutputOption = Annotated[
     Path | None,
     option(
-        "Video with overlays, .mp4, .mov or .avi. Default: NAME.overlay.mp4 here; with --json alone, none.",
+        "Video with overlays, .mp4, .mov or .avi. Default: ./NAME.overlay.mp4; none with --json alone.",
         "--output",
         "-o",
     ),
@@ -35,9 +35,11 @@ def video(
     json_target: JsonLinesOption = None,
     contours: ContoursOption = True,
 ) -> None:
-    """Segment every frame of a video: a video with overlays, and one line of JSON for each frame.
+    """Segment every frame of a video, and write a video with overlays and one line of JSON for each frame.
 
     Frames are read and drawn while the network works on others. They are independent: nothing is tracked.
+
+    Example: fastsam video clip.mp4 --points "[[320,180]]" --output clip.overlay.mp4
     """
     from rich.console import Console
 

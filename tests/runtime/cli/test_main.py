@@ -266,15 +266,15 @@ def test_a_prompt_outside_one_of_the_images_names_it(folder: Path, fastsam: Any)
         pytest.param(["photos", "--imgsz", "1000"], "use 992 or 1024", id="imgsz"),
         pytest.param(["photos", "--threads", "0"], "threads is 0", id="threads"),
         pytest.param(["photos", "--device", "tpu"], "'tpu'", id="device"),
-        pytest.param(["photos", "--points", "520,360"], "--points: '520,360' is no JSON", id="points"),
+        pytest.param(["photos", "--points", "520,360"], "--points: '520,360' is not JSON", id="points"),
         pytest.param(["photos", "--points", "[[1,2,3]]"], "points have shape (1, 3)", id="three numbers"),
-        pytest.param(["photos", "--points", ""], "--points: '' is no JSON", id="an empty variable"),
+        pytest.param(["photos", "--points", ""], "--points: '' is not JSON", id="an empty variable"),
         pytest.param(["photos", "--points", "[]"], "at least one", id="no points"),
         pytest.param(["photos", "--points", "[[1,2]]", "--labels", "[1,0]"], "one label for each", id="labels"),
         pytest.param(["photos", "--labels", "[1]"], "--labels [1] without --points", id="labels alone"),
         pytest.param(["photos/cat.jpg", "--points", "[[-1,5]]"], "point 0 is at (-1, 5)", id="negative (ul #25916)"),
         pytest.param(["photos", "--boxes", "[[9,9,1,1]]"], "box 0", id="box inside out"),
-        pytest.param(["photos", "--boxes", "{"], "--boxes: '{' is no JSON", id="boxes"),
+        pytest.param(["photos", "--boxes", "{"], "--boxes: '{' is not JSON", id="boxes"),
         pytest.param(["photos", "--json", "none/x.json"], "none/x.json: cannot be written", id="no folder for JSON"),
         pytest.param(["photos", "--output", "photos/cat.jpg"], "cannot make this folder", id="output is a file"),
     ],
@@ -437,7 +437,7 @@ def test_a_prompt_as_json_is_answered_as_its_option(folder: Path, fastsam: Any) 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ("boxes", """--prompt: 'boxes' is no JSON"""),
+        ("boxes", """--prompt: 'boxes' is not JSON"""),
         (
             "[[1,2]]",
             """--prompt: a prompt is [[1, 2]]; expected {"points": [[x, y], …], "labels": [1, …]}, {"boxes\"""",

@@ -502,7 +502,7 @@ def test_it_is_a_command_of_fastsam(
     with pytest.raises(SystemExit) as exited:
         cli.main()
     assert exited.value.code == 1
-    assert "fastsam: not kept: wrong: mean mask IoU" in capfd.readouterr().err
+    assert "fastsam: limit not met: wrong: mean mask IoU" in capfd.readouterr().err
     monkeypatch.setattr(sys, "argv", ["fastsam", *arguments, "--min-mean-iou", "7"])
     assert cli.main() == 2
     assert capfd.readouterr().err.startswith("fastsam: limit of mean_iou is 7.0, expected 0 … 1")
