@@ -11,22 +11,28 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import FastSamError, MissingDependencyError, PromptError
-from .formats import NO_PROMPT, Columns, coco, format_of, json
+from .formats import NO_PROMPT, Columns, coco, json, read, write
 from .masks.rows import Rows, row_numbers
 from .masks.store import Masks, concatenate
-from .system.atomic import write_atomically
 
 if TYPE_CHECKING:
     from supervision import Detections
 
 __all__ = ["NO_PROMPT", "Prompt", "Segments", "join"]
 
-_COLUMNS = ("scores", "classes", "prompts", "fits", "probabilities")
-_ROWS = ("boxes_xyxy", "masks", *_COLUMNS)
+_ARRAYS = ("boxes_xyxy", "scores", "classes", "prompts", "fits", "probabilities")
 
 
 class Prompt(Protocol):
-    """Something that picks among segments (the package `prompts` has the kinds)."""
+    """Picks among segments; the package `prompts` has the kinds.
+
+    Example:
+        >>> class Largest:
+        ...     prompt_count = 1
+        ...
+        ...     def select_from(self, segments: Segments) -> Segments:
+        ...         return segments[segments.areas.argmax()].answering([0], [1.0])
+    """
 
     @property
     def prompt_count(self) -> int:
@@ -40,24 +46,24 @@ class Prompt(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """n segments of one image of (h, w) pixels; rows of all arrays belong together.
+    """n segments of one image of (h, w) pixels; row i of every array describes segment i.
 
-    Equal are segments with the same values, NaN included, the same pixels in the masks and the same class names; timing
-    and features do not count. Segments have no hash.
+    Two objects are equal if all values (NaN equals NaN), the pixels of the masks and the class names are. Timing and
+    features do not count. Segments have no hash.
 
     Attributes:
-        boxes_xyxy: (n, 4) float32, pixels of the image. Detection boxes: edges within 20 px of the image's border
-            lie on it, as in FastSAM; a mask can be smaller than its box.
+        boxes_xyxy: (n, 4) float32, pixels of the image: the boxes of the detections. Edges within 20 px of the
+            image's border lie on it, as in FastSAM. A mask can be smaller than its box.
         scores: (n,) float32 in [0, 1].
         classes: (n,) int64 class numbers.
         masks: n masks, stored cropped.
-        prompts: (n,) int64, number of the prompt that the row answers; -1 where none was asked.
-        fits: (n,) float32, how well the row fits its prompt (see the package `prompts`); NaN where none was asked.
+        prompts: (n,) int64, number of the prompt that the segment answers; -1 without a prompt.
+        fits: (n,) float32, how well the segment fits its prompt (see the package `prompts`); NaN without a prompt.
         class_names: name of each class number.
-        timing_ms: stage → milliseconds of the call that made this.
-        probabilities: (n,) float32, what a text prompt makes of its fit (see `prompts.text`); NaN where none was asked.
-        features: what text prompts look at, a `MaskFeatures`, where the model has a CLIP. It holds the image, is
-            neither saved nor pickled, and passes on to every selection.
+        timing_ms: stage → milliseconds of the call that made these segments.
+        probabilities: (n,) float32, probability of the segment's text (see `prompts.text`); NaN without a text prompt.
+        features: a `MaskFeatures`, for text prompts, if the model has a CLIP. It holds the image, is neither saved nor
+            pickled, and is handed on to every selection.
 
     Example:
         >>> masks = Masks.from_dense([[[1, 1, 0, 0]], [[0, 0, 0, 1]]])
@@ -84,11 +90,9 @@ class Segments:
         n = len(self.masks)
         if not len(self.probabilities):
             object.__setattr__(self, "probabilities", np.full(n, np.nan, np.float32))
-        shapes = {
-            "boxes_xyxy": (self.boxes_xyxy.shape, (n, 4)),
-            **{name: (getattr(self, name).shape, (n,)) for name in _COLUMNS},
-        }
-        wrong = [f"{name} {shape}, expected {right}" for name, (shape, right) in shapes.items() if shape != right]
+        shapes = {name: getattr(self, name).shape for name in _ARRAYS}
+        right = {name: (n, 4) if name == "boxes_xyxy" else (n,) for name in _ARRAYS}
+        wrong = [f"{name} {shapes[name]}, expected {right[name]}" for name in _ARRAYS if shapes[name] != right[name]]
         if wrong:
             raise ValueError(f"segments of {n} masks: {'; '.join(wrong)}")
 
@@ -129,19 +133,18 @@ class Segments:
         return len(self.masks)
 
     def __getitem__(self, rows: int | np.integer[Any] | Rows) -> Segments:
-        """Rows by a slice, n bools or integers, in that order; a single integer gives one row.
+        """Some of the segments: a slice, n bools or row numbers, in that order; a single number gives one segment.
 
         Raises:
             IndexError: a number or the count of bools does not fit.
         """
         chosen = row_numbers([int(rows)] if isinstance(rows, (int, np.integer)) else rows, len(self))
-        return replace(self, **{name: getattr(self, name)[chosen] for name in _ROWS})
+        return replace(self, **{name: getattr(self, name)[chosen] for name in (*_ARRAYS, "masks")})
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Segments):
             return NotImplemented
-        arrays = ("boxes_xyxy", *_COLUMNS)
-        same = (np.array_equal(getattr(self, name), getattr(other, name), equal_nan=True) for name in arrays)
+        same = (np.array_equal(getattr(self, name), getattr(other, name), equal_nan=True) for name in _ARRAYS)
         return self.class_names == other.class_names and all(same) and self.masks == other.masks
 
     __hash__ = None  # type: ignore[assignment]
@@ -150,7 +153,13 @@ class Segments:
         return {**self.__dict__, "features": None}  # an open network does not travel
 
     def answering(self, prompts: ArrayLike, fits: ArrayLike, probabilities: ArrayLike = ()) -> Segments:
-        """The same rows, as answers to the prompts of these numbers with these fits; without probabilities, NaN."""
+        """The same segments as answers to prompts.
+
+        Args:
+            prompts: (n,) number of the prompt that each segment answers.
+            fits: (n,) how well it fits.
+            probabilities: (n,) of its text; empty: NaN.
+        """
         return replace(
             self,
             prompts=np.asarray(prompts, np.int64),
@@ -159,13 +168,16 @@ class Segments:
         )
 
     def select(self, prompt: Prompt | Sequence[Prompt]) -> Segments:
-        """What a prompt picks; several prompts are answered one after the other and joined.
+        """The segments that a prompt picks. Several prompts are answered one after the other, and the answers joined.
 
-        The network is not run again. With several prompts the numbers in `.prompts` go on counting: points 0, 1
-        and then boxes 2, 3 for `[Points(two, mode="each"), Boxes(two)]`.
+        The network is not run again. Of several prompts, each numbers its answers from where the one before ended: the
+        points are 0 and 1 and the boxes 2 and 3 in `[Points(two, mode="each"), Boxes(two)]`.
 
         Raises:
-            PromptError: the prompt lies outside the image, or several prompts are given as an empty list.
+            PromptError: the prompt lies outside the image, or the list of prompts is empty.
+
+        Example:
+            >>> segments.select(Points([[320, 240]]))  # doctest: +SKIP
         """
         if not isinstance(prompt, Sequence):
             return prompt.select_from(self)
@@ -180,19 +192,11 @@ class Segments:
         return join(parts)
 
     def to_coco(self, image_id: int | str = 0, first_id: int = 1) -> list[dict[str, Any]]:
-        """COCO annotations: bbox x, y, w, h of the detection, RLE segmentation, area, score, category_id.
-
-        category_id is the class number + 1, as COCO counts from 1. `prompt` and `fit` are None without a prompt,
-        `probability` without a text prompt. `save(path, format="coco")` writes a whole COCO file.
-
-        Args:
-            image_id: of the image in the COCO file.
-            first_id: id of the first annotation; the others count on.
-        """
+        """COCO annotations; see `formats.coco.annotations_of`. `save(path, format="coco")` writes a whole COCO file."""
         return coco.annotations_of(self, image_id, first_id)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON values; masks as COCO RLE. `from_json` reads it back.
+        """All values as plain JSON, masks as COCO RLE; `from_json` reads it back.
 
         Example:
             >>> Segments.empty((480, 640)).to_json()
@@ -202,15 +206,15 @@ class Segments:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Segments:
-        """What `to_json` (or `fastsam segment --json`) wrote.
+        """Segments from what `to_json` or `fastsam segment --json` wrote.
 
         Raises:
             FastSamError: a key is missing, or a mask does not fit the image.
         """
-        return cls._of(json.columns_of(document))
+        return cls._of(json.columns_of(document), "segments from JSON")
 
     def to_supervision(self) -> Detections:
-        """A `supervision.Detections`: xyxy, full-size masks, confidence, class_id; class names in `data`.
+        """A `supervision.Detections` with xyxy, full-size masks, confidence, class_id, and class names in `data`.
 
         Raises:
             MissingDependencyError: supervision is not installed.
@@ -234,47 +238,42 @@ class Segments:
         """Write a file, whole or not at all.
 
         Args:
-            path: the suffix says the format: `.json` (masks as COCO RLE) or `.npz` (arrays and packed crops).
+            path: the suffix says the format: `.json` (masks as COCO RLE) or `.npz` (arrays, and masks as bits).
             format: name of another format with that suffix: "coco".
 
         Raises:
-            FastSamError: another suffix or format, or the folder cannot be written.
+            FastSamError: the suffix or format is unknown, or the file cannot be written.
 
         Example:
             >>> segments.save("coffee.npz")  # doctest: +SKIP
             >>> segments.save("coffee.json", format="coco")  # doctest: +SKIP
         """
-        path = Path(path)
-        write_atomically(path, format_of(path, format).encode(self))
+        write(Path(path), self, format)
 
     @classmethod
     def load(cls, path: str | Path, format: str | None = None) -> Segments:  # noqa: A002 - as in `save`
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
             FastSamError: the file is missing, of another kind, or damaged.
         """
-        path = Path(path)
-        form = format_of(path, format)
-        if form.decode is None:
-            raise FastSamError(f"{path}: files of the format {form.name} are only written; load a .npz or .json file")
-        try:
-            return cls._of(form.decode(path.read_bytes()))
-        except (OSError, FastSamError) as error:
-            raise FastSamError(f"{path}: {error}") from error
+        return cls._of(read(Path(path), format), str(path))
 
     @classmethod
-    def _of(cls, columns: Columns) -> Segments:
+    def _of(cls, columns: Columns, source: str) -> Segments:
         try:
-            return cls(**{name: getattr(columns, name) for name in (*_ROWS, "class_names")})
+            return cls(**{name: getattr(columns, name) for name in (*_ARRAYS, "masks", "class_names")})
         except ValueError as error:
-            raise FastSamError(f"{error}; expected what Segments.save or Segments.to_json wrote") from error
+            raise FastSamError(f"{source}: {error}; expected what Segments.save or to_json wrote") from error
 
 
 def join(parts: Sequence[Segments]) -> Segments:
-    """All rows of one or more parts over the same image, in their order."""
+    """All segments of one or more parts of the same image, in their order.
+
+    Example:
+        >>> len(join([Segments.empty((4, 5)), Segments.empty((4, 5))]))
+        0
+    """
     first = parts[0]
-    columns: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in ("boxes_xyxy", *_COLUMNS)
-    }
+    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
     return replace(first, masks=concatenate([part.masks for part in parts], first.image_hw), **columns)

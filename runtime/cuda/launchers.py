@@ -29,7 +29,7 @@ _CHECK_VALUES = 16 * BLOCK
 ENTRIES: dict[str, tuple[str, ...]] = {
     "letterbox": ("letterbox_f32", "letterbox_f16"),
     "candidates": (
-        "reset_found",
+        "reset_summaries",
         "candidates_f32",
         "candidates_f16",
         "rank_candidates_f32",
@@ -125,8 +125,8 @@ def decode(kernels: Kernels, shapes: Shapes, buffers: Buffers, output: int, stre
             `join_rows` wrote.
     """
     raw = shapes.layout == "raw"
-    reset = (*_pointers(buffers.found), *_ints(shapes.batch))
-    kernels.launch("reset_found", (_blocks(shapes.batch, BLOCK),), (BLOCK,), reset, stream)
+    reset = (*_pointers(buffers.summaries), *_ints(shapes.batch))
+    kernels.launch("reset_summaries", (_blocks(shapes.batch, BLOCK),), (BLOCK,), reset, stream)
     (_suppressed if raw else _accepted)(kernels, shapes, buffers, output, stream)
     strides = (1, shapes.columns) if raw else (shapes.columns, 1)  # of an anchor, and of one of its values
     first_value = (4 + shapes.class_count) * shapes.columns if raw else 6
@@ -135,7 +135,9 @@ def decode(kernels: Kernels, shapes: Shapes, buffers: Buffers, output: int, stre
         (_blocks(shapes.max_det * shapes.mask_dim, BLOCK), shapes.batch),
         (BLOCK,),
         (
-            *_pointers(output, buffers.kept, buffers.places, buffers.found, buffers.coefficients, buffers.detections),
+            *_pointers(
+                output, buffers.kept, buffers.places, buffers.summaries, buffers.coefficients, buffers.detections
+            ),
             np.int64(shapes.rows * shapes.columns),
             *_ints(first_value, *strides, shapes.mask_dim, shapes.max_det),
         ),
@@ -147,21 +149,21 @@ def _suppressed(kernels: Kernels, shapes: Shapes, buffers: Buffers, output: int,
     """The layout "raw": candidates, sorted, suppressed."""
     grid = (_blocks(shapes.columns, BLOCK), shapes.batch)
     sizes = _ints(shapes.columns, shapes.class_count, shapes.rows)
-    found = _pointers(output, buffers.places, buffers.found, buffers.keys)
-    kernels.launch(_typed("candidates", shapes.half_detections), grid, (BLOCK,), (*found, *sizes), stream)
-    ranked = _pointers(output, buffers.keys, buffers.found, buffers.sorted)
+    candidates = _pointers(output, buffers.places, buffers.summaries, buffers.keys)
+    kernels.launch(_typed("candidates", shapes.half_detections), grid, (BLOCK,), (*candidates, *sizes), stream)
+    ranked = _pointers(output, buffers.keys, buffers.summaries, buffers.sorted)
     capacity = _ints(shapes.candidate_capacity)
     kernels.launch(
         _typed("rank_candidates", shapes.half_detections), grid, (BLOCK,), (*ranked, *sizes, *capacity), stream
     )
-    kept = _pointers(buffers.sorted, buffers.places, buffers.found, buffers.kept)
+    kept = _pointers(buffers.sorted, buffers.places, buffers.summaries, buffers.kept)
     args = (*kept, *capacity, *_ints(shapes.max_det), decode_twin.CLASS_OFFSET_PX)
     kernels.launch("suppress", (shapes.batch,), (BLOCK,), args, stream)
 
 
 def _accepted(kernels: Kernels, shapes: Shapes, buffers: Buffers, output: int, stream: Any) -> None:
     """The layout "nms": the network has suppressed."""
-    pointers = _pointers(output, buffers.places, buffers.found, buffers.kept)
+    pointers = _pointers(output, buffers.places, buffers.summaries, buffers.kept)
     args = (*pointers, *_ints(shapes.rows, shapes.columns, shapes.max_det))
     kernels.launch(_typed("accept", shapes.half_detections), (shapes.batch,), (BLOCK,), args, stream)
 
@@ -177,13 +179,13 @@ def assemble(kernels: Kernels, shapes: Shapes, buffers: Buffers, prototypes: int
     """
     height, width = shapes.prototypes_hw
     values, rows = shapes.mask_dim * height * width, shapes.batch * shapes.max_det
-    laid_out = _pointers(buffers.detections, buffers.found, buffers.total_words, buffers.tile_ends)
+    laid_out = _pointers(buffers.detections, buffers.summaries, buffers.total_words, buffers.tile_ends)
     kernels.launch("layout_masks", (1,), (BLOCK,), (*laid_out, *_ints(shapes.batch, shapes.max_det)), stream)
     kernels.launch(
         _typed("check_prototypes", shapes.half_prototypes),
         (min(_blocks(values, _CHECK_VALUES), kernels.blocks), shapes.batch),
         (BLOCK,),
-        (*_pointers(prototypes, buffers.places, buffers.found), np.int64(values)),
+        (*_pointers(prototypes, buffers.places, buffers.summaries), np.int64(values)),
         stream,
     )
     sources = (buffers.upload, buffers.places, buffers.detections, buffers.coefficients, prototypes, buffers.tile_ends)

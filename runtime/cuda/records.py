@@ -32,7 +32,7 @@ CANDIDATE_DTYPE = np.dtype(
     [(name, "<f4") for name in ("x1", "y1", "x2", "y2", "score")]
     + [(name, "<i4") for name in ("class_id", "anchor", "reserved")]
 )
-FOUND_DTYPE = np.dtype([(name, "<i4") for name in ("candidates", "kept", "flags", "reserved")])
+SUMMARY_DTYPE = np.dtype([(name, "<i4") for name in ("candidates", "kept", "flags", "reserved")])
 """For each image: scores above `conf`, detections, and flags for `refuse_nonfinite`."""
 
 DETECTION_DTYPE = np.dtype(
@@ -45,7 +45,7 @@ bits of the crop lie among the words of the answer. Rows past an image's `kept` 
 
 _ALIGNMENT = 16
 NONFINITE = {1: "scores", 2: "boxes or classes", 4: "mask coefficients", 8: "prototypes"}
-"""Flags of FOUND_DTYPE, as in layout.cuh, and what holds NaN or infinity."""
+"""Flags of SUMMARY_DTYPE, as in layout.cuh, and what holds NaN or infinity."""
 
 _SHARE_ONE = 2048
 
@@ -179,7 +179,7 @@ def _describe(row: Any, place: Letterbox, asked: Thresholds) -> None:
 def refuse_nonfinite(flags: int) -> None:
     """
     Args:
-        flags: of an image's FOUND_DTYPE.
+        flags: of an image's SUMMARY_DTYPE.
 
     Raises:
         ModelError: the network's output held NaN or infinity where it counts, as `decode` and `assemble` raise it.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..errors import ModelError, ParameterError
 from ..spec import PROTOTYPE_STRIDE, ModelSpec
 from ..stages.decode import MAX_CANDIDATES
-from .records import CANDIDATE_DTYPE, DETECTION_DTYPE, FOUND_DTYPE, PLACE_DTYPE
+from .records import CANDIDATE_DTYPE, DETECTION_DTYPE, PLACE_DTYPE, SUMMARY_DTYPE
 
 MAX_MASK_DIM = 256
 """A detection's coefficients lie in the shared memory of a block (masks.cu)."""
@@ -117,7 +117,7 @@ class Shapes:
         images, detections = self.batch, self.batch * self.max_det
         return {
             "places": images * PLACE_DTYPE.itemsize,
-            "found": images * FOUND_DTYPE.itemsize,
+            "summaries": images * SUMMARY_DTYPE.itemsize,
             "total_words": 8,
             "detections": detections * DETECTION_DTYPE.itemsize,
             "keys": images * self.columns * 8 if self.layout == "raw" else 0,
@@ -135,7 +135,7 @@ class Buffers:
     Attributes:
         upload: images and tables, from `records.pack`.
         places: (batch,) PLACE_DTYPE, from `records.pack`.
-        found: (batch,) FOUND_DTYPE, part of the answer.
+        summaries: (batch,) SUMMARY_DTYPE, part of the answer.
         total_words: one int64, part of the answer: words that all masks need.
         detections: (batch, max_det) DETECTION_DTYPE, part of the answer.
         words: (word_capacity,) uint32, part of the answer: the masks.
@@ -145,7 +145,7 @@ class Buffers:
 
     upload: int
     places: int
-    found: int
+    summaries: int
     total_words: int
     detections: int
     words: int

@@ -18,7 +18,7 @@ from . import launchers
 from .driver.graphs import Graph, GraphCache
 from .launchers import Kernels
 from .network import DeviceNetwork, Shape
-from .records import DETECTION_DTYPE, FOUND_DTYPE, PLACE_DTYPE, Tables, pack
+from .records import DETECTION_DTYPE, PLACE_DTYPE, SUMMARY_DTYPE, Tables, pack
 from .shapes import LEAST_ROOM, Buffers, Shapes
 from .workspace import Workspace
 
@@ -34,17 +34,17 @@ _TOTAL = 16
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What one run found.
+    """The answer of one run.
 
     Attributes:
-        found: (batch,) FOUND_DTYPE.
+        summaries: (batch,) SUMMARY_DTYPE.
         detections: (batch, max_det) DETECTION_DTYPE; rows past an image's `kept` hold anything.
         detections_at: address of the detections on the device, good until the next run.
         words_at: address of the words, likewise.
         total_words: words of all masks.
     """
 
-    found: NDArray[Any]
+    summaries: NDArray[Any]
     detections: NDArray[Any]
     detections_at: int
     words_at: int
@@ -194,7 +194,7 @@ class Stages:
 
     def _reserve(self, shapes: Shapes, images_nbytes: int) -> None:
         sizes = shapes.nbytes()
-        answer = sum(sizes.pop(name) for name in ("found", "total_words", "detections")) + _TOTAL
+        answer = sum(sizes.pop(name) for name in ("summaries", "total_words", "detections")) + _TOTAL
         sizes["upload"] = sizes.pop("places") + images_nbytes
         sizes |= {_tensor(name): nbytes for name, nbytes in self._input(shapes).tensors.items()}
         if shapes.layout == "split":
@@ -211,8 +211,8 @@ class Stages:
             upload=upload + sizes["places"],
             places=upload,
             total_words=answer,
-            found=answer + _TOTAL,
-            detections=answer + _TOTAL + sizes["found"],
+            summaries=answer + _TOTAL,
+            detections=answer + _TOTAL + sizes["summaries"],
             words=space["words"],
             word_capacity=space.size("words") // 4,
             **scratch,
@@ -266,7 +266,7 @@ class Stages:
         """The records, and as many words as are likely to be there."""
         sizes = shapes.nbytes()
         space = self._workspace
-        at = _TOTAL + sizes["found"]
+        at = _TOTAL + sizes["summaries"]
         host = space.host("answer", at + sizes["detections"])
         self.stream.copy_out(host, space["answer"])
         words = min(words, space.size("words") // 4)
@@ -275,7 +275,7 @@ class Stages:
         self.stream.synchronize()
         self._fetched_words = words
         return Answer(
-            found=host[_TOTAL:at].view(FOUND_DTYPE).copy(),
+            summaries=host[_TOTAL:at].view(SUMMARY_DTYPE).copy(),
             detections=host[at:].view(DETECTION_DTYPE).reshape(shapes.batch, shapes.max_det).copy(),
             detections_at=space["answer"] + at,
             words_at=space["words"],

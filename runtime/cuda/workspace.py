@@ -52,8 +52,7 @@ class Workspace:
 
     def size(self, name: str) -> int:
         """Bytes of a buffer, 0 where it was never reserved."""
-        found = self._memory.get(name)
-        return found.nbytes if found is not None else 0
+        return self._memory[name].nbytes if name in self._memory else 0
 
     def nbytes(self) -> int:
         """Bytes of device memory."""

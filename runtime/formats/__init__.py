@@ -1,13 +1,12 @@
-"""Files of segments. Each module of this folder is a format and is found by being here; its name is the format's.
+"""Files of segments. Every module in this folder is a format of the module's name; nothing else lists them.
 
 A module has
 
-- `SUFFIX`, that of its files. Of formats that share one, a path alone means the format that is called like the suffix;
+- `SUFFIX`, the suffix of its files. If several formats share one, the format named like the suffix is the usual one;
 - `encode(columns: Columns) -> bytes`, the content of a file;
-- `decode(content: bytes) -> Columns`, unless the format is only written. It raises FastSamError for content that
-  is not the format's.
+- `decode(content: bytes) -> Columns`, unless the format is only written. It raises FastSamError for any other content.
 
-Modules know segments as columns only, and import optional libraries where they use them.
+A module sees segments as columns only, and imports an optional library in the function that needs it.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import FastSamError
+from ..system.atomic import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,12 @@ NO_PROMPT = -1
 
 
 class Columns(Protocol):
-    """Segments of one image as parallel columns; see `Segments`, which has them."""
+    """Segments of one image as parallel columns; `Segments` has them and describes them.
+
+    Example:
+        >>> def encode(columns: Columns) -> bytes:
+        ...     return f"{len(columns.scores)} segments".encode()
+    """
 
     @property
     def boxes_xyxy(self) -> NDArray[np.float32]: ...
@@ -54,7 +59,13 @@ class Columns(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LoadedColumns:
-    """Columns read from a file. `Segments` checks that they fit one another."""
+    """Columns read from a file. `Segments` checks that they fit one another.
+
+    Example:
+        >>> columns = format_of(Path("x.json")).decode(content)  # doctest: +SKIP
+        >>> columns.scores  # doctest: +SKIP
+        array([0.9], dtype=float32)
+    """
 
     boxes_xyxy: NDArray[np.float32]
     scores: NDArray[np.float32]
@@ -71,7 +82,14 @@ class Format:
     """One module of this folder.
 
     Attributes:
-        decode: None for a format that is only written.
+        name: of the module.
+        suffix: of the files, ".json".
+        encode: columns → content of a file.
+        decode: content of a file → columns; None for a format that is only written.
+
+    Example:
+        >>> format_of(Path("x.json"), "coco").decode is None
+        True
     """
 
     name: str
@@ -118,3 +136,40 @@ def format_of(path: Path, name: str | None = None) -> Format:
         suffixes = sorted({form.suffix for form in forms})
         raise FastSamError(f"{path}: suffix {path.suffix!r}, expected {' or '.join(suffixes)}")
     return next((form for form in fitting if form.name == path.suffix[1:]), fitting[0])
+
+
+def write(path: Path, columns: Columns, name: str | None = None) -> None:
+    """Write a file, whole or not at all.
+
+    Args:
+        name: of the format; None: the suffix says it.
+
+    Raises:
+        FastSamError: the suffix or the format is unknown, or the file cannot be written.
+
+    Example:
+        >>> write(Path("coffee.json"), segments, "coco")  # doctest: +SKIP
+    """
+    write_atomically(path, format_of(path, name).encode(columns))
+
+
+def read(path: Path, name: str | None = None) -> Columns:
+    """Read a file.
+
+    Args:
+        name: of the format; None: the suffix says it.
+
+    Raises:
+        FastSamError: the suffix or the format is unknown or only written, or the file is missing or damaged.
+
+    Example:
+        >>> read(Path("coffee.npz")).scores  # doctest: +SKIP
+    """
+    form = format_of(path, name)
+    if form.decode is None:
+        readable = sorted({other.suffix for other in available() if other.decode is not None})
+        raise FastSamError(f"{path}: {form.name} files are only written; expected a file {' or '.join(readable)}")
+    try:
+        return form.decode(path.read_bytes())
+    except (OSError, FastSamError) as error:
+        raise FastSamError(f"{path}: {error}") from error

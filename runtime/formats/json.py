@@ -16,15 +16,25 @@ SUFFIX = ".json"
 
 
 def encode(columns: Columns) -> bytes:
-    """One line of JSON."""
+    """One line of JSON.
+
+    Example:
+        >>> from fastsam_deploy.runtime.segments import Segments
+        >>> encode(Segments.empty((4, 5)))
+        b'{"image": {"height": 4, "width": 5}, "class_names": ["object"], "segments": []}\\n'
+    """
     return (json.dumps(document(columns)) + "\n").encode()
 
 
 def decode(content: bytes) -> LoadedColumns:
-    """What `encode` wrote.
+    """The columns of a file that `encode` wrote.
 
     Raises:
         FastSamError: it is not JSON, a key is missing, or a mask does not fit the image.
+
+    Example:
+        >>> decode(b'{"image": {"height": 4, "width": 5}, "segments": []}').masks.image_hw
+        (4, 5)
     """
     try:
         parsed = json.loads(content.decode("utf-8"))
@@ -34,7 +44,13 @@ def decode(content: bytes) -> LoadedColumns:
 
 
 def document(columns: Columns) -> dict[str, Any]:
-    """All columns as plain JSON values; `columns_of` reads them back."""
+    """All columns as plain JSON values; `columns_of` reads them back.
+
+    Example:
+        >>> from fastsam_deploy.runtime.segments import Segments
+        >>> document(Segments.empty((4, 5)))["image"]
+        {'height': 4, 'width': 5}
+    """
     height, width = columns.masks.image_hw
     return {
         "image": {"height": height, "width": width},
@@ -44,10 +60,14 @@ def document(columns: Columns) -> dict[str, Any]:
 
 
 def columns_of(parsed: Mapping[str, Any]) -> LoadedColumns:
-    """The columns of what `document` made.
+    """The columns of a `document`.
 
     Raises:
         FastSamError: a key is missing, or a mask does not fit the image.
+
+    Example:
+        >>> columns_of({"image": {"height": 4, "width": 5}, "class_names": ["cat"], "segments": []}).class_names
+        ('cat',)
     """
     try:
         image_hw = (int(parsed["image"]["height"]), int(parsed["image"]["width"]))
@@ -69,10 +89,17 @@ def columns_of(parsed: Mapping[str, Any]) -> LoadedColumns:
 
 
 def rows(columns: Columns) -> list[dict[str, Any]]:
-    """What JSON and COCO say of each segment alike, as plain values.
+    """The keys that JSON and COCO share, with plain values, for each segment.
 
     `bbox` is x, y, w, h of the detection in pixels. `prompt` and `fit` are None without a prompt, `probability` without
     a text prompt.
+
+    Example:
+        >>> from fastsam_deploy.runtime.segments import Segments
+        >>> masks = Masks.from_dense([[[0, 1, 1], [0, 1, 0]]])
+        >>> segments = Segments.unprompted(masks.boxes_xyxy(), np.ones(1, np.float32), np.zeros(1, np.int64), masks)
+        >>> rows(segments)[0]["bbox"], rows(segments)[0]["segmentation"]
+        ([1.0, 0.0, 2.0, 2.0], {'size': [2, 3], 'counts': '231'})
     """
     boxes = columns.boxes_xyxy.astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]

@@ -23,7 +23,13 @@ SUFFIX = ".npz"
 
 
 def encode(columns: Columns) -> bytes:
-    """A compressed NPZ file."""
+    """A compressed NPZ file.
+
+    Example:
+        >>> from fastsam_deploy.runtime.segments import Segments
+        >>> np.load(io.BytesIO(encode(Segments.empty((4, 5)))))["image_hw"]
+        array([4, 5])
+    """
     masks = columns.masks
     stream = io.BytesIO()
     np.savez_compressed(
@@ -44,10 +50,15 @@ def encode(columns: Columns) -> bytes:
 
 
 def decode(content: bytes) -> LoadedColumns:
-    """What `encode` wrote, or an earlier version, which had no probabilities.
+    """The columns of a file that `encode` wrote. Files of early versions, without probabilities, are read too.
 
     Raises:
         FastSamError: it is not such a file, or damaged.
+
+    Example:
+        >>> from fastsam_deploy.runtime.segments import Segments
+        >>> decode(encode(Segments.empty((4, 5)))).masks.image_hw
+        (4, 5)
     """
     # Whatever zipfile, zlib and NumPy raise for bytes that are not theirs.
     try:

@@ -1,4 +1,4 @@
-"""How alike two masks are, counted on their crops: IoU of their pixels, F-measure of their outlines."""
+"""How alike two masks are, counted on their crops: the IoU of their pixels and the F-measure of their outlines."""
 
 from __future__ import annotations
 
@@ -16,13 +16,19 @@ def mask_ious(masks: Masks, others: Masks, at_least: float = 0.0) -> NDArray[np.
     Args:
         masks: n masks.
         others: m masks over the same image.
-        at_least: what is below becomes 0; the higher it is, the fewer pairs have to be looked at.
+        at_least: an IoU below it becomes 0. The higher it is, the fewer pairs of crops are compared.
 
     Returns:
         (n, m) float64. Two masks without a pixel have an IoU of 1.
 
     Raises:
-        ParameterError: the two are over images of different sizes.
+        ParameterError: the masks are over images of different sizes.
+
+    Example:
+        >>> masks = Masks.from_dense([[[1, 1, 0, 0]], [[0, 1, 1, 0]]])
+        >>> mask_ious(masks, masks).round(2)
+        array([[1.  , 0.33],
+               [0.33, 1.  ]])
     """
     if masks.image_hw != others.image_hw:
         raise ParameterError(
@@ -65,15 +71,20 @@ def boundary_f(
     other_corner_xy: NDArray[np.int64],
     tolerance_px: float,
 ) -> float:
-    """F-measure of two outlines: pixels of one count where the other's outline is within the tolerance.
+    """F-measure of two outlines: how much of each lies within the tolerance of the other.
 
-    The outline is the pixels of the mask that have a neighbour (of four) outside it; the edge of the image is an
-    outline, too. F is the harmonic mean of the two shares; 1 if neither mask has a pixel.
+    An outline is the pixels of a mask that have a neighbour (of four) outside it; the edge of the image counts as
+    outside. F is the harmonic mean of the two shares; 1 if neither mask has a pixel.
 
     Args:
         mask, other: crops, bool (ch, cw), not cut where the mask goes on.
         corner_xy, other_corner_xy: left and top edge of each crop in the image, pixels.
         tolerance_px: Euclidean, pixels.
+
+    Example:
+        >>> square, corner = np.ones((9, 9), np.bool_), np.array([0, 0])
+        >>> f"{boundary_f(square, corner, square, corner + 1, tolerance_px=1):.2f}"
+        '0.97'
     """
     start = np.minimum(corner_xy, other_corner_xy)
     end = np.maximum(corner_xy + mask.shape[::-1], other_corner_xy + other.shape[::-1])
@@ -84,8 +95,11 @@ def boundary_f(
     lengths = [np.count_nonzero(outline) for outline in outlines]
     if not all(lengths):
         return float(not any(lengths))
-    one, two = outlines
-    near = _near(one, two, tolerance_px) / lengths[0], _near(two, one, tolerance_px) / lengths[1]
+    outline, other_outline = outlines
+    near = (
+        _near(outline, other_outline, tolerance_px) / lengths[0],
+        _near(other_outline, outline, tolerance_px) / lengths[1],
+    )
     return 2 * near[0] * near[1] / sum(near) if any(near) else 0.0
 
 
@@ -97,7 +111,13 @@ def _extents(masks: Masks) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def shared_pixels(
     mask: NDArray[np.bool_], corner: NDArray[np.int64], other: NDArray[np.bool_], other_corner: NDArray[np.int64]
 ) -> int:
-    """Pixels that are in both masks; `corner` and `other_corner` are the left and top edges of their crops (x, y)."""
+    """Pixels that are in both masks; `corner` and `other_corner` are the left and top edges of their crops (x, y).
+
+    Example:
+        >>> square = np.ones((3, 3), np.bool_)
+        >>> shared_pixels(square, np.array([0, 0]), square, np.array([1, 2]))
+        2
+    """
     (x, y), (dx, dy) = (np.maximum(corner, other_corner) - start for start in (corner, other_corner))
     height = max(0, min(mask.shape[0] - y, other.shape[0] - dy))
     width = max(0, min(mask.shape[1] - x, other.shape[1] - dx))

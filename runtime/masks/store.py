@@ -293,7 +293,13 @@ class PackedMasks(Masks):
 
 
 def concatenate(parts: Iterable[Masks], image_hw: tuple[int, int]) -> Masks:
-    """All masks of `parts`, which are over the same image, in their order. A single part comes back as it is."""
+    """All masks of `parts`, which are over the same image, in their order. A single part is returned itself.
+
+    Example:
+        >>> masks = Masks.from_dense([[[1, 0]], [[0, 1]]])
+        >>> len(concatenate([masks, masks[1:]], (1, 2)))
+        3
+    """
     parts = list(parts)
     if len(parts) == 1:
         return parts[0]

@@ -1,4 +1,4 @@
-"""Images → segments on a CUDA device: one upload, every stage there, one download of what was found or asked for."""
+"""Images → segments on a CUDA device: one upload, every stage there, one download of all masks or of those wanted."""
 
 from __future__ import annotations
 
@@ -193,9 +193,9 @@ class DeviceSegmenter:
         return results
 
     def _segments(self, stages: Stages, answer: Answer, row: int, place: Letterbox) -> Segments:
-        """What was found in one image; the masks are on the device."""
-        refuse_nonfinite(int(answer.found["flags"][row]))
-        rows, numbers = rows_of(answer.detections[row], int(answer.found["kept"][row]))
+        """The segments of one image; their masks are on the device."""
+        refuse_nonfinite(int(answer.summaries["flags"][row]))
+        rows, numbers = rows_of(answer.detections[row], int(answer.summaries["kept"][row]))
         own = DeviceAnswer(
             stages.kernels,
             stages.stream,

@@ -51,6 +51,14 @@ def assemble(
 
     Raises:
         ModelError: the prototypes hold NaN or infinity.
+
+    Example:
+        >>> from fastsam_deploy.runtime.stages.letterbox import fit
+        >>> prototypes = np.linspace(-1, 1, 8, dtype=np.float32) * np.ones((1, 8, 1), np.float32)  # rises to the right
+        >>> box = np.array([[0, 0, 32, 4]], np.float32)
+        >>> masks = assemble(np.ones((1, 1), np.float32), prototypes, box, fit((32, 32), (32, 32)))
+        >>> masks.boxes_xyxy().tolist()
+        [[16.0, 0.0, 32.0, 4.0]]
     """
     if not np.isfinite(prototypes.sum(dtype=np.float64)):  # one pass, no array of its own
         raise ModelError(
@@ -72,8 +80,14 @@ def assemble(
 
 
 def snap_to_border(boxes_xyxy: NDArray[np.float32], image_hw: tuple[int, int]) -> NDArray[np.float32]:
-    """FastSAM's last step on (n, 4) boxes of the image: an edge within 20 px of the border goes onto it, and every
-    box that then has IoU > 0.9 with the image becomes the image. The masks stay as they are.
+    """FastSAM's last step on (n, 4) float32 boxes in pixels of the image.
+
+    An edge within 20 px of the image's border is moved onto it, and a box that then has an IoU above 0.9 with the image
+    becomes the image. The masks stay as they are.
+
+    Example:
+        >>> snap_to_border(np.array([[5, 30, 90, 95]], np.float32), (100, 200)).tolist()
+        [[0.0, 30.0, 90.0, 100.0]]
     """
     height, width = image_hw
     boxes: NDArray[np.float32] = boxes_xyxy.copy()

@@ -30,6 +30,12 @@ class Detections:
         scores: (n,) float32.
         classes: (n,) int64.
         coefficients: (n, mask_dim) float32, for the prototypes.
+
+    Example:
+        >>> output = np.array([[8, 8, 24, 24, 0.9, 0, 1.5]], np.float32)
+        >>> detections = decode(output, ModelSpec(layout="nms", mask_dim=1), Thresholds())
+        >>> detections.boxes_xyxy.tolist(), detections.coefficients.tolist()
+        ([[8.0, 8.0, 24.0, 24.0]], [[1.5]])
     """
 
     boxes_xyxy: NDArray[np.float32]
@@ -43,13 +49,18 @@ def decode(output: NDArray[np.floating], spec: ModelSpec, thresholds: Thresholds
 
     Args:
         output: one image of the detections output: (4 + nc + mask_dim, anchors) in the layout "raw",
-            (max_det, 6 + mask_dim) in "nms" and "split", which are suppressed in the graph: `iou` has no say there.
-        spec: the model's.
+            (max_det, 6 + mask_dim) in "nms" and "split". Those two are suppressed in the graph, so `iou` has no effect.
+        spec: of the model.
         thresholds: which detections are kept.
 
     Raises:
-        ModelError: scores, or what is kept, hold NaN or infinity.
-        ParameterError: the graph suppresses with thresholds that do not serve these.
+        ModelError: scores, or detections that are kept, hold NaN or infinity.
+        ParameterError: the graph suppresses with thresholds that cannot give these.
+
+    Example:
+        >>> raw = np.array([[16, 17], [16, 17], [16, 16], [16, 16], [0.9, 0.8], [1.5, 2]], np.float32)  # 2 anchors
+        >>> decode(raw, ModelSpec(mask_dim=1), Thresholds(iou=0.7)).scores  # the second overlaps the first
+        array([0.9], dtype=float32)
     """
     if spec.suppression is not None:
         spec.suppression.check(thresholds)
@@ -74,7 +85,12 @@ def nms(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], iou: float
     Args:
         boxes_xyxy: (n, 4) float32.
         scores: (n,) float32.
-        iou: a box goes when its IoU with a kept box is above it.
+        iou: a box is dropped if its IoU with a kept box is above it.
+
+    Example:
+        >>> boxes = np.array([[0, 0, 9, 8], [20, 0, 30, 9], [0, 0, 9, 9]], np.float32)
+        >>> nms(boxes, np.array([0.5, 0.6, 0.9], np.float32), iou=0.7, max_det=300)
+        array([2, 1])
     """
     order = np.argsort(-scores, kind="stable")
     threshold = largest_float32_below(iou)
@@ -124,7 +140,14 @@ def _xyxy_from_cxcywh(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def largest_float32_below(value: float) -> np.float32:
-    """For a float32 x, x > value (as real numbers) is the same as x > this one."""
+    """The float32 for which x > value, as real numbers, is the same as x > float32, for every float32 x.
+
+    Example:
+        >>> float(largest_float32_below(0.9))  # float32(0.9) itself, which is below 0.9
+        0.8999999761581421
+        >>> float(largest_float32_below(0.1))  # float32(0.1) is above 0.1: the one before it
+        0.09999999403953552
+    """
     rounded = np.float32(value)
     below: np.float32 = np.nextafter(rounded, np.float32(-np.inf))
     return rounded if float(rounded) <= value else below

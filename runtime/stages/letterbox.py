@@ -1,7 +1,7 @@
 """Image ↔ network input: the only place that knows scale and padding.
 
-The rules are those of ultralytics' LetterBox and of its way back (`scale_boxes`, `process_mask_native`,
-8.4), so that the same checkpoint gives the same answer:
+The rules are those of ultralytics 8.4, of its LetterBox and of its way back (`scale_boxes`, `process_mask_native`), so
+that the same checkpoint gives the same answer:
 ratio min(H/h, W/w); sides round(side x ratio), at least 1; gray border, split round(d - 0.1), round(d + 0.1).
 """
 
@@ -32,7 +32,14 @@ class Letterbox:
         pad_xy: left and top border of the input, for coordinates.
         ratio: input pixels for one image pixel, before rounding.
         drawn_hw, drawn_xy: size and left top corner of the resized image that `letterbox` draws. The same as
-            content_hw and pad_xy, but for a pixel in some rectangles (see `fit_rectangle`).
+            content_hw and pad_xy, except for a pixel in some rectangles (see `fit_rectangle`).
+
+    Example:
+        >>> place = fit((480, 640), (640, 640))
+        >>> place.content_hw, place.pad_xy, place.scale_xy
+        ((480, 640), (0, 80), (1.0, 1.0))
+        >>> place.to_input(np.array([[10, 20]])).tolist()
+        [[10.0, 100.0]]
     """
 
     image_hw: tuple[int, int]
@@ -72,7 +79,7 @@ TAPS = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Resampling:
-    """One axis of the way from the prototypes to the image: two bilinear steps, half-pixel centres, in one.
+    """One axis of the way from the prototypes to the image: two bilinear steps in one, with half-pixel centres.
 
     The prototypes are first magnified 1, 2 or 4 times (the least at which the letterbox border ends on whole
     pixels), the border is cut off, and what remains is stretched over the image. A pixel of the image is a mean of
@@ -81,7 +88,12 @@ class Resampling:
     Attributes:
         first: (side,) int64, the first of the three prototypes of each image pixel; ascending.
         matrix: (side, prototypes) float32, the share of each prototype: in every row three neighbours from `first`
-            on, none negative, sum 1; all else is 0.
+            on, none negative, sum 1; everything else is 0.
+
+    Example:
+        >>> vertical, horizontal = mask_resampling(fit((32, 64), (32, 64)), (8, 16))
+        >>> horizontal.matrix.shape, horizontal.first[:12].tolist()
+        ((64, 16), [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2])
     """
 
     first: NDArray[np.int64]
@@ -89,7 +101,12 @@ class Resampling:
 
 
 def fit(image_hw: tuple[int, int], input_hw: tuple[int, int]) -> Letterbox:
-    """The letterbox of an image in an input of exactly (H, W)."""
+    """The letterbox of an image of (h, w) pixels in an input of exactly (H, W).
+
+    Example:
+        >>> fit((300, 400), (64, 64)).content_hw
+        (48, 64)
+    """
     (h, w), (height, width) = image_hw, input_hw
     ratio = min(height / h, width / w)
     content_hw = (max(round(h * ratio), 1), max(round(w * ratio), 1))
@@ -101,8 +118,12 @@ def fit_rectangle(image_hw: tuple[int, int], imgsz: int, stride: int = 32) -> Le
     """The letterbox in the smallest input whose sides are multiples of `stride`, the longest being `imgsz`.
 
     Where the shorter side happens to round down to a multiple of the stride, the reference's way back takes its ratio
-    from that side and is off: by less than a pixel of the input in photographs, by many in narrow strips. Up to
-    a pixel ours is equal to the reference; beyond that it is right (docs/adr/0005).
+    from that side and is off: by less than a pixel of the input in photographs, by many in narrow strips. Up to a pixel
+    this one equals the reference; beyond that it is right (docs/adr/0005).
+
+    Example:
+        >>> fit_rectangle((480, 640), 320).input_hw
+        (256, 320)
     """
     square = fit(image_hw, (imgsz, imgsz))
     content_h, content_w = square.content_hw
@@ -119,8 +140,12 @@ def fit_model(image_hw: tuple[int, int], spec: ModelSpec, imgsz: int, rect: bool
     """The letterbox of an image in the input of a model.
 
     Args:
-        imgsz: longest side of the input; a model of fixed size has its own.
-        rect: the smallest rectangle round the image; False: a square. A model of fixed size has no choice.
+        imgsz: longest side of the input, pixels; ignored for a model of fixed size.
+        rect: the smallest rectangle around the image; False: a square. Ignored for a model of fixed size.
+
+    Example:
+        >>> fit_model((480, 640), ModelSpec(), 320, rect=False).input_hw
+        (320, 320)
     """
     if spec.fixed_hw is not None:
         return fit(image_hw, spec.fixed_hw)
@@ -128,10 +153,15 @@ def fit_model(image_hw: tuple[int, int], spec: ModelSpec, imgsz: int, rect: bool
 
 
 def groups(places: Sequence[Letterbox], largest: Callable[[tuple[int, int]], int | None]) -> Iterator[list[int]]:
-    """Places that share an input shape, by their numbers: what one call of the network can take.
+    """Numbers of the places that share an input shape: each list is a call of the network.
 
     Args:
-        largest: (H, W) of an input → how many it takes at once; None: all.
+        largest: (H, W) of an input → images that the network takes at once; None: any number.
+
+    Example:
+        >>> places = [fit((30, 40), (32, 64)), fit((30, 30), (64, 64)), fit((20, 40), (32, 64))]
+        >>> list(groups(places, lambda input_hw: None))
+        [[0, 2], [1]]
     """
     by_shape: dict[tuple[int, int], list[int]] = {}
     for i, place in enumerate(places):
@@ -154,10 +184,15 @@ def letterbox(
     Args:
         image: (h, w, 3) uint8 RGB, of place.image_hw.
         place: from `fit` or `fit_rectangle`.
-        out: (3, H, W) float32 to write to.
+        out: (3, H, W) float32 to write to; None: a new array.
 
     Returns:
         (3, H, W) float32 RGB in [0, 1], C-contiguous.
+
+    Example:
+        >>> white = np.full((32, 64, 3), 255, np.uint8)
+        >>> letterbox(white, fit((32, 64), (64, 64)))[0, ::16, 0]
+        array([0.44705883, 1.        , 1.        , 0.44705883], dtype=float32)
     """
     content_h, content_w = place.drawn_hw
     left, top = place.drawn_xy
@@ -174,18 +209,24 @@ def letterbox(
 
 
 def border_value() -> np.float32:
-    """PADDING_VALUE in a network's input.
+    """PADDING_VALUE as a value of the network's input.
 
     Example:
-        >>> border_value()
-        np.float32(0.44705883)
+        >>> round(float(border_value()) * 255)
+        114
     """
     value: np.float32 = np.float32(PADDING_VALUE / 255)
     return value
 
 
 def mask_resampling(place: Letterbox, prototypes_hw: tuple[int, int]) -> tuple[Resampling, Resampling]:
-    """Vertical and horizontal way from prototypes of (H/4, W/4) to the image (process_mask_native of ultralytics)."""
+    """Vertical and horizontal way from prototypes of (H/4, W/4) to the image (process_mask_native of ultralytics).
+
+    Example:
+        >>> vertical, horizontal = mask_resampling(fit((300, 400), (64, 64)), (16, 16))
+        >>> vertical.matrix.shape, horizontal.matrix.shape
+        ((300, 16), (400, 16))
+    """
     border = (place.input_hw[0] - place.content_hw[0]) | (place.input_hw[1] - place.content_hw[1])
     zoom = PROTOTYPE_STRIDE // math.gcd(PROTOTYPE_STRIDE, border | border // 2)
     ratio = place.ratio * zoom / PROTOTYPE_STRIDE
@@ -213,9 +254,16 @@ def _two_steps(source_size: int, zoom: int, content: slice, side: int) -> Resamp
 
 
 def bilinear(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Half-pixel bilinear resampling of `source` pixels to `target`: index before, and share of the one after.
+    """Half-pixel bilinear resampling of `source` pixels to `target`.
 
-    Points before the first centre take the first pixel (share 0); the one after the last pixel is the last.
+    Points before the first centre take the first pixel (share 0); the pixel after the last is the last.
+
+    Returns:
+        (target,) int64 index of the pixel before each point, and (target,) float32 share of the pixel after it.
+
+    Example:
+        >>> bilinear(2, 4)
+        (array([0, 0, 0, 1]), array([0.  , 0.25, 0.75, 0.25], dtype=float32))
     """
     step = np.float32(source) / np.float32(target)
     at = np.maximum((np.arange(target, dtype=np.float32) + np.float32(0.5)) * step - np.float32(0.5), 0)

@@ -27,26 +27,35 @@ def postprocess(
     """Segments of one image.
 
     Args:
-        detections: the image's row of that output, in `spec.layout`.
-        prototypes: (mask_dim, H / 4, W / 4).
-        place: where the image lay in the network's input.
-        timing_ms: gets "decode" and "masks", and becomes the segments' own; None: a new one.
+        detections: one image of the detections output, in the layout `spec.layout`; see `decode`.
+        prototypes: (mask_dim, H / 4, W / 4), one image of the prototypes output.
+        place: where the image lies in the network's input.
+        timing_ms: milliseconds of the stages before; "decode" and "masks" are added, and the segments keep it.
 
     Raises:
         ModelError: the outputs hold a number that is not finite.
+
+    Example:
+        >>> from fastsam_deploy.runtime.stages.letterbox import fit
+        >>> spec = ModelSpec(layout="nms", mask_dim=1)
+        >>> detections = np.array([[8, 8, 24, 24, 0.9, 0, 1.0]], np.float32)  # box, score, class, coefficient
+        >>> prototypes = np.ones((1, 8, 8), np.float32)
+        >>> segments = postprocess(detections, prototypes, fit((32, 32), (32, 32)), spec, Thresholds())
+        >>> segments.areas.tolist()
+        [256]
     """
     timing = {} if timing_ms is None else timing_ms
     start = perf_counter()
-    found = decode(detections, spec, thresholds)
-    decoded = perf_counter()
-    boxes = place.boxes_to_image(found.boxes_xyxy)
-    masks = assemble(found.coefficients, prototypes, boxes, place)
+    decoded = decode(detections, spec, thresholds)
+    decoded_at = perf_counter()
+    boxes = place.boxes_to_image(decoded.boxes_xyxy)
+    masks = assemble(decoded.coefficients, prototypes, boxes, place)
     # A detection without a pixel is no segment: dropped, as in ultralytics.
     kept = np.flatnonzero(masks.areas)
     boxes = snap_to_border(boxes[kept], place.image_hw)
     segments = Segments.unprompted(
-        boxes, found.scores[kept], found.classes[kept], masks[kept], spec.class_names, timing
+        boxes, decoded.scores[kept], decoded.classes[kept], masks[kept], spec.class_names, timing
     )
-    timing["decode"] = (decoded - start) * 1000
-    timing["masks"] = (perf_counter() - decoded) * 1000
+    timing["decode"] = (decoded_at - start) * 1000
+    timing["masks"] = (perf_counter() - decoded_at) * 1000
     return segments

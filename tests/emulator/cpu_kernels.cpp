@@ -11,7 +11,7 @@ extern "C" {
 extern const CpuKernel cpu_kernels[] = {
     CPU_KERNEL(letterbox_f32),
     CPU_KERNEL(letterbox_f16),
-    CPU_KERNEL(reset_found),
+    CPU_KERNEL(reset_summaries),
     CPU_KERNEL(candidates_f32),
     CPU_KERNEL(candidates_f16),
     CPU_KERNEL_WITH_BARRIERS(rank_candidates_f32),
@@ -54,7 +54,7 @@ extern const CpuField cpu_fields[] = {
     SIZE(MaskTap), FIELD(MaskTap, first), FIELD(MaskTap, share),
     SIZE(Candidate), FIELD(Candidate, x1), FIELD(Candidate, y1), FIELD(Candidate, x2), FIELD(Candidate, y2),
     FIELD(Candidate, score), FIELD(Candidate, class_id), FIELD(Candidate, anchor), FIELD(Candidate, reserved),
-    SIZE(Found), FIELD(Found, candidates), FIELD(Found, kept), FIELD(Found, flags), FIELD(Found, reserved),
+    SIZE(Summary), FIELD(Summary, candidates), FIELD(Summary, kept), FIELD(Summary, flags), FIELD(Summary, reserved),
     SIZE(Detection), FIELD(Detection, x1), FIELD(Detection, y1), FIELD(Detection, x2), FIELD(Detection, y2),
     FIELD(Detection, score), FIELD(Detection, class_id), FIELD(Detection, anchor), FIELD(Detection, area),
     FIELD(Detection, left), FIELD(Detection, top), FIELD(Detection, width), FIELD(Detection, height),

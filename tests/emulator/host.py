@@ -132,7 +132,7 @@ class Memory:
 class Answer:
     """What comes back of a batch."""
 
-    found: NDArray[Any]
+    summaries: NDArray[Any]
     detections: NDArray[Any]
     coefficients: NDArray[np.float32]
     kept: NDArray[Any]
@@ -142,7 +142,7 @@ class Answer:
 
     def rows(self, image: int) -> NDArray[Any]:
         """The kept detections of an image."""
-        return self.detections[image, : self.found["kept"][image]]
+        return self.detections[image, : self.summaries["kept"][image]]
 
     def masks(self, image: int, image_hw: tuple[int, int]) -> PackedMasks:
         """The masks of an image."""
@@ -201,7 +201,7 @@ class Batch:
         room = max_det or self.thresholds.max_det
         shapes = Shapes.of(self.spec, (self.batch, 3, *self.input_hw), *tensors, room)
         kinds = {
-            "found": (shapes.batch, records.FOUND_DTYPE),
+            "summaries": (shapes.batch, records.SUMMARY_DTYPE),
             "total_words": (1, np.int64),
             "detections": ((shapes.batch, room), records.DETECTION_DTYPE),
             "keys": (shapes.nbytes()["keys"] // 8, np.uint64),
@@ -227,5 +227,5 @@ class Batch:
             buffers = Buffers(**addresses, words=words.ctypes.data, word_capacity=capacity)
             launchers.assemble(self.kernels, shapes, buffers, planes.ctypes.data, None)
         self.memory.check()
-        names = ("found", "detections", "coefficients", "kept", "sorted")
+        names = ("summaries", "detections", "coefficients", "kept", "sorted")
         return Answer(*(arrays[name] for name in names), words, total)

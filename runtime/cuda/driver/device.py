@@ -27,10 +27,10 @@ def device_number(text: str) -> int:
     Raises:
         DeviceError: it is another text.
     """
-    found = _DEVICE.fullmatch(text)
-    if found is None:
+    match = _DEVICE.fullmatch(text)
+    if match is None:
         raise DeviceError(f"device is {text!r}, expected 'cuda' or 'cuda:N'; pass for example device='cuda:0'")
-    return int(found[1] or 0)
+    return int(match[1] or 0)
 
 
 class Device:
@@ -53,17 +53,17 @@ class Device:
 
     def __init__(self, number: int, pycuda: Any) -> None:
         """Use `open`."""
-        found = pycuda.Device(number)
+        gpu = pycuda.Device(number)
         version = pycuda.get_driver_version()
         self.number = number
-        self.name = found.name()
-        self.compute_capability = found.compute_capability()
-        self.memory_total = found.total_memory()
+        self.name = gpu.name()
+        self.compute_capability = gpu.compute_capability()
+        self.memory_total = gpu.total_memory()
         self.driver_version = f"{version // 1000}.{version % 1000 // 10}"
-        self.pci_bus_id = found.pci_bus_id()
+        self.pci_bus_id = gpu.pci_bus_id()
         self.pycuda = pycuda
         try:
-            context = found.retain_primary_context()
+            context = gpu.retain_primary_context()
         except pycuda.Error as error:
             raise process.translated(self, "making its context", error) from error
         # Never let go of: a library that ends after us may still need it, and the driver ends it with the process.
@@ -96,9 +96,9 @@ class Device:
         Raises:
             MissingDependencyError: cuda-bindings is not installed.
         """
-        found = bindings.load()
-        get = getattr(found, "cuDeviceGetUuid_v2", None) or found.cuDeviceGetUuid
-        device = bindings.check(found.cuDeviceGet(self.number), self, "looking it up")
+        cuda = bindings.load()
+        get = getattr(cuda, "cuDeviceGetUuid_v2", None) or cuda.cuDeviceGetUuid
+        device = bindings.check(cuda.cuDeviceGet(self.number), self, "looking it up")
         return f"GPU-{uuid.UUID(bytes=bytes(bindings.check(get(device), self, 'asking for its UUID').bytes))}"
 
     def memory_free(self) -> int:
@@ -202,8 +202,8 @@ def _require_device(number: int, pycuda: Any) -> None:
     count = pycuda.Device.count()
     if 0 <= number < count:
         return
-    found = ", ".join(f"cuda:{n} ({pycuda.Device(n).name()})" for n in range(count)) or "none"
+    devices = ", ".join(f"cuda:{n} ({pycuda.Device(n).name()})" for n in range(count)) or "none"
     raise DeviceError(
-        f"cuda:{number}: no such device; found {count}: {found}; "
+        f"cuda:{number}: no such device; found {count}: {devices}; "
         "pass one of these as device, and check CUDA_VISIBLE_DEVICES"
     )

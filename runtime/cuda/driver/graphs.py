@@ -159,13 +159,13 @@ class GraphCache:
         What `capture` raises is passed on, and nothing is kept then.
         """
         with self._lock:
-            found = self._graphs.get(key)
-            if found is None:
-                found = self._graphs[key] = capture()
+            graph = self._graphs.get(key)
+            if graph is None:
+                graph = self._graphs[key] = capture()
             self._graphs.move_to_end(key)
             while len(self._graphs) > self._capacity:
                 self._graphs.popitem(last=False)[1].close()
-            return found
+            return graph
 
     def drop(self, outdated: Callable[[Any], bool]) -> None:
         """Close the graphs whose key is `outdated`."""

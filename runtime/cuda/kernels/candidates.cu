@@ -2,7 +2,7 @@
 //
 // output   (batch, 4 + class_count + mask_dim, anchors) float32 or float16: cx, cy, w, h in input pixels, scores,
 //          coefficients; `channels` is the size of its second axis.
-// found    (batch): candidates and flags are set; kept is set to 0.
+// summaries (batch): candidates and flags are set; kept is set to 0.
 // keys     (batch, anchors) scratch, one for each candidate in any order.
 // sorted   (batch, capacity): best score first, equal scores by anchor; the first `capacity` of them (30 000 at most).
 // Twin: runtime/stages/decode.py _candidates() and _xyxy_from_cxcywh(), equal to the last bit.
@@ -14,9 +14,9 @@
 #include "number.cuh"
 
 // block (256), grid (batch / 256)
-extern "C" __global__ void reset_found(Found* found, int batch) {
+extern "C" __global__ void reset_summaries(Summary* summaries, int batch) {
     const int image = blockIdx.x * blockDim.x + threadIdx.x;
-    if (image < batch) found[image] = Found{0, 0, 0, 0};
+    if (image < batch) summaries[image] = Summary{0, 0, 0, 0};
 }
 
 // The best score of an anchor, NaN where any of its scores is, and the first class that has it.
@@ -37,8 +37,8 @@ __device__ inline float best_score(const T* scores, int anchors, int class_count
 
 // block (256), grid (anchors / 256, batch): one thread for each anchor.
 template <class T>
-__device__ void candidates(const T* output, const Place* places, Found* found, unsigned long long* keys, int anchors,
-                           int class_count, int channels) {
+__device__ void candidates(const T* output, const Place* places, Summary* summaries, unsigned long long* keys,
+                           int anchors, int class_count, int channels) {
     const int anchor = blockIdx.x * blockDim.x + threadIdx.x;
     const int image = blockIdx.y;
     if (anchor >= anchors || places[image].image_h == 0) return;
@@ -46,11 +46,11 @@ __device__ void candidates(const T* output, const Place* places, Found* found, u
     const T* scores = output + ((long long)image * channels + 4) * anchors + anchor;
     const float score = best_score(scores, anchors, class_count, &class_id);
     if (!is_finite(score)) {
-        atomicOr(&found[image].flags, NONFINITE_SCORES);
+        atomicOr(&summaries[image].flags, NONFINITE_SCORES);
     } else if (score > places[image].conf) {
         // Positive floats are in the order of their bits. Turned round: ascending keys are descending scores.
         const unsigned long long turned = ~__float_as_uint(score);
-        keys[(long long)image * anchors + atomicAdd(&found[image].candidates, 1)] = turned << 32 | (unsigned)anchor;
+        keys[(long long)image * anchors + atomicAdd(&summaries[image].candidates, 1)] = turned << 32 | (unsigned)anchor;
     }
 }
 
@@ -72,16 +72,16 @@ __device__ Candidate candidate_at(const T* output, int anchor, int anchors, int 
 
 // block (256), grid (anchors / 256, batch): one thread for each candidate.
 template <class T>
-__device__ void rank_candidates(const T* output, const unsigned long long* keys, Found* found, Candidate* sorted,
+__device__ void rank_candidates(const T* output, const unsigned long long* keys, Summary* summaries, Candidate* sorted,
                                 int anchors, int class_count, int channels, int capacity) {
     __shared__ unsigned long long others[BLOCK];
     const int image = blockIdx.y;
-    const int count = found[image].candidates;
+    const int count = summaries[image].candidates;
     const int first = blockIdx.x * BLOCK;
     if (first >= count) return;  // the whole block: no barrier is missed
     keys += (long long)image * anchors;
-    const int own = first + threadIdx.x;
-    const unsigned long long key = own < count ? keys[own] : 0;
+    const int index = first + threadIdx.x;
+    const unsigned long long key = index < count ? keys[index] : 0;
     int rank = 0;
     for (int start = 0; start < count; start += BLOCK) {
         const int other = start + threadIdx.x;
@@ -90,33 +90,33 @@ __device__ void rank_candidates(const T* output, const unsigned long long* keys,
         for (int i = 0; i < BLOCK; ++i) rank += others[i] < key;
         __syncthreads();
     }
-    if (own >= count || rank >= capacity) return;
+    if (index >= count || rank >= capacity) return;
     const T* image_output = output + (long long)image * channels * anchors;
     const Candidate candidate = candidate_at(image_output, (int)(key & 0xffffffffu), anchors, class_count);
     if (!is_finite(candidate.x1) || !is_finite(candidate.y1) || !is_finite(candidate.x2) || !is_finite(candidate.y2)) {
-        atomicOr(&found[image].flags, NONFINITE_BOXES);
+        atomicOr(&summaries[image].flags, NONFINITE_BOXES);
     }
     sorted[(long long)image * capacity + rank] = candidate;
 }
 
-extern "C" __global__ void candidates_f32(const float* output, const Place* places, Found* found,
+extern "C" __global__ void candidates_f32(const float* output, const Place* places, Summary* summaries,
                                           unsigned long long* keys, int anchors, int class_count, int channels) {
-    candidates(output, places, found, keys, anchors, class_count, channels);
+    candidates(output, places, summaries, keys, anchors, class_count, channels);
 }
 
-extern "C" __global__ void candidates_f16(const Half* output, const Place* places, Found* found,
+extern "C" __global__ void candidates_f16(const Half* output, const Place* places, Summary* summaries,
                                           unsigned long long* keys, int anchors, int class_count, int channels) {
-    candidates(output, places, found, keys, anchors, class_count, channels);
+    candidates(output, places, summaries, keys, anchors, class_count, channels);
 }
 
-extern "C" __global__ void rank_candidates_f32(const float* output, const unsigned long long* keys, Found* found,
+extern "C" __global__ void rank_candidates_f32(const float* output, const unsigned long long* keys, Summary* summaries,
                                                Candidate* sorted, int anchors, int class_count, int channels,
                                                int capacity) {
-    rank_candidates(output, keys, found, sorted, anchors, class_count, channels, capacity);
+    rank_candidates(output, keys, summaries, sorted, anchors, class_count, channels, capacity);
 }
 
-extern "C" __global__ void rank_candidates_f16(const Half* output, const unsigned long long* keys, Found* found,
+extern "C" __global__ void rank_candidates_f16(const Half* output, const unsigned long long* keys, Summary* summaries,
                                                Candidate* sorted, int anchors, int class_count, int channels,
                                                int capacity) {
-    rank_candidates(output, keys, found, sorted, anchors, class_count, channels, capacity);
+    rank_candidates(output, keys, summaries, sorted, anchors, class_count, channels, capacity);
 }

@@ -60,8 +60,8 @@ struct Candidate {
     int reserved;
 };
 
-// What was found in one image.
-struct Found {
+// Counts and flags of one image.
+struct Summary {
     int candidates;  // scores above the threshold, before any limit
     int kept;        // detections
     int flags;       // NONFINITE_…
@@ -85,8 +85,8 @@ struct Detection {
 // Words of a row of pixels.
 __device__ inline int pitch_of(int width) { return (width + WORD_BITS - 1) / WORD_BITS; }
 
-// A detection's crop in tiles of TILE_WORDS, each the work of one block. Every thread makes one word, so narrow crops get
-// narrow, high tiles.
+// A detection's crop in tiles of TILE_WORDS, each the work of one block. Every thread makes one word, so narrow crops
+// get narrow, high tiles.
 __device__ inline int tile_columns(int pitch) { return pitch >= 3 ? 4 : pitch; }  // words
 
 __device__ inline int tiles_across(int pitch) { return (pitch + tile_columns(pitch) - 1) / tile_columns(pitch); }

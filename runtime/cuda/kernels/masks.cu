@@ -21,7 +21,7 @@ __device__ inline int detection_tiles(const Detection& detection) {
 
 // Where the crops lie: pitch, first_word, area = 0, the end of each detection's tiles among all tiles, and the total.
 // One block for the whole batch; block (256), grid (1). Each thread adds up a run of rows, then the runs are added up.
-extern "C" __global__ void layout_masks(Detection* detections, const Found* found, long long* total_words,
+extern "C" __global__ void layout_masks(Detection* detections, const Summary* summaries, long long* total_words,
                                         int* tile_ends, int batch, int max_det) {
     __shared__ long long word_sums[BLOCK];
     __shared__ int tile_sums[BLOCK];
@@ -31,7 +31,7 @@ extern "C" __global__ void layout_masks(Detection* detections, const Found* foun
     long long words = 0;
     int tiles = 0;
     for (int row = first; row < end; ++row) {
-        if (row % max_det >= found[row / max_det].kept) continue;
+        if (row % max_det >= summaries[row / max_det].kept) continue;
         const Detection& detection = detections[row];
         words += (long long)pitch_of(detection.width) * detection.height;
         tiles += detection_tiles(detection);
@@ -49,7 +49,7 @@ extern "C" __global__ void layout_masks(Detection* detections, const Found* foun
     long long next_word = word_sums[self] - words;  // of itself: no barrier needed
     int next_tile = tile_sums[self] - tiles;
     for (int row = first; row < end; ++row) {
-        if (row % max_det < found[row / max_det].kept) {
+        if (row % max_det < summaries[row / max_det].kept) {
             Detection& detection = detections[row];
             detection.pitch = pitch_of(detection.width);
             detection.first_word = next_word;
@@ -64,7 +64,7 @@ extern "C" __global__ void layout_masks(Detection* detections, const Found* foun
 
 // The numbers that a NaN would hide in: every prototype of an image, block (256), grid (any, batch).
 template <class T>
-__device__ void check_prototypes(const T* prototypes, const Place* places, Found* found, long long values) {
+__device__ void check_prototypes(const T* prototypes, const Place* places, Summary* summaries, long long values) {
     const int image = blockIdx.y;
     if (places[image].image_h == 0) return;
     prototypes += image * values;
@@ -73,17 +73,17 @@ __device__ void check_prototypes(const T* prototypes, const Place* places, Found
          i += (long long)gridDim.x * blockDim.x) {
         finite &= is_finite(as_float(prototypes[i]));
     }
-    if (!finite) atomicOr(&found[image].flags, NONFINITE_PROTOTYPES);
+    if (!finite) atomicOr(&summaries[image].flags, NONFINITE_PROTOTYPES);
 }
 
-extern "C" __global__ void check_prototypes_f32(const float* prototypes, const Place* places, Found* found,
+extern "C" __global__ void check_prototypes_f32(const float* prototypes, const Place* places, Summary* summaries,
                                                 long long values) {
-    check_prototypes(prototypes, places, found, values);
+    check_prototypes(prototypes, places, summaries, values);
 }
 
-extern "C" __global__ void check_prototypes_f16(const Half* prototypes, const Place* places, Found* found,
+extern "C" __global__ void check_prototypes_f16(const Half* prototypes, const Place* places, Summary* summaries,
                                                 long long values) {
-    check_prototypes(prototypes, places, found, values);
+    check_prototypes(prototypes, places, summaries, values);
 }
 
 // Logits of a detection at the prototypes, made on the spot.

@@ -1,7 +1,7 @@
 // Candidates → detections: greedy suppression, coefficients, boxes of the image.
 //
 // sorted        (batch, candidate_capacity), from candidates.cu
-// found         (batch): kept and flags are set
+// summaries     (batch): kept and flags are set
 // kept          (batch, max_det), pixels of the network's input
 // coefficients  (batch, max_det, mask_dim) float32
 // detections    (batch, max_det): box, score, class, anchor and crop; masks.cu sets the rest
@@ -44,7 +44,7 @@ __device__ inline int bits_before(const unsigned* words, int index) {
 // within itself: one whose better overlapping ones are all dropped is kept, one that a kept one overlaps is dropped,
 // and so on until none is open, which takes as many rounds as the longest chain of overlaps (two or three). Neither
 // memory nor barriers grow with the square of the candidates; the work ends with the last detection that is wanted.
-extern "C" __global__ void suppress(const Candidate* sorted, const Place* places, Found* found, Candidate* kept,
+extern "C" __global__ void suppress(const Candidate* sorted, const Place* places, Summary* summaries, Candidate* kept,
                                     int candidate_capacity, int max_det, float class_offset) {
     __shared__ Box chunk[CHUNK];
     __shared__ Box better[CHUNK];
@@ -52,7 +52,7 @@ extern "C" __global__ void suppress(const Candidate* sorted, const Place* places
     __shared__ unsigned open[WORDS], accepted[WORDS];
     const int image = blockIdx.x, self = threadIdx.x, own_word = self / 32;
     const unsigned own_bit = 1u << self % 32;
-    const int count = min(found[image].candidates, candidate_capacity);
+    const int count = min(summaries[image].candidates, candidate_capacity);
     const int limit = min(places[image].max_det, max_det);
     const float iou = places[image].iou;
     sorted += (long long)image * candidate_capacity;
@@ -107,13 +107,13 @@ extern "C" __global__ void suppress(const Candidate* sorted, const Place* places
         kept_count += bits_before(accepted, CHUNK - 1) + (int)(accepted[WORDS - 1] >> 31);
         __syncthreads();
     }
-    if (self == 0) found[image].kept = min(kept_count, limit);
+    if (self == 0) summaries[image].kept = min(kept_count, limit);
 }
 
 // The layout "nms": (batch, rows, columns) with x1, y1, x2, y2, score, class, coefficients; suppressed in the network.
 // One block for each image; block (256), grid (batch).
 template <class T>
-__device__ void accept(const T* output, const Place* places, Found* found, Candidate* kept, int rows, int columns,
+__device__ void accept(const T* output, const Place* places, Summary* summaries, Candidate* kept, int rows, int columns,
                        int max_det) {
     __shared__ unsigned accepted[WORDS];
     const int image = blockIdx.x, self = threadIdx.x;
@@ -129,7 +129,7 @@ __device__ void accept(const T* output, const Place* places, Found* found, Candi
         if (self < WORDS) accepted[self] = 0;
         __syncthreads();
         if (above) atomicOr(&accepted[self / 32], 1u << self % 32);
-        if (row < rows && !is_finite(score)) atomicOr(&found[image].flags, NONFINITE_SCORES);
+        if (row < rows && !is_finite(score)) atomicOr(&summaries[image].flags, NONFINITE_SCORES);
         __syncthreads();
         const int place = count + bits_before(accepted, self);
         if (above && place < limit) {
@@ -138,7 +138,7 @@ __device__ void accept(const T* output, const Place* places, Found* found, Candi
             const float class_id = as_float(values[5]);
             if (!is_finite(candidate.x1) || !is_finite(candidate.y1) || !is_finite(candidate.x2) ||
                 !is_finite(candidate.y2) || !is_finite(class_id)) {
-                atomicOr(&found[image].flags, NONFINITE_BOXES);
+                atomicOr(&summaries[image].flags, NONFINITE_BOXES);
             }
             // A float outside of int is undefined in C++: cut before the cast, which is towards 0 as in NumPy.
             candidate.class_id = (int)fminf(fmaxf(class_id, -2147483648.0f), 2147483520.0f);
@@ -148,8 +148,8 @@ __device__ void accept(const T* output, const Place* places, Found* found, Candi
         __syncthreads();
     }
     if (self == 0) {
-        found[image].candidates = count;
-        found[image].kept = min(count, limit);
+        summaries[image].candidates = count;
+        summaries[image].kept = min(count, limit);
     }
 }
 
@@ -184,14 +184,14 @@ extern "C" __global__ void join_rows_f16(const Half* boxes, const Half* scores, 
     join_rows(boxes, scores, classes, coefficients, joined, rows, mask_dim);
 }
 
-extern "C" __global__ void accept_f32(const float* output, const Place* places, Found* found, Candidate* kept, int rows,
-                                      int columns, int max_det) {
-    accept(output, places, found, kept, rows, columns, max_det);
+extern "C" __global__ void accept_f32(const float* output, const Place* places, Summary* summaries, Candidate* kept,
+                                      int rows, int columns, int max_det) {
+    accept(output, places, summaries, kept, rows, columns, max_det);
 }
 
-extern "C" __global__ void accept_f16(const Half* output, const Place* places, Found* found, Candidate* kept, int rows,
-                                      int columns, int max_det) {
-    accept(output, places, found, kept, rows, columns, max_det);
+extern "C" __global__ void accept_f16(const Half* output, const Place* places, Summary* summaries, Candidate* kept,
+                                      int rows, int columns, int max_det) {
+    accept(output, places, summaries, kept, rows, columns, max_det);
 }
 
 __device__ inline float to_image(float value, float pad, float scale, int side) {
@@ -199,22 +199,22 @@ __device__ inline float to_image(float value, float pad, float scale, int side) 
 }
 
 __device__ inline Detection detection_of(const Candidate& candidate, const Place& place, int image) {
-    Detection found;
-    found.x1 = to_image(candidate.x1, place.pad_x, place.scale_x, place.image_w);
-    found.y1 = to_image(candidate.y1, place.pad_y, place.scale_y, place.image_h);
-    found.x2 = to_image(candidate.x2, place.pad_x, place.scale_x, place.image_w);
-    found.y2 = to_image(candidate.y2, place.pad_y, place.scale_y, place.image_h);
-    found.score = candidate.score;
-    found.class_id = candidate.class_id;
-    found.anchor = candidate.anchor;
-    found.left = (int)ceilf(found.x1);
-    found.top = (int)ceilf(found.y1);
-    found.width = max((int)ceilf(found.x2) - found.left, 0);
-    found.height = max((int)ceilf(found.y2) - found.top, 0);
-    found.area = found.pitch = 0;
-    found.first_word = 0;
-    found.image = image;
-    return found;
+    Detection detection;
+    detection.x1 = to_image(candidate.x1, place.pad_x, place.scale_x, place.image_w);
+    detection.y1 = to_image(candidate.y1, place.pad_y, place.scale_y, place.image_h);
+    detection.x2 = to_image(candidate.x2, place.pad_x, place.scale_x, place.image_w);
+    detection.y2 = to_image(candidate.y2, place.pad_y, place.scale_y, place.image_h);
+    detection.score = candidate.score;
+    detection.class_id = candidate.class_id;
+    detection.anchor = candidate.anchor;
+    detection.left = (int)ceilf(detection.x1);
+    detection.top = (int)ceilf(detection.y1);
+    detection.width = max((int)ceilf(detection.x2) - detection.left, 0);
+    detection.height = max((int)ceilf(detection.y2) - detection.top, 0);
+    detection.area = detection.pitch = 0;
+    detection.first_word = 0;
+    detection.image = image;
+    return detection;
 }
 
 // block (256), grid (max_det * mask_dim / 256, batch): one thread for each coefficient.
@@ -222,30 +222,32 @@ __device__ inline Detection detection_of(const Candidate& candidate, const Place
 // Coefficient c of an anchor is output[image * image_stride + first_value + anchor * anchor_stride + c * value_stride]:
 // that is both layouts of the network's output.
 template <class T>
-__device__ void gather(const T* output, const Candidate* kept, const Place* places, Found* found, float* coefficients,
-                       Detection* detections, long long image_stride, int first_value, int anchor_stride,
-                       int value_stride, int mask_dim, int max_det) {
+__device__ void gather(const T* output, const Candidate* kept, const Place* places, Summary* summaries,
+                       float* coefficients, Detection* detections, long long image_stride, int first_value,
+                       int anchor_stride, int value_stride, int mask_dim, int max_det) {
     const int index = blockIdx.x * blockDim.x + threadIdx.x;
     const int image = blockIdx.y, row = index / mask_dim, number = index % mask_dim;
-    if (row >= found[image].kept) return;
+    if (row >= summaries[image].kept) return;
     const Candidate candidate = kept[(long long)image * max_det + row];
     const long long within = (long long)candidate.anchor * anchor_stride + (long long)number * value_stride;
     const float value = as_float(output[image * image_stride + first_value + within]);
-    if (!is_finite(value)) atomicOr(&found[image].flags, NONFINITE_COEFFICIENTS);
+    if (!is_finite(value)) atomicOr(&summaries[image].flags, NONFINITE_COEFFICIENTS);
     coefficients[((long long)image * max_det + row) * mask_dim + number] = value;
     if (number == 0) detections[(long long)image * max_det + row] = detection_of(candidate, places[image], image);
 }
 
-extern "C" __global__ void gather_f32(const float* output, const Candidate* kept, const Place* places, Found* found,
-                                      float* coefficients, Detection* detections, long long image_stride,
-                                      int first_value, int anchor_stride, int value_stride, int mask_dim, int max_det) {
-    gather(output, kept, places, found, coefficients, detections, image_stride, first_value, anchor_stride,
+extern "C" __global__ void gather_f32(const float* output, const Candidate* kept, const Place* places,
+                                      Summary* summaries, float* coefficients, Detection* detections,
+                                      long long image_stride, int first_value, int anchor_stride, int value_stride,
+                                      int mask_dim, int max_det) {
+    gather(output, kept, places, summaries, coefficients, detections, image_stride, first_value, anchor_stride,
            value_stride, mask_dim, max_det);
 }
 
-extern "C" __global__ void gather_f16(const Half* output, const Candidate* kept, const Place* places, Found* found,
-                                      float* coefficients, Detection* detections, long long image_stride,
-                                      int first_value, int anchor_stride, int value_stride, int mask_dim, int max_det) {
-    gather(output, kept, places, found, coefficients, detections, image_stride, first_value, anchor_stride,
+extern "C" __global__ void gather_f16(const Half* output, const Candidate* kept, const Place* places,
+                                      Summary* summaries, float* coefficients, Detection* detections,
+                                      long long image_stride, int first_value, int anchor_stride, int value_stride,
+                                      int mask_dim, int max_det) {
+    gather(output, kept, places, summaries, coefficients, detections, image_stride, first_value, anchor_stride,
            value_stride, mask_dim, max_det);
 }

@@ -43,13 +43,13 @@ extern "C" __global__ void box_overlap(const Detection* detections, const unsign
         if (left < right && top < bottom) {
             const int first = left / WORD_BITS, across = (right - 1) / WORD_BITS + 1 - first;
             const long long inside = (long long)across * (bottom - top);
-            int own = 0;
+            int bits = 0;
             for (long long i = threadIdx.x; i < inside; i += OVERLAP_BLOCK) {
                 const int word = first + (int)(i % across);
                 const long long at = mask.first_word + (top + i / across) * mask.pitch + word;
-                own += __popc(words[at] & columns_inside(word, left, right));
+                bits += __popc(words[at] & columns_inside(word, left, right));
             }
-            if (own > 0) atomicAdd(&sum, own);
+            if (bits > 0) atomicAdd(&sum, bits);
         }
         __syncthreads();
         if (threadIdx.x == 0) pixels[pair] = sum;  // the same thread clears it for the next pair

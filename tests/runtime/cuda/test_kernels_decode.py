@@ -48,7 +48,7 @@ def _agrees(answer: Any, image: int, output: np.ndarray, spec: ModelSpec, asked:
     expected = decode(output, spec, asked)
     rows = answer.rows(image)
     assert len(rows) == len(expected.scores)
-    refuse_nonfinite(int(answer.found["flags"][image]))
+    refuse_nonfinite(int(answer.summaries["flags"][image]))
     np.testing.assert_array_equal(rows["score"], expected.scores)
     np.testing.assert_array_equal(rows["class_id"], expected.classes)
     np.testing.assert_array_equal(answer.coefficients[image, : len(rows)], expected.coefficients)
@@ -83,7 +83,7 @@ def test_counts_around_the_sizes_of_blocks(host: Any, order: int, anchors: int, 
     asked = Thresholds(0.001, 0.6, 300)
     answer = _batch(host, _spec(classes), asked, 1).finish(output[None], _prototypes(1))
     _agrees(answer, 0, output, _spec(classes), asked)
-    assert answer.found["candidates"][0] == np.count_nonzero(output[4 : 4 + classes].max(0) > np.float32(0.001))
+    assert answer.summaries["candidates"][0] == np.count_nonzero(output[4 : 4 + classes].max(0) > np.float32(0.001))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -106,7 +106,7 @@ def test_no_detections(host: Any):
     output = _raw(np.random.default_rng(0), 100)
     output[4] = 0.25  # not above
     answer = _batch(host, _spec(), Thresholds(0.25, 0.7), 1).finish(output[None], _prototypes(1))
-    assert answer.found[0].tolist() == (0, 0, 0, 0)
+    assert answer.summaries[0].tolist() == (0, 0, 0, 0)
     assert answer.total_words == 0
 
 
@@ -172,7 +172,7 @@ def test_at_most_30000_candidates_the_best(host: Any):
     output[0] = np.where(output[4] < np.sort(output[4])[3000], 1e6, output[0])  # far off, so never suppressed
     asked = Thresholds(0.05, 0.01, 300)
     answer = _batch(host, _spec(), asked, 1).finish(output[None], _prototypes(1))
-    assert answer.found["candidates"][0] == anchors
+    assert answer.summaries["candidates"][0] == anchors
     assert _agrees(answer, 0, output, _spec(), asked) < 300
     assert answer.sorted["score"][0, -1] == np.sort(output[4])[3000]
     assert not (answer.rows(0)["x1"] > 1e5).any()
@@ -188,7 +188,7 @@ def test_each_image_has_its_own_row_and_rows_past_the_group_are_left_alone(host:
     answer = _batch(host, _spec(), asked, 3, size=4).finish(outputs, prototypes)
     for image in range(3):
         assert _agrees(answer, image, outputs[image], _spec(), asked) > 0
-    assert answer.found[3].tolist() == (0, 0, 0, 0)
+    assert answer.summaries[3].tolist() == (0, 0, 0, 0)
 
 
 def test_half_precision_outputs(host: Any):
@@ -209,7 +209,7 @@ def test_numbers_that_are_not_finite_are_refused(host: Any, value: float, row: i
         decode(output, _spec(), asked)
     answer = _batch(host, _spec(), asked, 1).finish(output[None], _prototypes(1))
     with pytest.raises(ModelError, match=f"network's .*{name}.* hold NaN or infinity"):
-        refuse_nonfinite(int(answer.found["flags"][0]))
+        refuse_nonfinite(int(answer.summaries["flags"][0]))
 
 
 def test_an_infinite_score_of_another_class_hides_nothing(host: Any):
@@ -220,7 +220,7 @@ def test_an_infinite_score_of_another_class_hides_nothing(host: Any):
     _agrees(answer, 0, output, _spec(3), asked)
     output[5, 3] = np.nan
     answer = _batch(host, _spec(3), asked, 1).finish(output[None], _prototypes(1))
-    assert answer.found["flags"][0] == 1
+    assert answer.summaries["flags"][0] == 1
 
 
 def _rows(rng: np.random.Generator, count: int, filled: int) -> np.ndarray:
@@ -253,7 +253,7 @@ def test_suppressed_outputs_that_are_not_finite_are_refused(host: Any, column: i
         decode(rows, spec, asked)
     answer = _batch(host, spec, asked, 1).finish(rows[None], _prototypes(1))
     with pytest.raises(ModelError, match="hold NaN or infinity"):
-        refuse_nonfinite(int(answer.found["flags"][0]))
+        refuse_nonfinite(int(answer.summaries["flags"][0]))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

@@ -99,7 +99,7 @@ def test_records_have_the_layout_of_the_header(host: Any):
         "ResizeTap": records.RESIZE_TAP_DTYPE,
         "MaskTap": records.MASK_TAP_DTYPE,
         "Candidate": records.CANDIDATE_DTYPE,
-        "Found": records.FOUND_DTYPE,
+        "Summary": records.SUMMARY_DTYPE,
         "Detection": records.DETECTION_DTYPE,
     }
     named = set()

@@ -201,7 +201,7 @@ def test_prototypes_that_are_not_finite_are_refused(host: Any, value: float):
     for dtype in ("float32", "float16"):
         answer = _run(host, [place], output, prototypes.astype(dtype))
         with pytest.raises(ModelError, match="prototypes hold NaN or infinity"):
-            refuse_nonfinite(int(answer.found["flags"][0]))
+            refuse_nonfinite(int(answer.summaries["flags"][0]))
 
 
 @pytest.mark.slow

@@ -1,0 +1,47 @@
+"""The examples in docstrings run and give what they say. What needs a file or a GPU is marked `# doctest: +SKIP`."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+from typing import Any
+
+import pytest
+
+from fastsam_deploy import runtime
+
+NAMES = sorted(
+    info.name
+    for info in pkgutil.walk_packages(runtime.__path__, f"{runtime.__name__}.")
+    if not info.name.endswith("__main__")
+)
+STAGES = ("stages.assemble", "stages.decode", "stages.letterbox", "stages.postprocess")
+DOCUMENTED = re.compile(rf"{runtime.__name__}\.({'|'.join(('formats', 'masks', 'segments', *STAGES))})(\.|$)")
+"""Packages and modules in which every public class and function has an example."""
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        return pytest.skip(f"{name} cannot be imported here: {error}")
+
+
+@pytest.mark.parametrize("name", [runtime.__name__, *NAMES])
+def test_examples_give_what_they_say(name: str):
+    result = doctest.testmod(_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if DOCUMENTED.match(name)])
+def test_every_public_class_and_function_has_an_example(name: str):
+    module = _module(name)
+    public = {
+        key: value
+        for key, value in vars(module).items()
+        if not key.startswith("_") and getattr(value, "__module__", "") == name and callable(value)
+    }
+    missing = [key for key, value in public.items() if ">>> " not in (value.__doc__ or "")]
+    assert not missing, "give each an example"
