@@ -1,1 +1,1 @@
-"""Speed and fidelity of models, and what works on this machine."""
+"""Speed and fidelity of models, and a check of what works on this machine."""

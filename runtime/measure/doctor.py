@@ -1,4 +1,4 @@
-"""What is installed here, which engines and devices really work, and why the others do not."""
+"""What is installed, which engines and devices work, and why the others do not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PACKAGES = (
     "openvino", "tensorrt", "pycuda", "cuda-bindings", "tritonclient", "tokenizers", "supervision", "torch",
     "ultralytics",
 )  # fmt: skip
-# Those that decide how fast a network runs on a CPU.
+# The processor features that decide how fast a network runs.
 _FLAGS = (
     "avx2",
     "avx512f",
@@ -45,14 +45,19 @@ _DEVICES = ("cpu", "cuda")
 
 
 def examine(model: Path | None = None) -> dict[str, Any]:
-    """Look at this machine; engines are tried by running a network.
+    """Examine this machine. Each engine is tried by running a network.
 
     Args:
-        model: file to try, None for the demo model; its ending says which engines are tried.
+        model: file to try; None for the demo model. Its suffix decides which engines are tried.
 
     Returns:
-        Plain JSON values: versions, cpu, engines (each with `works` and `reason`), libraries, model (None if there
-        is none to look at).
+        Plain JSON values: versions, cpu, engines (each with `works` and `reason`), libraries, and model (None if it
+        cannot be read).
+
+    Example:
+        >>> report = examine()  # doctest: +SKIP
+        >>> [engine["name"] for engine in report["engines"] if engine["works"]]  # doctest: +SKIP
+        ['onnxruntime cpu', 'openvino cpu']
     """
     entries = engines_for(".onnx" if model is None else model.suffix) or engines_for(".onnx")
     tried = [(entry, device) for device in _DEVICES for entry in entries if entry.runs_on(device)]
@@ -70,7 +75,11 @@ def examine(model: Path | None = None) -> dict[str, Any]:
 
 
 def lines(report: dict[str, Any]) -> list[str]:
-    """A report of `examine` for people."""
+    """Format a report of `examine` as lines of text.
+
+    Example:
+        >>> print(*lines(examine()), sep="\\n")  # doctest: +SKIP
+    """
     cpu, model = report["cpu"], report["model"] or {"path": "none could be opened"}
     cores = f"{cpu['cores']}; usable by this process {cpu['usable']} (affinity {cpu['affinity']}"
     cores += f", cgroup limit {cpu['cgroup_limit']})" if cpu["cgroup_limit"] else ", no lower cgroup limit)"
@@ -79,7 +88,7 @@ def lines(report: dict[str, Any]) -> list[str]:
             "fastsam-deploy": report["fastsam_deploy"],
             "python": report["python"],
             "system": report["system"],
-            **{name: found for name, found in report["packages"].items() if found},
+            **{name: number for name, number in report["packages"].items() if number},
         },
         "Processor": {"model": cpu["model"], "cores": cores, "flags": " ".join(cpu["flags"]) or "none of interest"},
         "Engines": {row["name"]: _verdict(row) for row in report["engines"]},
@@ -107,13 +116,13 @@ def _try_engine(model: Path | None, entry: EngineEntry, device: str) -> dict[str
         "spec": None,
     }
     try:
-        # Here, because a missing OpenCV is one of the things to find out.
+        # Imported here, because OpenCV may be missing, and the report should say so.
         from ..engines import open_engine
         from ..pipeline import demo_model_path
 
         engine = open_engine(model or demo_model_path(), EngineSettings(device, engine=entry.name))
     except FastSamError as error:
-        return {**row, "reason": f"{error}{_worth_it(error, entry)}"}
+        return {**row, "reason": f"{error}{_gain_of(error, entry)}"}
     except ImportError as error:
         return {**row, "reason": f"{error}; run: pip install 'fastsam-deploy[cpu]'"}
     try:
@@ -130,17 +139,18 @@ def _try_engine(model: Path | None, entry: EngineEntry, device: str) -> dict[str
     precision = engine.spec.precision
     detail = f"{ms:.0f} ms for {len(blob)} × {height}×{width} pixels in {precision}"
     if engine.description.get("precision") == "bf16":
-        detail += " (its own choice on this processor; precision='fp32' switches it off)"
+        detail += " (the engine's choice on this processor; precision='fp32' switches it off)"
     return {**row, "works": True, "detail": detail, "ms": round(ms, 2), "spec": asdict(engine.spec)}
 
 
-def _worth_it(error: FastSamError, entry: EngineEntry) -> str:
+def _gain_of(error: FastSamError, entry: EngineEntry) -> str:
+    """What installing the engine would gain on this processor, for the end of a message."""
     missing = isinstance(error, MissingDependencyError)
     return f"; {entry.gain}" if missing and name_and_flags()[1] & entry.made_for else ""
 
 
 def _nvidia_driver() -> str:
-    """Ask the driver itself; needs no CUDA package."""
+    """GPUs and version, from the driver itself, which needs no CUDA package."""
     name_of_library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         driver = ctypes.CDLL(name_of_library)
@@ -168,7 +178,7 @@ def _try_driver() -> dict[str, Any]:
 
 
 def _try_library(entry: EngineEntry) -> dict[str, Any] | None:
-    """What an engine's module says of its library; None where it says nothing."""
+    """What the module of an engine reports about its library; None if it has no `probe`."""
     try:
         module = entry.load(entry.name, next(iter(entry.extras)))
         return _library_row(entry.name, detail=module.probe()) if hasattr(module, "probe") else None
@@ -199,7 +209,7 @@ def _cpu() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "affinity": affinity,
         "usable": usable,
-        # Of the two limits the lower counts; this is the container's where it is the one.
+        # The lower of the two limits applies; this is that of the container if it is the lower.
         "cgroup_limit": usable if usable < affinity else None,
         "flags": [flag for flag in _FLAGS if flag in flags],
     }
@@ -211,7 +221,7 @@ def _describe_model(model: Path | None, engines: list[dict[str, Any]]) -> dict[s
 
         path = model or demo_model_path()
         content = path.read_bytes()
-    except (FastSamError, ImportError, OSError):  # the engines' rows say why
+    except (FastSamError, ImportError, OSError):  # the rows of the engines give the reason
         return None
     spec = next((engine["spec"] for engine in engines if engine["spec"]), None) or {}
     return {"path": str(path), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), **spec}

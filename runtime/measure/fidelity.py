@@ -1,14 +1,13 @@
-"""How near one answer is to another: the same detections, the same masks, the same boxes and scores?
+"""How close two answers are: whether their detections, masks, boxes and scores are the same.
 
-The reference is an answer that is believed (the checkpoint's, or that of its FP32 export), the candidate one that has
-to prove itself (FP16, INT8, another engine, a server). Everything works on the crops of the masks: no full-size array
-is made.
+The reference is a trusted answer (of the checkpoint, or of its FP32 export). The candidate is the answer to check (of
+FP16, INT8, another engine, a server). All computation uses the crops of the masks; no full-size array is made.
 
-Detections are matched one to one and class by class by the IoU of their masks, greedily from the highest IoU down, not
-by the Hungarian method: so the pairs at a higher IoU are always among those at a lower one, and for two answers of one
-checkpoint, where partners are far nearer than anything else, both methods agree. Two masks of one answer can be all but
-equal where their boxes are not: pairs whose IoU lies in the same hundredth are taken by the nearness of their boxes,
-then of their scores.
+Detections of the same class are matched one to one by the IoU of their masks, greedily from the highest IoU down.
+Unlike with the Hungarian method, the pairs at a higher IoU are then always among those at a lower one. For two answers
+of one checkpoint, in which true pairs are far closer than all others, both methods agree. Two masks of one answer can
+be nearly equal while their boxes differ. Pairs whose IoU lies in the same hundredth are therefore matched by the
+distance of their boxes, then of their scores.
 """
 
 from __future__ import annotations
@@ -26,28 +25,33 @@ from ..masks.overlap import boundary_f, mask_ious
 from ..segments import Segments
 
 IOUS = (0.5, 0.75, 0.9)
-"""Where recall and precision are told. Detections whose masks overlap less than the first are not matched."""
+"""IoUs at which recall and precision are reported. Detections below the first are not matched."""
 
 BOUNDARY_SHARE = 0.0075
-"""Boundaries agree within this share of the image's diagonal, as in the BSDS benchmark."""
+"""Boundaries agree within this share of the image diagonal, as in the BSDS benchmark."""
 
 _FLOATS = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFidelity:
-    """One image: k pairs of detections, and those that have no partner.
+    """Fidelity in one image: k pairs of detections, and the detections without a partner.
 
     Attributes:
-        reference_rows, candidate_rows: (k,) int64, rows of the two answers that belong together, best IoU first.
-        ious: (k,) float64, of the two masks, at least `IOUS[0]`.
-        box_px: (k,) float64, the largest distance between two edges of the boxes, pixels of the image.
+        reference_rows, candidate_rows: (k,) int64, rows of the pairs in the two answers, best IoU first.
+        ious: (k,) float64, IoU of the two masks, at least `IOUS[0]`.
+        box_px: (k,) float64, the largest distance between corresponding edges of the boxes, pixels of the image.
         scores: (k,) float64, absolute difference.
         boundary_f: (k,) float64, F-measure of the two outlines, see `overlap.boundary_f`.
         areas: (k,) int64, pixels of the reference's mask.
         missed_rows, extra_rows: int64, rows of the reference and of the candidate without a partner.
         missed_scores, extra_scores: float64, their scores. Near the confidence threshold a small difference is enough
             to lose a detection; a high score here is a real loss.
+
+    Example:
+        >>> segments = Segments.load("coffee.npz")  # doctest: +SKIP
+        >>> compare(segments, segments).quality  # doctest: +SKIP
+        1.0
     """
 
     reference_rows: NDArray[np.int64]
@@ -74,16 +78,24 @@ class ImageFidelity:
 
     @property
     def quality(self) -> float:
-        """Panoptic quality of this image, see `Fidelity.quality`."""
+        """Panoptic quality of this image; see `Fidelity.quality`."""
         return Fidelity((self,)).quality
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """All images together: every detection counts once, whatever image it is in.
+    """Fidelity over all images. Every detection has the same weight, whichever image it is in.
 
-    Where there is nothing to measure the answers are equal if both are empty: shares and IoUs are 1, deviations 0.
-    If only one of them is empty, shares and IoUs are 0 and deviations NaN, which no limit lets pass.
+    Without any pairs: if both answers are empty, they are equal: shares and IoUs are 1, deviations 0. If only one is
+    empty, shares and IoUs are 0, and deviations are NaN, which fails every limit.
+
+    Attributes:
+        images: one for each image.
+
+    Example:
+        >>> nothing_detected = Fidelity(())
+        >>> nothing_detected.recall(0.75), nothing_detected.max_box_px
+        (1.0, 0.0)
     """
 
     images: tuple[ImageFidelity, ...]
@@ -100,24 +112,24 @@ class Fidelity:
 
     @property
     def matched_count(self) -> int:
-        """Pairs: masks that overlap by at least `IOUS[0]`."""
+        """Number of pairs: masks with an IoU of at least `IOUS[0]`."""
         return len(self.ious)
 
     @cached_property
     def ious(self) -> _FLOATS:
-        """(k,) float64, mask IoU of all pairs."""
+        """(k,) float64, mask IoUs of all pairs."""
         return self._all("ious")
 
     def recall(self, iou: float) -> float:
-        """Share of the reference's detections that the candidate has with at least this mask IoU.
+        """Share of the detections of the reference that the candidate has with at least this mask IoU.
 
         Raises:
-            ParameterError: below `IOUS[0]`, where nothing is matched, or above 1.
+            ParameterError: the IoU is below `IOUS[0]`, where nothing is matched, or above 1.
         """
         return self._share(iou, self.reference_count)
 
     def precision(self, iou: float) -> float:
-        """Share of the candidate's detections that the reference has with at least this mask IoU.
+        """Share of the detections of the candidate that the reference has with at least this mask IoU.
 
         Raises:
             ParameterError: see `recall`.
@@ -126,31 +138,31 @@ class Fidelity:
 
     @property
     def mean_iou(self) -> float:
-        """Of the masks of all pairs."""
-        return self._likeness(self.ious, np.mean)
+        """Mean IoU of the masks of all pairs."""
+        return self._similarity(self.ious, np.mean)
 
     @property
     def min_iou(self) -> float:
-        """Of the masks of all pairs."""
+        """Lowest IoU of the masks of all pairs."""
         return self.min_iou_from(0)
 
     def min_iou_from(self, area_px: int) -> float:
-        """Of the pairs whose reference has at least so many pixels, 1 where all are smaller.
+        """Lowest IoU of the pairs whose reference mask has at least this many pixels; 1 if all are smaller.
 
         A mask of three pixels may lose one to rounding, which says nothing about the others.
         """
         large = self.ious[self._all("areas") >= area_px]
-        return 1.0 if len(self.ious) and not len(large) else self._likeness(large, np.min)
+        return 1.0 if len(self.ious) and not len(large) else self._similarity(large, np.min)
 
     @property
     def mean_boundary_f(self) -> float:
-        """Of the outlines of all pairs."""
-        return self._likeness(self._all("boundary_f"), np.mean)
+        """Mean F-measure of the outlines of all pairs."""
+        return self._similarity(self._all("boundary_f"), np.mean)
 
     @property
     def min_boundary_f(self) -> float:
-        """Of the outlines of all pairs."""
-        return self._likeness(self._all("boundary_f"), np.min)
+        """Lowest F-measure of the outlines of all pairs."""
+        return self._similarity(self._all("boundary_f"), np.min)
 
     @property
     def mean_box_px(self) -> float:
@@ -174,17 +186,17 @@ class Fidelity:
 
     @property
     def max_missed_score(self) -> float:
-        """The highest score of the reference that found no partner, 0 where all did."""
+        """Highest score of a detection of the reference without a partner; 0 if all have one."""
         return float(self._all("missed_scores").max(initial=0.0))
 
     @property
     def max_extra_score(self) -> float:
-        """The highest score of the candidate that found no partner, 0 where all did."""
+        """Highest score of a detection of the candidate without a partner; 0 if all have one."""
         return float(self._all("extra_scores").max(initial=0.0))
 
     @property
     def quality(self) -> float:
-        """Panoptic quality, one figure for all: sum of the pairs' IoU / (pairs + half of those without a partner)."""
+        """Panoptic quality: sum of the IoUs of pairs / (number of pairs + half the detections without a partner)."""
         count = (self.reference_count + self.candidate_count) / 2
         return float(self.ious.sum() / count) if count else 1.0
 
@@ -193,24 +205,34 @@ class Fidelity:
 
     def _share(self, iou: float, count: int) -> float:
         if not IOUS[0] <= iou <= 1:
-            raise ParameterError(f"recall and precision at IoU {iou}; expected {IOUS[0]} … 1, as pairs begin there")
+            raise ParameterError(
+                f"recall and precision at IoU {iou}; expected {IOUS[0]} … 1, as detections below are not matched"
+            )
         return int((self.ious >= iou).sum()) / count if count else self._without_pairs(1.0, 0.0)
 
-    def _likeness(self, values: _FLOATS, of: Callable[[_FLOATS], Any]) -> float:
-        return float(of(values)) if len(values) else self._without_pairs(1.0, 0.0)
+    def _similarity(self, values: _FLOATS, reduce: Callable[[_FLOATS], Any]) -> float:
+        return float(reduce(values)) if len(values) else self._without_pairs(1.0, 0.0)
 
-    def _deviation(self, values: _FLOATS, of: Callable[[_FLOATS], Any]) -> float:
-        return float(of(values)) if len(values) else self._without_pairs(0.0, np.nan)
+    def _deviation(self, values: _FLOATS, reduce: Callable[[_FLOATS], Any]) -> float:
+        return float(reduce(values)) if len(values) else self._without_pairs(0.0, np.nan)
 
     def _without_pairs(self, equal: float, different: float) -> float:
         return different if self.reference_count or self.candidate_count else equal
 
 
 def fidelity(reference: Sequence[Segments], candidate: Sequence[Segments]) -> Fidelity:
-    """Compare two answers to the same images, image by image.
+    """Compare the answers of a reference and a candidate to the same images.
+
+    Args:
+        reference, candidate: one answer for each image.
 
     Raises:
-        ParameterError: another number of images, or two answers that are over images of different sizes.
+        ParameterError: the numbers of answers differ, or two answers are for images of different sizes.
+
+    Example:
+        >>> with FastSAM("fp32.onnx") as a, FastSAM("int8.onnx") as b:  # doctest: +SKIP
+        ...     fidelity(a.segment_batch(images), b.segment_batch(images)).mean_iou
+        0.993
     """
     if len(reference) != len(candidate):
         raise ParameterError(f"{len(candidate)} answers for {len(reference)} of the reference; expected one for each")
@@ -218,10 +240,15 @@ def fidelity(reference: Sequence[Segments], candidate: Sequence[Segments]) -> Fi
 
 
 def compare(reference: Segments, candidate: Segments) -> ImageFidelity:
-    """Compare two answers to one image.
+    """Compare the answers of a reference and a candidate to one image.
 
     Raises:
-        ParameterError: they are over images of different sizes.
+        ParameterError: they are for images of different sizes.
+
+    Example:
+        >>> with FastSAM("fp32.onnx") as a, FastSAM("int8.onnx") as b:  # doctest: +SKIP
+        ...     len(compare(a.segment("photo.jpg"), b.segment("photo.jpg")).missed_rows)
+        0
     """
     masks, other_masks = reference.masks.trimmed(), candidate.masks.trimmed()
     ious = mask_ious(masks, other_masks, IOUS[0])
@@ -252,15 +279,15 @@ def compare(reference: Segments, candidate: Segments) -> ImageFidelity:
 
 
 def _matched(ious: _FLOATS, boxes: _FLOATS, scores: _FLOATS) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns that belong together, the best IoU first; see the module's text."""
+    """Rows and columns of the pairs, best IoU first; see the docstring of the module."""
     i, j = np.nonzero(ious)
     hundredth = np.minimum(np.floor(ious[i, j] * 100), 99)  # 1 is no better than 0.995
     order = np.lexsort((scores[i, j], boxes[i, j], -hundredth))
-    free, open_to = np.ones(len(ious), np.bool_), np.ones(ious.shape[1], np.bool_)
+    free_rows, free_columns = np.ones(len(ious), np.bool_), np.ones(ious.shape[1], np.bool_)
     chosen = []
     for pair in order.tolist():
-        if free[i[pair]] and open_to[j[pair]]:
-            free[i[pair]] = open_to[j[pair]] = False
+        if free_rows[i[pair]] and free_columns[j[pair]]:
+            free_rows[i[pair]] = free_columns[j[pair]] = False
             chosen.append(pair)
     kept = np.array(chosen, np.int64)
     kept = kept[np.argsort(-ious[i[kept], j[kept]], kind="stable")]

@@ -1,7 +1,7 @@
-"""The vocabulary of every comparison: what was compared, how far off the worst was, and what is allowed.
+"""Results of comparisons: the quantity, its worst value, and the limit.
 
-An export that is compared with its checkpoint, a plan with its ONNX file and a candidate with a reference all end in
-findings. Whoever compares many things collects them in a `Comparison`, which keeps the worst of each.
+Comparing an export with its checkpoint, a plan with its ONNX file, or a candidate with a reference always gives
+findings. A `Comparison` collects the values of many comparisons and keeps the worst of each quantity.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Finding:
-    """One figure and its limit. NaN never passes.
+    """A measured value and its limit. NaN never passes.
 
     Attributes:
-        what: the quantity, with its unit where it has one.
-        worst: the value that was measured; of many comparisons, the worst.
-        limit: the largest value allowed, or the smallest where more is better.
-        at: where the worst value was seen, a noun such as "input (1, 3, 640, 640)"; "" where it is of everything.
-        more_is_better: the value has to reach the limit, not to stay below it.
+        what: the quantity, with its unit if it has one.
+        worst: the measured value; of several comparisons, the worst.
+        limit: the largest value allowed, or the smallest if more is better.
+        at: where the worst value occurred, a noun such as "input (1, 3, 640, 640)"; "" if it is an overall value.
+        more_is_better: the value must be at least the limit, instead of at most.
 
     Example:
         >>> finding = Finding("boxes (px)", 0.25, 0.05, "input (1, 3, 64, 96)")
@@ -41,7 +41,7 @@ class Finding:
 
     @property
     def passed(self) -> bool:
-        """Is the value within its limit?"""
+        """Whether the value is within its limit."""
         return bool(self.worst >= self.limit if self.more_is_better else self.worst <= self.limit)
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class Finding:
         return f"{self.what} {value}, expected at {bound} {self.limit:g}"
 
     def cells(self) -> tuple[str, str, str, str]:
-        """A row of a table: the quantity, the worst value, what is allowed, and where the worst was.
+        """Cells for a row of a table: the quantity, the worst value, the limit, and where the worst value occurred.
 
         Example:
             >>> Finding("scores", 1.25e-6, 1e-4, "input (1, 3, 64, 96)").cells()
@@ -70,17 +70,17 @@ class Finding:
 
     @property
     def _value(self) -> str:
-        """Four digits, or more where the value would look like the limit that it misses."""
+        """Four digits, or more if the value would otherwise look like the limit that it misses."""
         text = f"{self.worst:.4g}"
         return text if self.passed or float(text) != self.limit else f"{self.worst:.8g}"
 
 
 @dataclass
 class Comparison:
-    """The worst value of each quantity over any number of comparisons, and the faults that are no figure.
+    """The worst value of each quantity over any number of comparisons, and faults that cannot be measured.
 
     Attributes:
-        faults: what is wrong beyond any limit, such as a tensor of another shape, in words.
+        faults: what is wrong regardless of limits, such as a tensor of another shape, in words.
 
     Example:
         >>> comparison = Comparison()
@@ -96,7 +96,7 @@ class Comparison:
     _worst: dict[str, Finding] = field(default_factory=dict)
 
     def add(self, what: str, value: float, at: str = "", *, more_is_better: bool = False) -> None:
-        """Take one more value of a quantity into account. A NaN is worse than any number."""
+        """Add a value of a quantity. NaN is worse than any number."""
         known = self._worst.get(what)
         if known is None or _is_worse(value, known.worst, more_is_better=more_is_better):
             self._worst[what] = Finding(what, value, math.nan, at, more_is_better)
@@ -105,7 +105,7 @@ class Comparison:
         """A finding for each quantity that was compared and has a limit, in the order of the limits.
 
         Args:
-            limits: quantity → limit; None for one that may be off by any amount.
+            limits: quantity → limit; None if any value is allowed.
         """
         return tuple(
             Finding(what, worst.worst, limit, worst.at, worst.more_is_better)
@@ -114,12 +114,12 @@ class Comparison:
         )
 
     def failures(self, limits: Mapping[str, float | None]) -> list[str]:
-        """The faults, and the findings that are beyond their limits, in words; nothing where all is well."""
+        """The faults, and the findings beyond their limits, in words; an empty list if there are none."""
         return [*self.faults, *failures(self.findings(limits))]
 
 
 def failures(findings: Iterable[Finding]) -> list[str]:
-    """The findings that are beyond their limits, in words; nothing where all is well.
+    """The findings beyond their limits, in words; an empty list if there are none.
 
     Example:
         >>> failures([Finding("scores", 0.1, 0.2), Finding("recall", 0.9, 0.95, more_is_better=True)])

@@ -1,4 +1,4 @@
-"""Run a reference and its candidates over images, and hold what is measured against limits."""
+"""Run a reference and its candidates over images, and check the results against limits."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ from .findings import Finding, failures
 
 
 class Segmenter(Protocol):
-    """What answers; a `FastSAM` is one."""
+    """A model that segments images, such as `FastSAM`.
+
+    Example:
+        >>> segmenter: Segmenter = FastSAM()  # doctest: +SKIP
+    """
 
     def segment(self, image: NDArray[np.uint8]) -> Segments:
-        """Everything in an image, (h, w, 3) uint8 RGB."""
+        """Segments of everything in an image, (h, w, 3) uint8 RGB."""
         ...
 
     def close(self) -> None: ...
@@ -32,11 +36,14 @@ class Contender:
     """The reference, or one of the candidates.
 
     Attributes:
-        name: what reports call it.
+        name: used in reports.
         source: file or address.
         segmenter: open.
-        description: what makes its answers, plain JSON values. The notes of a report are made of `imgsz`,
-            `input`, `checkpoint_sha256` and `class_names`, where it has them.
+        description: the settings behind its answers, plain JSON values. The notes of a report are based on `imgsz`,
+            `input`, `checkpoint_sha256` and `class_names`, if present.
+
+    Example:
+        >>> Contender("int8", "int8.onnx", FastSAM("int8.onnx"), {"engine": "onnxruntime"})  # doctest: +SKIP
     """
 
     name: str
@@ -47,17 +54,20 @@ class Contender:
 
 @dataclass(frozen=True)
 class FidelityLimits:
-    """What a candidate has to keep; None is not looked at.
+    """The limits that a candidate has to meet. None: not checked.
 
     Attributes:
-        recall, precision: at least, at a mask IoU of `at_iou`.
-        mean_iou: of the matched masks, at least.
-        min_iou: the worst matched mask of at least `from_px` pixels, at least.
-        boundary_f: mean of the matched masks, at least.
-        box_px: an edge of a matched box, pixels of the image, at most.
-        score: of a matched detection, absolute difference, at most.
+        recall, precision: smallest values allowed, at a mask IoU of `at_iou`.
+        mean_iou: smallest mean IoU of the matched masks.
+        min_iou: smallest IoU of a matched mask of at least `from_px` pixels.
+        boundary_f: smallest mean F-measure of the outlines of matched masks.
+        box_px: largest deviation of an edge of a matched box, pixels of the image.
+        score: largest absolute difference of the scores of a pair.
         at_iou: 0.5 … 1.
-        from_px: counted in the reference.
+        from_px: area of the mask in the reference.
+
+    Raises:
+        ParameterError: a value is out of range.
 
     Example:
         >>> from fastsam_deploy.runtime.measure.fidelity import Fidelity
@@ -83,10 +93,12 @@ class FidelityLimits:
             if value is not None and not 0 <= value <= top:
                 raise ParameterError(f"limit of {field.name} is {value}, expected 0 … {top:g}")
         if self.at_iou < IOUS[0]:
-            raise ParameterError(f"limit of at_iou is {self.at_iou}, expected {IOUS[0]} … 1, as pairs begin there")
+            raise ParameterError(
+                f"limit of at_iou is {self.at_iou}, expected {IOUS[0]} … 1, as detections below are not matched"
+            )
 
     def findings(self, measured: Fidelity) -> tuple[Finding, ...]:
-        """One for each limit that is set."""
+        """A finding for each limit that is set."""
         at = f"at IoU {self.at_iou:g}"
         least = f"least mask IoU from {self.from_px} pixels on" if self.from_px else "least mask IoU"
         figures = [
@@ -106,9 +118,9 @@ class FidelityLimits:
 
 
 def judge(measured: Fidelity, limits: FidelityLimits) -> tuple[Finding, ...]:
-    """The findings of a gate: those of the limits, and one more where the reference found nothing in any image.
+    """The findings of a gate: one for each limit, and a further one if the reference has no detection in any image.
 
-    Two answers without a detection are equal, but that shows nothing about the candidate: such a gate never passes.
+    Two answers without detections are equal, but that says nothing about the candidate: such a gate never passes.
 
     Example:
         >>> from fastsam_deploy.runtime.measure.fidelity import Fidelity
@@ -125,7 +137,17 @@ def judge(measured: Fidelity, limits: FidelityLimits) -> tuple[Finding, ...]:
 
 @dataclass(frozen=True)
 class Sample:
-    """The answers to one image, kept to be drawn."""
+    """The two answers to one image, kept for drawing.
+
+    Attributes:
+        path: of the image.
+        reference, candidate: the answers.
+        compared: their comparison.
+
+    Example:
+        >>> result.worst[0].compared.quality  # doctest: +SKIP
+        0.91
+    """
 
     path: Path
     reference: Segments
@@ -135,14 +157,19 @@ class Sample:
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured of one candidate.
+    """The measurements of one candidate.
 
     Attributes:
-        candidate: whose.
-        fidelity: one row for each image, in their order.
-        findings: one for each limit, see `judge`.
-        worst: the images with the lowest quality, lowest first; none that is perfect.
-        notes: what makes the comparison doubtful, a sentence each.
+        candidate: the candidate.
+        fidelity: its images are in the order of the paths.
+        findings: see `judge`.
+        worst: the images with the lowest quality, lowest first. Perfect ones are left out.
+        notes: reasons to doubt the comparison, one sentence each.
+
+    Example:
+        >>> result = measure(reference, [candidate], paths, FidelityLimits(mean_iou=0.95))[0]  # doctest: +SKIP
+        >>> result.passed, result.fidelity.mean_iou  # doctest: +SKIP
+        (True, 0.993)
     """
 
     candidate: Contender
@@ -153,7 +180,7 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Are all limits kept?"""
+        """Whether all limits are met."""
         return not failures(self.findings)
 
 
@@ -166,17 +193,28 @@ def measure(
     worst: int = 0,
     progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> list[Result]:
-    """Ask all of them for every image and compare each candidate with the reference.
+    """Segment every image with all models, and compare each candidate with the reference.
 
-    One image at a time; of the answers only figures are kept, and the `worst` of each candidate.
+    Images are processed one at a time. Of the answers, only the figures and the `worst` samples are kept.
 
     Args:
+        reference: what the candidates are compared with.
+        candidates: at least one.
         paths: image files, at least one.
+        limits: to check; None for no limits.
+        worst: number of samples to keep for each candidate, those with the lowest quality.
         progress: wraps the loop over the images.
+
+    Returns:
+        A result for each candidate.
 
     Raises:
         ParameterError: no candidate or no image.
-        FastSamError: an image cannot be read or segmented: a gate that leaves images out is none.
+        FastSamError: an image cannot be read or segmented. A gate must not leave images out.
+
+    Example:
+        >>> measure(reference, [candidate], [Path("photo.jpg")])[0].fidelity.quality  # doctest: +SKIP
+        0.99
     """
     if not candidates or not paths:
         raise ParameterError(f"{len(candidates)} candidates and {len(paths)} images; expected at least one of each")
@@ -206,7 +244,7 @@ def _answer(contender: Contender, image: NDArray[np.uint8], path: Path) -> Segme
 
 
 def _worst(samples: list[Sample], count: int) -> list[Sample]:
-    """At most `count`, the lowest quality first; a tie keeps its order."""
+    """At most `count` samples, lowest quality first; ties keep their order."""
     imperfect = [sample for sample in samples if sample.compared.quality < 1]
     return sorted(imperfect, key=lambda sample: sample.compared.quality)[:count]
 
@@ -215,11 +253,11 @@ def _notes(reference: Contender, candidate: Contender, measured: Fidelity) -> tu
     descriptions = reference.description, candidate.description
     notes = []
     if not measured.reference_count:
-        notes.append("the reference found nothing in any image, so this proves little; lower --conf or take others")
-    for what in ("imgsz", "input"):
-        both = [description[what] for description in reversed(descriptions) if what in description]
+        notes.append("the reference found nothing in any image, so this proves little; lower --conf or use others")
+    for key in ("imgsz", "input"):
+        both = [description[key] for description in reversed(descriptions) if key in description]
         if len(both) == 2 and both[0] != both[1]:
-            notes.append(f"its {what} is {both[0]}, that of the reference {both[1]}: part of the difference")
+            notes.append(f"its {key} is {both[0]}, that of the reference {both[1]}: part of the difference")
             break  # one follows from the other
     shas = {description.get("checkpoint_sha256") for description in descriptions}
     if len(shas - {None}) > 1:

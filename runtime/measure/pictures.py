@@ -1,4 +1,4 @@
-"""Two answers to one image side by side: the image, the reference, the candidate, and where they differ."""
+"""Pictures that compare two answers: the image, the reference, the candidate, and where they differ, side by side."""
 
 from __future__ import annotations
 
@@ -31,27 +31,32 @@ def draw_comparison(
     compared: ImageFidelity,
     names: tuple[str, str] = ("reference", "candidate"),
 ) -> NDArray[np.uint8]:
-    """Four panels in a row, each under its caption.
+    """Draw four panels in a row, each with a caption above.
 
-    Partners have the same colour. What only the reference has is red and what only the candidate has is blue: whole
-    segments without a partner, and in the last panel also the pixels in which two partners differ.
+    The two segments of a pair have the same colour. What only the reference has is red, what only the candidate has is
+    blue: whole segments without a partner and, in the last panel, also the pixels in which the segments of a pair
+    differ.
 
     Args:
         image: (h, w, 3) uint8 RGB.
         reference, candidate: the answers to it.
-        compared: what `fidelity.compare` says of them.
-        names: of the two, for the captions; other characters than ASCII become "?".
+        compared: result of `fidelity.compare` for them.
+        names: of the two, for the captions. Characters other than ASCII become "?".
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ParameterError: the answers are over an image of another size.
+        ParameterError: the answers are for images of different sizes.
+
+    Example:
+        >>> a, b = reference.segment(image), candidate.segment(image)  # doctest: +SKIP
+        >>> save_image(Path("compared.png"), draw_comparison(image, a, b, compare(a, b)))  # doctest: +SKIP
     """
     if candidate.image_hw != reference.image_hw:
         raise ParameterError(
-            f"candidate over an image of (h, w) = {candidate.image_hw}, the reference over one of "
-            f"{reference.image_hw}; expected answers to the same image"
+            f"candidate for an image of (h, w) = {candidate.image_hw}, reference for one of {reference.image_hw}; "
+            "expected answers to the same image"
         )
     count = len(compared.ious)
     colors = distinct_colors(count)
@@ -88,13 +93,13 @@ def _only_in_one(reference: Masks, candidate: Masks, compared: ImageFidelity) ->
 
 
 def _window(canvas: NDArray[np.uint8], masks: Masks, i: int) -> NDArray[np.uint8]:
-    """The part of the canvas that a crop lies on."""
+    """The part of the canvas that a crop covers."""
     (x, y), (width, height) = masks.corners_xy[i].tolist(), masks.sizes_wh[i].tolist()
     return canvas[y : y + height, x : x + width]
 
 
 def _reduced(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """At most `PANEL_PX` on its longest side."""
+    """Reduce a picture to at most `PANEL_PX` on its longest side."""
     scale = PANEL_PX / max(picture.shape[:2])
     if scale >= 1:
         return picture
@@ -104,7 +109,7 @@ def _reduced(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _difference(panel: NDArray[np.uint8], only: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The image in dim gray, coloured where the answers differ, be it in a single pixel of the full size."""
+    """The image in dim gray, coloured where the answers differ, even if only in one pixel at full size."""
     gray = cv2.cvtColor(panel, cv2.COLOR_RGB2GRAY) // 2
     drawn: NDArray[np.uint8] = cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
     reach = math.ceil(max(only.shape[1] / panel.shape[0], only.shape[2] / panel.shape[1]))
@@ -119,7 +124,7 @@ def _difference(panel: NDArray[np.uint8], only: NDArray[np.uint8]) -> NDArray[np
 
 
 def _in_a_row(panels: list[NDArray[np.uint8]], captions: list[str]) -> NDArray[np.uint8]:
-    """Panels of one size, black between them, a bar above each with its caption, cut where it is too long."""
+    """Panels of the same size with black gaps, and a bar above each with its caption, cut off if it is too long."""
     height, width = panels[0].shape[:2]
     width = max(width, _NARROWEST_PX)
     row = np.zeros((_BAR_PX + height, len(panels) * (width + _GAP_PX) - _GAP_PX, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""What a fidelity run says: a table for people, JSON for machines, pictures of the worst images."""
+"""Report of a fidelity run: a table, JSON, and pictures of the worst images."""
 
 from __future__ import annotations
 
@@ -31,14 +31,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """All of one run.
+    """Everything about one run.
 
     Attributes:
         reference: what the candidates were compared with.
         results: one for each candidate.
         paths: the images.
-        settings: thresholds and the like, the same for all, plain JSON values.
-        limits: what the candidates had to keep.
+        settings: settings that all models share, such as thresholds; plain JSON values.
+        limits: those that the candidates had to meet.
+
+    Example:
+        >>> report = Report(reference, measure(reference, [candidate], paths), paths, {}, limits)  # doctest: +SKIP
+        >>> report.write(Path("fidelity"))  # doctest: +SKIP
     """
 
     reference: Contender
@@ -49,18 +53,18 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Did every candidate keep every limit?"""
+        """Whether every candidate met every limit."""
         return all(result.passed for result in self.results)
 
     def failures(self) -> list[str]:
-        """A line for each limit that was not kept."""
+        """A line for each limit that was not met."""
         return [f"{r.candidate.name}: {failure}" for r in self.results for failure in failures(r.findings)]
 
     def to_json(self, pictures: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
-        """Plain JSON values; what is not a number becomes null.
+        """Plain JSON values; NaN and infinity become null.
 
         Args:
-            pictures: candidate's name → paths of the pictures of its worst images.
+            pictures: name of a candidate → paths of the pictures of its worst images.
         """
         pictures = pictures or {}
         report = {
@@ -94,7 +98,7 @@ class Report:
         }
 
     def rows(self) -> list[tuple[str, list[str]]]:
-        """The table: what, and a text for each candidate."""
+        """Rows of the table: the quantity, and a text for each candidate."""
         measured = [result.fidelity for result in self.results]
         table = [
             ("runs on", [_runs_on(result.candidate) for result in self.results]),
@@ -111,15 +115,15 @@ class Report:
             "score off, mean / most": ("mean_score", "max_score"),
             "top score missed / extra": ("max_missed_score", "max_extra_score"),
         }
-        for what, (first, second) in pairs.items():
+        for quantity, (first, second) in pairs.items():
             values = [f"{_number(getattr(f, first))} / {_number(getattr(f, second))}" for f in measured]
-            table.append((what, values))
+            table.append((quantity, values))
         table.append(("panoptic quality", [_number(f.quality) for f in measured]))
         table.append(("gate", [_verdict(result) for result in self.results]))
         return table
 
     def markdown(self, pictures: Mapping[str, Sequence[str]] | None = None) -> str:
-        """The table, the limits that were not kept, notes, and the worst images."""
+        """The report as Markdown: the table, the limits that were not met, the notes, and the worst images."""
         names = [_cell(result.candidate.name) for result in self.results]
         lines = [
             f"# Fidelity: {'passed' if self.passed else 'FAILED'}",
@@ -128,10 +132,10 @@ class Report:
             "",
             f"| | {' | '.join(names)} |",
             f"|---|{'---|' * len(names)}",
-            *(f"| {what} | {' | '.join(map(_cell, values))} |" for what, values in self.rows()),
+            *(f"| {quantity} | {' | '.join(map(_cell, values))} |" for quantity, values in self.rows()),
             "",
         ]
-        lines += [f"- not kept — {line}" for line in self.failures()]
+        lines += [f"- limit not met — {line}" for line in self.failures()]
         lines += [f"- note — {result.candidate.name}: {note}" for result in self.results for note in result.notes]
         for result in self.results:
             shown = (pictures or {}).get(result.candidate.name, ())
@@ -139,9 +143,9 @@ class Report:
                 lines += ["", f"## Worst images of {result.candidate.name}"]
             for sample, picture in zip(result.worst, shown, strict=bool(shown)):
                 lines += ["", f"`{sample.path}`, quality {sample.compared.quality:.4f}", "", f"![]({picture})"]
-        given = ", ".join(f"{name} {value}" for name, value in self.settings.items() if value is not None)
+        settings = ", ".join(f"{name} {value}" for name, value in self.settings.items() if value is not None)
         tools = ", ".join(f"{name} {value}" for name, value in environment().items())
-        return "\n".join([*lines, "", f"{given}. {tools}."]) + "\n"
+        return "\n".join([*lines, "", f"{settings}. {tools}."]) + "\n"
 
     def table(self) -> Table:
         """The table for a terminal."""
@@ -152,16 +156,16 @@ class Report:
         table.add_column("")
         for result in self.results:
             table.add_column(Text(result.candidate.name), justify="right")
-        for what, values in self.rows():
-            styles = ["" if what != "gate" else "green" if r.passed else "bold red" for r in self.results]
-            table.add_row(what, *(Text(value, style) for value, style in zip(values, styles, strict=True)))
+        for quantity, values in self.rows():
+            styles = ["" if quantity != "gate" else "green" if r.passed else "bold red" for r in self.results]
+            table.add_row(quantity, *(Text(value, style) for value, style in zip(values, styles, strict=True)))
         return table
 
     def write(self, folder: Path) -> None:
-        """report.json, report.md and worst/NAME/000.png … into the folder, each whole or not at all.
+        """Write report.json, report.md and worst/NAME/000.png … to a folder, each file whole or not at all.
 
         Raises:
-            FastSamError: it cannot be written, or an image would be overwritten.
+            FastSamError: a file cannot be written, or an image would be overwritten.
         """
         output = OutputFolder(folder, self.paths)
         pictures = {result.candidate.name: self._draw(result, output) for result in self.results}
@@ -170,7 +174,7 @@ class Report:
         write_atomically(output.file(Path("report"), ".md"), self.markdown(pictures).encode())
 
     def _draw(self, result: Result, output: OutputFolder) -> list[str]:
-        """Paths of the pictures within the folder."""
+        """Draw the worst images; the paths of the pictures, relative to the folder."""
         name = Path("worst") / folder_name(result.candidate.name)
         if not result.worst and not (output.folder / name).exists():
             return []
@@ -183,7 +187,12 @@ class Report:
 
 
 def figures(measured: Fidelity) -> dict[str, Any]:
-    """Everything that is measured over all images, as plain values."""
+    """All figures of a fidelity measurement, as plain values.
+
+    Example:
+        >>> figures(Fidelity(()))["recall"]
+        {'0.5': 1.0, '0.75': 1.0, '0.9': 1.0}
+    """
     return {
         "reference": measured.reference_count,
         "candidate": measured.candidate_count,
@@ -200,7 +209,12 @@ def figures(measured: Fidelity) -> dict[str, Any]:
 
 
 def environment() -> dict[str, str]:
-    """Versions and machine; engines tell theirs in the description of each contender."""
+    """Date, versions and machine. Versions of engines are in the descriptions of the contenders.
+
+    Example:
+        >>> environment()["numpy"] == np.__version__
+        True
+    """
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "fastsam-deploy": __version__,
@@ -212,7 +226,12 @@ def environment() -> dict[str, str]:
 
 
 def folder_name(name: str) -> str:
-    """A candidate's name as the name of a folder."""
+    """Turn the name of a candidate into the name of a folder.
+
+    Example:
+        >>> folder_name("model.onnx@engine=openvino")
+        'model.onnx_engine_openvino'
+    """
     return re.sub(r"[^\w.+-]+", "_", name).strip(".") or "_"
 
 
@@ -225,15 +244,15 @@ def _contender(contender: Contender) -> dict[str, Any]:
 
 
 def _runs_on(contender: Contender) -> str:
-    told = (contender.description.get(key) for key in ("engine", "precision", "device"))
-    return ", ".join(str(one) for one in told if one)
+    values = (contender.description.get(key) for key in ("engine", "precision", "device"))
+    return ", ".join(str(value) for value in values if value)
 
 
 def _verdict(result: Result) -> str:
     failed = len(failures(result.findings))
     if not result.findings:
         return "no limits"
-    return f"{failed} of {len(result.findings)} limits not kept" if failed else "passed"
+    return f"{failed} of {len(result.findings)} limits not met" if failed else "passed"
 
 
 def _images(paths: Sequence[Path]) -> str:
@@ -241,7 +260,7 @@ def _images(paths: Sequence[Path]) -> str:
 
 
 def _number(value: float) -> str:
-    """Four digits behind the point; what is not quite 1 does not look like 1."""
+    """Four decimals, or six for a value that would otherwise look like 1."""
     if math.isnan(value):
         return "–"
     text = f"{value:.4f}"
@@ -254,7 +273,7 @@ def _cell(text: str) -> str:
 
 def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nan(one) for key, one in value.items()}
+        return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(one) for one in value]
+        return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""A fidelity run from the command line's words: which models, on which images; open, measure, close."""
+"""A fidelity run with the arguments of a command: open the models, measure, close them."""
 
 from __future__ import annotations
 
@@ -26,17 +26,21 @@ if TYPE_CHECKING:
 _SETTINGS: dict[str, Callable[[str], Any]] = {
     "device": str, "engine": str, "precision": str, "threads": int, "imgsz": int
 }  # fmt: skip
-"""What may follow the @ of a model."""
+"""The settings that may follow the @ of a model."""
 
 
 @dataclass(frozen=True)
 class ModelArgument:
-    """A model of the command line, `[NAME=]PATH|ADDRESS[@SETTING=VALUE,…]`.
+    """A model on the command line, `[NAME=]PATH|ADDRESS[@SETTING=VALUE,…]`.
 
     Attributes:
-        name: what reports call it.
+        name: used in reports.
         source: path or address.
-        settings: keywords of `FastSAM` that this model has of its own.
+        settings: keyword arguments of `FastSAM` for this model alone.
+
+    Example:
+        >>> ModelArgument("int8", "model-int8.onnx", {"threads": 1}).source
+        'model-int8.onnx'
     """
 
     name: str
@@ -45,25 +49,33 @@ class ModelArgument:
 
 
 Opener = Callable[[ModelArgument, ModelSettings], Contender | None]
-"""Opens a model that the runtime cannot, None where it is not of its kind. See `run_fidelity`."""
+"""Opens models that the runtime cannot open, and returns None for all others. See `run_fidelity`."""
 
 
 def parse_model(text: str) -> ModelArgument:
-    """Take a model of the command line apart. A name is what stands before a "=", before any separator of folders.
+    """Read a model from the command line. The text before "=" is a name, unless it contains a folder separator.
 
-    A file whose name looks like that is taken as it is.
+    If the whole text is the path of a file, it is used as it is.
+
+    Args:
+        text: `[NAME=]PATH|ADDRESS[@SETTING=VALUE,…]`.
 
     Raises:
-        ParameterError: an unknown setting, or a value that is not of its kind.
+        ParameterError: a setting is unknown, or its value is of the wrong type.
+
+    Example:
+        >>> model = parse_model("int8=models/m.onnx@threads=1")
+        >>> model.name, model.source, model.settings
+        ('int8', 'models/m.onnx', {'threads': 1})
     """
-    name, source, given = "", text, ""
+    name, source, suffix = "", text, ""
     if not Path(source).is_file() and (match := re.fullmatch(r"([^=/\\:@]+)=(.+)", source)):
         name, source = match.groups()
     if not Path(source).is_file() and (match := re.fullmatch(r"(.+)@([^@/\\]*)", source)):
-        source, given = match.groups()
-    settings: dict[str, Any] = dict(_setting(setting, text) for setting in given.split(",") if given)
+        source, suffix = match.groups()
+    settings: dict[str, Any] = dict(_setting(setting, text) for setting in suffix.split(",") if suffix)
     last = re.split(r"[/\\]", source)[-1]
-    return ModelArgument(name or last + (f"@{given}" if given else ""), source, settings)
+    return ModelArgument(name or last + (f"@{suffix}" if suffix else ""), source, settings)
 
 
 def _setting(text: str, whole: str) -> tuple[str, Any]:
@@ -78,35 +90,61 @@ def _setting(text: str, whole: str) -> tuple[str, Any]:
 
 
 def files_of(arguments: Iterable[ModelArgument]) -> list[Path]:
-    """Files that opening the models reads, which no report may replace."""
+    """Files that are read when the models are opened. No report may overwrite them.
+
+    Example:
+        >>> [path.name for path in files_of([parse_model("fp32.plan")])]
+        ['fp32.plan', 'fp32.json']
+    """
     return [file for argument in arguments for file in model_files(argument.source)]
 
 
 def settings_of(argument: ModelArgument, settings: ModelSettings) -> ModelSettings:
-    """The settings of one model: those of all models that it can have, and its own.
+    """The settings for one model: the common settings that apply to it, and those of the argument.
 
-    >>> settings_of(parse_model("grpc://host:8001/fastsam"), ModelSettings.from_keywords(threads=2)).engine.threads
+    Args:
+        argument: the model.
+        settings: common to all models.
+
+    Example:
+        >>> settings_of(parse_model("a.onnx@imgsz=640"), ModelSettings()).imgsz
+        640
+        >>> settings_of(parse_model("grpc://host:8001/fastsam"), ModelSettings.from_keywords(threads=2)).engine.threads
     """
     return settings.for_model(argument.source).changed(**argument.settings)
 
 
 def open_argument(argument: ModelArgument, settings: ModelSettings) -> FastSAM:
-    """Open a model of the command line, a plan with every stage on its GPU.
+    """Open a model of the command line. A plan runs with every stage on its GPU.
 
     Args:
-        settings: of all models.
+        argument: the model.
+        settings: common to all models.
 
     Raises:
         FastSamError: see `open_model`.
+
+    Example:
+        >>> with open_argument(parse_model("model.onnx@threads=1"), ModelSettings()) as model:  # doctest: +SKIP
+        ...     segments = model.segment("photo.jpg")
     """
     return open_model(argument.source, settings_of(argument, settings))
 
 
 def open_contender(argument: ModelArgument, settings: ModelSettings) -> Contender:
-    """Open a model as `open_argument` does; the caller closes its `segmenter`.
+    """Open a model as `open_argument` does. The caller closes its `segmenter`.
+
+    Args:
+        argument: the model.
+        settings: common to all models.
 
     Raises:
-        ParameterError: it is a checkpoint. FastSamError: see `open_model`.
+        ParameterError: it is a checkpoint.
+        FastSamError: see `open_model`.
+
+    Example:
+        >>> open_contender(parse_model("int8=model.onnx"), ModelSettings()).name  # doctest: +SKIP
+        'int8'
     """
     if argument.source.lower().endswith(".pt"):
         raise ParameterError(
@@ -114,28 +152,39 @@ def open_contender(argument: ModelArgument, settings: ModelSettings) -> Contende
             "python -m benchmarks.fidelity compare takes a checkpoint as the reference, fastsam-export onnx exports it"
         )
     model = open_argument(argument, settings)
-    described = {**describe_model(model), "class_names": list(model.spec.class_names)}
-    if not is_address(argument.source):  # what shapes a server makes is its own affair
+    description = {**describe_model(model), "class_names": list(model.spec.class_names)}
+    if not is_address(argument.source):  # the input shapes of a server are not known here
         sides = model.spec.size_hw
-        described["input"] = input_shape(model.imgsz, settings.rect) if None in sides else f"{sides[1]}×{sides[0]}"
-    return Contender(argument.name, argument.source, model, described)
+        description["input"] = input_shape(model.imgsz, settings.rect) if None in sides else f"{sides[1]}×{sides[0]}"
+    return Contender(argument.name, argument.source, model, description)
 
 
 def input_shape(imgsz: int, rect: bool | None) -> str:
-    """What `Contender.description` says of the `input` of a model that takes any size."""
+    """The `input` in `Contender.description` of a model that accepts any size.
+
+    Args:
+        imgsz: longest side, pixels.
+        rect: see `FastSAM`.
+
+    Example:
+        >>> input_shape(1024, None), input_shape(1024, False)
+        ('rectangle within 1024', '1024×1024')
+    """
     return f"{imgsz}×{imgsz}" if rect is False else f"rectangle within {imgsz}"
 
 
 def refuse_equal_names(arguments: Sequence[ModelArgument], key: Callable[[str], str] = str) -> None:
-    """Refuse models that a report could not tell apart.
+    """Refuse models that a report could not distinguish.
 
     Args:
-        key: names are equal where this is.
+        arguments: the models.
+        key: two names are equal if this function returns the same for both.
 
     Raises:
-        ParameterError: two have one name.
+        ParameterError: two models have the same name.
 
-    >>> refuse_equal_names([parse_model("a.onnx"), parse_model("other=a.onnx")])
+    Example:
+        >>> refuse_equal_names([parse_model("a.onnx"), parse_model("other=a.onnx")])
     """
     counts = Counter(key(argument.name) for argument in arguments)
     for argument in arguments:
@@ -155,17 +204,25 @@ def run_fidelity(
     console: Console,
     opener: Opener | None = None,
 ) -> Report:
-    """Open all models, the first being the reference, measure, and close them.
+    """Open all models, compare all others with the first, and close them.
 
     Args:
+        models: the reference, then the candidates.
         paths: image files.
-        settings: of all models; each may have some of its own.
-        worst: so many samples of each candidate are kept for pictures.
-        console: where a terminal sees how far it is.
-        opener: is asked first for each model; see `Opener`.
+        settings: common to all models; an argument may change some of them for its model.
+        limits: those that the candidates have to meet.
+        worst: number of samples of each candidate to keep for pictures.
+        console: shows the progress, if it is a terminal.
+        opener: tried first for each model; see `Opener`.
 
     Raises:
-        FastSamError: a model cannot be opened, two have one name, or an image cannot be segmented.
+        FastSamError: a model cannot be opened, two have the same name, or an image cannot be segmented.
+
+    Example:
+        >>> models = [parse_model("fp32.onnx"), parse_model("int8.onnx")]
+        >>> limits = FidelityLimits(mean_iou=0.95)
+        >>> run_fidelity(models, paths, ModelSettings(), limits, worst=0, console=console).passed  # doctest: +SKIP
+        True
     """
     refuse_equal_names(models, lambda name: folder_name(name).casefold())
     with ExitStack() as stack:

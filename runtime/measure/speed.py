@@ -1,4 +1,4 @@
-"""How long models take on one's own images: every stage, all models in turn."""
+"""Times of models on your own images, stage by stage; several models run in turn."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from ..errors import ParameterError
 from ..pipeline import FastSAM
 
 STAGES = ("load", "letterbox", "engine", "device", "decode", "masks")
-"""Stages of a model in this process, in their order; "device" is all that a GPU does in one piece. What falls between
-them is "other"; on a server, all of it is."""
+"""Stages of a model in this process, in their order. "device" is everything that a GPU does in one piece. The time
+between the stages is "other"; for a model on a server, that is all of it."""
 
 TOTAL, OTHER = "total", "other"
 
 
 @dataclass(frozen=True)
 class Times:
-    """Of one stage, milliseconds for an image."""
+    """Statistics of one stage, milliseconds per image.
+
+    Example:
+        >>> Times.of([4.0, 6.0, 5.0]).median
+        5.0
+    """
 
     median: float
     p95: float
@@ -31,21 +36,25 @@ class Times:
 
     @classmethod
     def of(cls, milliseconds: Sequence[float]) -> Times:
-        """From one value or more."""
+        """Compute the statistics of one or more values."""
         median, p95 = np.percentile(milliseconds, (50, 95)).tolist()
         return cls(median, p95, min(milliseconds), max(milliseconds))
 
 
 @dataclass
 class ModelSpeed:
-    """What was measured of one model.
+    """The measurements of one model.
 
     Attributes:
-        name: what reports call it.
+        name: used in reports.
         description: library, version and settings of the network.
-        first_ms: time of the first image after opening, which sets up what later ones use.
-        segments: number found in each image, in the order of the images.
-        stages: stage → milliseconds of every run on every image; the runs of warming up are not in it.
+        first_ms: time of the first image after opening, which includes one-time preparations.
+        segments: number of segments in each image, in the order of the images.
+        stages: stage → milliseconds of every timed run on every image.
+
+    Example:
+        >>> ModelSpeed("fp32", {}, stages={"total": [200.0, 300.0]}).images_per_second
+        4.0
     """
 
     name: str
@@ -56,11 +65,11 @@ class ModelSpeed:
 
     @property
     def images_per_second(self) -> float:
-        """One image after the other."""
+        """Images per second, one image after the other."""
         return 1000 * len(self.stages[TOTAL]) / sum(self.stages[TOTAL])
 
     def times(self) -> dict[str, Times]:
-        """Stage → its times, "total" last."""
+        """Stage → statistics, "total" last."""
         names = [*(name for name in self.stages if name != TOTAL), TOTAL]
         return {name: Times.of(self.stages[name]) for name in names}
 
@@ -87,27 +96,34 @@ def measure_speed(
     warmup: int = 2,
     progress: Callable[[range], Iterable[int]] = iter,
 ) -> list[ModelSpeed]:
-    """Segment every image with every model `runs` times, the models in turn, in an order that changes.
+    """Segment every image with every model `runs` times. The models run in turn, in an order that changes.
 
-    A moment in which the machine is busy with something else is then in the times of all models. Images are read from
+    If the machine is busy with something else for a moment, this affects the times of all models. Images are read from
     their files every time.
 
     Args:
-        models: name → open model; they stay the caller's to close.
-        runs: rounds that count.
-        warmup: rounds before that do not.
-        progress: wraps the numbers of the rounds, for a bar.
+        models: name → open model. They are not closed.
+        images: files.
+        runs: timed rounds.
+        warmup: rounds before them, which are not timed.
+        progress: wraps the numbers of the rounds, for a progress bar.
 
     Raises:
-        ParameterError: no image, no model, or no run. FastSamError: an image cannot be segmented.
+        ParameterError: no image, no model, or no run.
+        FastSamError: an image cannot be segmented.
+
+    Example:
+        >>> with FastSAM() as model:  # doctest: +SKIP
+        ...     measure_speed({"demo": model}, [Path("photo.jpg")])[0].times()["engine"].median
+        183.1
     """
     if not images or not models:
         raise ParameterError(f"{len(images)} images and {len(models)} models; expected at least one of each")
     if runs < 1 or warmup < 0:
         raise ParameterError(f"runs is {runs}, warmup is {warmup}; expected at least 1 run, and 0 or more before")
-    found = {name: ModelSpeed(name, dict(model.description)) for name, model in models.items()}
+    speeds = {name: ModelSpeed(name, dict(model.description)) for name, model in models.items()}
     for name, model in models.items():
-        found[name].first_ms = _timed(model, images[0])[0][TOTAL]
+        speeds[name].first_ms = _timed(model, images[0])[0][TOTAL]
     names = list(models)
     for run in progress(range(warmup + runs)):
         shift = run % len(names)
@@ -115,11 +131,11 @@ def measure_speed(
             for name in names[shift:] + names[:shift]:
                 ms, segments = _timed(models[name], image)
                 if run == 0:
-                    found[name].segments.append(segments)
+                    speeds[name].segments.append(segments)
                 if run >= warmup:
                     for stage, value in ms.items():
-                        found[name].stages.setdefault(stage, []).append(value)
-    return list(found.values())
+                        speeds[name].stages.setdefault(stage, []).append(value)
+    return list(speeds.values())
 
 
 def _timed(model: FastSAM, image: Path) -> tuple[dict[str, float], int]:
@@ -128,5 +144,5 @@ def _timed(model: FastSAM, image: Path) -> tuple[dict[str, float], int]:
     segments = model.segment(image)
     total = (perf_counter() - start) * 1000
     ms = {stage: segments.timing_ms[stage] for stage in STAGES if stage in segments.timing_ms}
-    # What is left, so that the stages add up to the whole.
+    # The remainder, so that the stages add up to the total.
     return {**ms, OTHER: total - sum(ms.values()), TOTAL: total}, len(segments)

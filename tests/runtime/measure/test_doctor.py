@@ -116,7 +116,7 @@ def test_openvino_is_tried_and_its_precision_told(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(openvino, "_name_of_type", lambda _: "bf16")  # as on a processor with AMX
     row = doctor._try_engine(demo_onnx, ENTRIES["openvino"], "cpu")
     assert row["works"] and row["spec"]["precision"] == "bf16"
-    assert "in bf16 (its own choice on this processor; precision='fp32' switches it off)" in row["detail"]
+    assert "in bf16 (the engine's choice on this processor; precision='fp32' switches it off)" in row["detail"]
 
 
 @pytest.mark.parametrize(("flags", "told"), [({"avx2"}, False), ({"avx2", "amx_bf16"}, True)])

@@ -343,7 +343,7 @@ def test_a_gate_never_passes_where_nothing_is_found(coffee: Path) -> None:
     (result,) = measure(contender("a", empty()), [contender("b", empty())], [coffee], strict)
     assert not result.passed
     assert failures(result.findings) == ["detections of the reference is 0, expected at least 1"]
-    assert "lower --conf or take others" in result.notes[0]
+    assert "lower --conf or use others" in result.notes[0]
     (result,) = measure(contender("a", empty()), [contender("b", empty())], [coffee])
     assert result.passed and result.findings == (), "without limits it only measures"
     full = answer((0, 0, 10, 10))
