@@ -90,6 +90,9 @@ _DEFAULTS = EngineSettings()
 def refuse_settings(settings: EngineSettings, source: str, reason: str, has: Collection[str] = ()) -> None:
     """Raise if a setting is given that an engine does not have.
 
+    Example:
+        >>> refuse_settings(EngineSettings(threads=2), "model.onnx", "it has its own:", {"threads"})
+
     Args:
         source: what the message calls the model.
         reason: why the engine has none of them; "leave … out" follows.
@@ -107,6 +110,10 @@ def refuse_settings(settings: EngineSettings, source: str, reason: str, has: Col
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """Which detections are kept.
+
+    Example:
+        >>> Thresholds(conf=0.25)
+        Thresholds(conf=0.25, iou=0.9, max_det=300)
 
     Attributes:
         conf: keep detections with a score above it, [0, 1).

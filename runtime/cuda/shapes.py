@@ -105,8 +105,9 @@ class Shapes:
         Rooms come in a few sizes, because each has buffers and a graph of its own: 300, the powers of two above it, and
         as many as the network can give at all.
 
-        >>> [shapes.with_room_for(n).max_det for n in (1, 300, 301, 600, 10**9)]     # doctest: +SKIP
-        [300, 300, 512, 1024, 21504]
+        Example:
+            >>> [shapes.with_room_for(count).max_det for count in (1, 300, 301, 600, 10**9)]  # doctest: +SKIP
+            [300, 300, 512, 1024, 21504]
         """
         most = self.candidate_capacity if self.layout == "raw" else self.rows
         room = max_det if max_det <= LEAST_ROOM else 1 << (max_det - 1).bit_length()

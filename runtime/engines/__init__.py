@@ -23,8 +23,9 @@ def open_engine(
 ) -> Engine:
     """Open a YOLO segmentation network; see `open_network`.
 
-    >>> with closing(open_engine("FastSAM-s.onnx", EngineSettings(device="cuda:0"))) as engine:    # doctest: +SKIP
-    ...     outputs = engine.run(images)
+    Example:
+        >>> with closing(open_engine("FastSAM-s.onnx", EngineSettings(device="cuda:0"))) as engine:  # doctest: +SKIP
+        ...     detections = engine.run(images)["detections"]
 
     Raises:
         ModelError: also where the network is of another kind.
@@ -38,6 +39,10 @@ def open_network(
     model: str | Path, settings: EngineSettings | None = None, connection: Connection | None = None
 ) -> Network:
     """Open a model file on a device, or a network on a server.
+
+    Example:
+        >>> network = open_network("clip/text.onnx", EngineSettings(threads=2))  # doctest: +SKIP
+        >>> (features,) = network.run({"tokens": tokens}, ["features"])  # doctest: +SKIP
 
     Args:
         model: path of an `.onnx` file or of a TensorRT plan (`.plan`, or ultralytics' `.engine`), or the address of a
@@ -64,6 +69,9 @@ def open_network(
 
 def open_device_network(path: str | Path, settings: EngineSettings | None = None) -> DeviceNetwork:
     """Open a model file for device pointers.
+
+    Example:
+        >>> network = open_device_network("FastSAM-s.plan", EngineSettings("cuda:1"))  # doctest: +SKIP
 
     Args:
         path: `.plan` or `.engine` for TensorRT, `.onnx` for ONNX Runtime's CUDA provider.

@@ -46,18 +46,18 @@ class OpenVinoNetwork:
         self._lock = threading.Lock()
         core = ov.Core()
         compiled, self.metadata, kept = _compiled(core, path, _properties(settings), settings.cache)
-        found = _name_of_type(compiled.get_property("INFERENCE_PRECISION_HINT"))
-        if precision not in (None, found):
+        computed = _name_of_type(compiled.get_property("INFERENCE_PRECISION_HINT"))
+        if precision not in (None, computed):
             # OpenVINO takes the hint and computes in another precision.
             raise DeviceError(
                 f"{path.name}: asked for precision {precision!r}, this processor ({_full_name(core)}) computes in "
-                f"{found!r}; pass precision={found!r}, or leave it out"
+                f"{computed!r}; pass precision={computed!r}, or leave it out"
             )
         self.description: dict[str, Any] = {
             "file": path.name,
             "engine": "openvino",
             "version": ov.get_version().partition("-")[0],
-            "precision": found,
+            "precision": computed,
             "hint": settings.hint or HINTS[0],
             "streams": int(compiled.get_property("NUM_STREAMS")),
             "threads": int(compiled.get_property("INFERENCE_NUM_THREADS")),
@@ -78,8 +78,8 @@ class OpenVinoNetwork:
         try:
             # The input is read where it lies. The outputs are copied (1 ms of 9 MB): the request's own memory is
             # written again by its next run.
-            found = request.infer(dict(feed), share_inputs=True, share_outputs=False)
-            arrays: list[NDArray[Any]] = [found[name] for name in outputs]
+            results = request.infer(dict(feed), share_inputs=True, share_outputs=False)
+            arrays: list[NDArray[Any]] = [results[name] for name in outputs]
         except RuntimeError as error:  # the only kind that OpenVINO raises
             raise ModelError(f"{self.name}: OpenVINO failed to run it: {_reason(error)}") from error
         with self._lock:
@@ -186,8 +186,8 @@ def _metadata(model: ov.Model) -> dict[str, str]:
     """The ONNX file's metadata_props."""
     if not model.has_rt_info("framework"):
         return {}
-    found = model.get_rt_info("framework").value
-    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+    properties = model.get_rt_info("framework").value
+    return {str(name): str(value) for name, value in properties.items()} if isinstance(properties, dict) else {}
 
 
 def _info(port: ov.ConstOutput) -> TensorInfo:

@@ -130,7 +130,12 @@ TRITON = EngineEntry(
 
 
 def overview() -> str:
-    """What the command line's help says of the engines: "a or b (.onnx), c (.plan)"."""
+    """The engines and the suffixes of their files, for the help of the command line.
+
+    Example:
+        >>> overview()
+        'onnxruntime or openvino (.onnx); tensorrt (.plan, .engine)'
+    """
     names: dict[tuple[str, ...], list[str]] = {}
     for entry in ENGINES:
         names.setdefault(entry.suffixes, []).append(entry.name)
@@ -138,15 +143,21 @@ def overview() -> str:
 
 
 def engines_for(suffix: str) -> tuple[EngineEntry, ...]:
-    """The engines that open files of this suffix, the usual one first."""
+    """The engines that open files of this suffix, the usual one first.
+
+    Example:
+        >>> [entry.name for entry in engines_for(".onnx")]
+        ['onnxruntime', 'openvino']
+    """
     return tuple(entry for entry in ENGINES if suffix in entry.suffixes)
 
 
 def engine_for(path: Path, settings: EngineSettings, *, pointers: bool = False) -> EngineEntry:
     """The engine that opens a file: the one that the settings name, or the usual one of those that are installed.
 
-    >>> engine_for(Path("FastSAM-s.plan"), EngineSettings("cuda")).name         # doctest: +SKIP
-    'tensorrt'
+    Example:
+        >>> engine_for(Path("FastSAM-s.plan"), EngineSettings("cuda")).name  # doctest: +SKIP
+        'tensorrt'
 
     Args:
         pointers: one that runs on device pointers.
@@ -185,6 +196,11 @@ def _chosen(entries: list[EngineEntry], suffix: str, settings: EngineSettings) -
 
 
 def files_of(model: Path) -> tuple[Path, ...]:
-    """A model's file and those beside it that belong to it, where they are."""
+    """A model's file and those beside it that belong to it, as far as they exist.
+
+    Example:
+        >>> [path.name for path in files_of(Path("FastSAM-s.plan"))]  # doctest: +SKIP
+        ['FastSAM-s.plan', 'FastSAM-s.json']
+    """
     beside = dict.fromkeys(suffix for entry in engines_for(model.suffix) for suffix in entry.beside)
     return model, *(path for path in map(model.with_suffix, beside) if path.is_file())

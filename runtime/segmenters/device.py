@@ -196,7 +196,7 @@ class DeviceSegmenter:
         """The segments of one image; their masks are on the device."""
         refuse_nonfinite(int(answer.summaries["flags"][row]))
         rows, numbers = rows_of(answer.detections[row], int(answer.summaries["kept"][row]))
-        own = DeviceAnswer(
+        of_image = DeviceAnswer(
             stages.kernels,
             stages.stream,
             self._questions,
@@ -204,7 +204,7 @@ class DeviceSegmenter:
             answer.words_at,
             lambda first, count: stages.words(answer, first, count),
         )
-        masks = DeviceMasks(place.image_hw, own, rows, numbers)
+        masks = DeviceMasks(place.image_hw, of_image, rows, numbers)
         boxes = snap_to_border(boxes_of(rows), place.image_hw)
         scores, classes = rows["score"].astype(np.float32), rows["class_id"].astype(np.int64)
         return Segments.unprompted(boxes, scores, classes, masks, self.spec.class_names)

@@ -82,11 +82,11 @@ class LocalSegmenter:
             raw, timings = self._run([(*loaded[i], places[i]) for i in group])
             for row, (i, timing) in enumerate(zip(group, timings, strict=True)):
                 outputs = raw["detections"][row], raw["prototypes"][row]
-                found = postprocess(*outputs, places[i], self.spec, thresholds[i], timing)
+                segments = postprocess(*outputs, places[i], self.spec, thresholds[i], timing)
                 if self._clip is not None:
-                    found = replace(found, features=MaskFeatures(loaded[i][0], self._clip))
+                    segments = replace(segments, features=MaskFeatures(loaded[i][0], self._clip))
                 start = perf_counter()
-                results[i] = found if prompt is None else found.select(prompt)
+                results[i] = segments if prompt is None else segments.select(prompt)
                 timing["prompt"] = _ms_since(start)
         return [results[i] for i in range(len(images))]
 

@@ -33,6 +33,10 @@ def open_segmenter(
 ) -> Segmenter:
     """A segmenter whose stages run in this process or on a server.
 
+    Example:
+        >>> segmenter = open_segmenter("FastSAM-s.onnx", EngineSettings(threads=2))  # doctest: +SKIP
+        >>> (segments,) = segmenter.segment_batch(["photo.jpg"], None, [Thresholds()], "RGB")  # doctest: +SKIP
+
     Args:
         model: path or address, see `open_network`; or an open engine, which stays the caller's to close.
         settings: of the engine. An open one has its own, except for device and threads, which are not looked at.
@@ -72,6 +76,9 @@ def open_device_segmenter(
     clip: Clip | None = None,
 ) -> DeviceSegmenter:
     """A segmenter all of whose stages run on a GPU.
+
+    Example:
+        >>> segmenter = open_device_segmenter("FastSAM-s.plan", EngineSettings("cuda"))  # doctest: +SKIP
 
     Args:
         model: path, see `open_device_network`; or an open network, which stays the caller's to close.

@@ -48,9 +48,9 @@ class RemoteSegmenter:
         try:
             self.spec = ModelSpec.from_json(given.get(METADATA_KEY, ""), name)
             self.imgsz, self.rect = int(given["imgsz"]), given["rect"] == "true"
-            for what, asked, found in (("imgsz", imgsz, self.imgsz), ("rect", rect, self.rect)):
-                if asked is not None and asked != found:
-                    raise ParameterError(f"{what} is {asked}, the server {name} has {found}; leave {what} out")
+            for what, asked, served in (("imgsz", imgsz, self.imgsz), ("rect", rect, self.rect)):
+                if asked is not None and asked != served:
+                    raise ParameterError(f"{what} is {asked}, the server {name} has {served}; leave {what} out")
         except BaseException:
             client.close()
             raise
@@ -73,11 +73,11 @@ class RemoteSegmenter:
         for i, (image, limits) in enumerate(zip(images, thresholds, strict=True)):
             text = Question(sent, limits, "bits").to_json().encode()
             with _numbered(i, len(images)):
-                requests.append({**_image_tensor(image, color), PROMPT: _one(text)})
+                requests.append({**_image_tensor(image, color), PROMPT: _element(text)})
         start = perf_counter()
         answers = self._client.infer_many(requests, OUTPUTS)
         ms = (perf_counter() - start) * 1000 / max(1, len(images))
-        found = []
+        results = []
         for i, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 with _numbered(i, len(images)):
@@ -85,8 +85,8 @@ class RemoteSegmenter:
             (segments,) = answers_from_tensors(answer, self.spec.class_names, {"server": ms})
             if self._clip is not None:
                 segments = with_image(segments, _sent_image(requests[i]), self._clip)
-            found.append(segments.select(prompt) if prompt is not None and not sent else segments)
-        return found
+            results.append(segments.select(prompt) if prompt is not None and not sent else segments)
+        return results
 
     def sends_undecoded(self, image: ImageSource) -> bool:
         """See `Segmenter.sends_undecoded`: files and their contents."""
@@ -123,7 +123,7 @@ class _numbered:  # noqa: N801 used as a statement
 def _image_tensor(image: ImageSource, color: str) -> dict[str, NDArray[Any]]:
     """A file as it is: decoding is the server's work. Anything else as pixels."""
     content = encoded_bytes(image)
-    return {PIXELS: load_image(image, color=color)[None]} if content is None else {IMAGE: _one(content)}
+    return {PIXELS: load_image(image, color=color)[None]} if content is None else {IMAGE: _element(content)}
 
 
 def _sent_image(request: dict[str, NDArray[Any]]) -> ImageSource:
@@ -131,7 +131,7 @@ def _sent_image(request: dict[str, NDArray[Any]]) -> ImageSource:
     return bytes(request[IMAGE][0, 0]) if IMAGE in request else request[PIXELS][0]
 
 
-def _one(content: bytes) -> NDArray[Any]:
+def _element(content: bytes) -> NDArray[Any]:
     tensor = np.empty((1, 1), np.object_)
     tensor[0, 0] = content
     return tensor

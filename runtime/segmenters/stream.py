@@ -63,7 +63,7 @@ def segment_stream(
     if isinstance(prefetch, bool) or int(prefetch) != prefetch or prefetch < 1:
         raise ParameterError(f"prefetch is {prefetch}, expected a whole number of 1 or more, or None")
 
-    def one(item: tuple[int, ImageSource]) -> StreamItem:
+    def segment_item(item: tuple[int, ImageSource]) -> StreamItem:
         index, source = item
         try:
             segments, image = segment(source)
@@ -71,7 +71,7 @@ def segment_stream(
             return StreamItem(index, source, error=error)
         return StreamItem(index, source, segments, image=image)
 
-    return in_order(one, enumerate(images), min(workers, prefetch), prefetch)
+    return in_order(segment_item, enumerate(images), min(workers, prefetch), prefetch)
 
 
 def in_order(

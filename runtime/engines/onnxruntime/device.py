@@ -68,8 +68,8 @@ class OnnxRuntimeCudaNetwork:
     def run(self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See `Network.run`."""
         with self._lock, self.cuda_device.active():
-            found: list[NDArray[Any]] = self._opened().run(list(outputs), dict(feed))
-            return found
+            arrays: list[NDArray[Any]] = self._opened().run(list(outputs), dict(feed))
+            return arrays
 
     def largest_batch(self, input_hw: tuple[int, int]) -> int | None:
         """See `DeviceNetwork.largest_batch`."""

@@ -56,8 +56,8 @@ class OnnxRuntimeNetwork:
         if self._session is None:
             raise ModelError(f"{self.name}: the engine is closed; open the model again")
         # No I/O binding: arrays go in and out of `run` without a copy already (docs/adr/0009).
-        found: list[NDArray[Any]] = self._session.run(list(outputs), dict(feed))
-        return found
+        arrays: list[NDArray[Any]] = self._session.run(list(outputs), dict(feed))
+        return arrays
 
     def close(self) -> None:
         """Free the session."""
@@ -87,11 +87,11 @@ def network_from_file(path: Path, settings: EngineSettings) -> OnnxRuntimeNetwor
             "pass engine='openvino' on a CPU with AMX or AVX-512 BF16, or leave precision out"
         )
     network = OnnxRuntimeNetwork(path, settings)
-    found = _precision_of(network)
-    if precision is not None and precision != found:
+    held = _precision_of(network)
+    if precision is not None and precision != held:
         network.close()
         raise DeviceError(
-            f"{path.name}: asked for precision {precision!r}, the file is {found} and ONNX Runtime computes in what it "
+            f"{path.name}: asked for precision {precision!r}, the file is {held} and ONNX Runtime computes in what it "
             f"holds; export a file in {precision}, or leave precision out"
         )
     return network

@@ -86,10 +86,10 @@ class SharedEngine:
             if all(profile[name].holds(shape) for name, shape in inputs.items())
         ]
         if not fitting:
-            found = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in inputs.items())
+            asked = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in inputs.items())
             taken = "; ".join(", ".join(f"{n} {r}" for n, r in profile.items()) for profile in self.profiles)
             raise ParameterError(
-                f"{self.name}: {found}; the plan takes {taken}; choose imgsz or the batch to fit, or build a plan with "
+                f"{self.name}: {asked}; the plan takes {taken}; choose imgsz or the batch to fit, or build a plan with "
                 "other --shapes"
             )
         return min(fitting)[1]
@@ -176,9 +176,9 @@ class Lane:
 
     def forget(self, inputs: Mapping[str, Shape]) -> None:
         """Drop the context of these shapes."""
-        found = self._contexts.pop(_key(inputs), None)
-        if found is not None:
-            found.close()
+        context = self._contexts.pop(_key(inputs), None)
+        if context is not None:
+            context.close()
 
     def close(self) -> None:
         """Free everything; nothing may be running."""
@@ -191,11 +191,11 @@ class Lane:
 
     def _context(self, inputs: Mapping[str, Shape]) -> _Context:
         key = _key(inputs)
-        found = self._contexts.pop(key, None) or self._new_context(inputs)
-        self._contexts[key] = found  # at the end: used last
+        context = self._contexts.pop(key, None) or self._new_context(inputs)
+        self._contexts[key] = context  # at the end: used last
         while self._most is not None and len(self._contexts) > self._most:
             self._contexts.pop(next(iter(self._contexts))).close()
-        return found
+        return context
 
     def _new_context(self, inputs: Mapping[str, Shape]) -> _Context:
         engine = self._engine

@@ -102,11 +102,11 @@ class TensorRTNetwork:
             pointers = {name: self._buffers.pointer(name) for name in (*arrays, *made)}
             self._host.enqueue(pointers, shapes, self._stream.handle)
             dtypes = {info.name: np.dtype(info.dtype) for info in self.outputs}
-            found = [self._buffers.host(name, made[name], dtypes[name]) for name in outputs]
-            for name, host in zip(outputs, found, strict=True):
+            results = [self._buffers.host(name, made[name], dtypes[name]) for name in outputs]
+            for name, host in zip(outputs, results, strict=True):
                 self._stream.copy_out(host, self._buffers.pointer(name))
             self._stream.synchronize()
-            return [host.copy() for host in found]
+            return [host.copy() for host in results]
 
     def largest_batch(self, input_hw: tuple[int, int]) -> int | None:
         """Images of this input size (H, W) that a profile takes at once; None where none takes the size."""
@@ -185,8 +185,8 @@ class TensorRTNetwork:
     def _checked(self, info: TensorInfo, feed: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         array = feed.get(info.name)
         if array is None or array.dtype != np.dtype(info.dtype):
-            found = "nothing" if array is None else array.dtype
-            raise ParameterError(f"{self.name}: input {info.name} is {found}, expected an array of {info.dtype}")
+            given = "nothing" if array is None else array.dtype
+            raise ParameterError(f"{self.name}: input {info.name} is {given}, expected an array of {info.dtype}")
         return array
 
     def _sizes(self, shapes: Mapping[str, Shape]) -> dict[str, int]:
@@ -206,10 +206,10 @@ def network_from_file(path: Path, settings: EngineSettings) -> TensorRTNetwork:
     if settings.device == "cpu":
         raise DeviceError(f"{path.name}: a plan runs on an NVIDIA GPU only; pass device='cuda', or open the ONNX file")
     file = read_plan(path)
-    found = file.record.spec.precision if file.record else "unknown"
-    if precision not in (None, found):
+    held = file.record.spec.precision if file.record else "unknown"
+    if precision not in (None, held):
         raise ParameterError(
-            f"{path.name}: precision {precision!r} asked, the plan's is {found}; leave it out, or build another plan: "
+            f"{path.name}: precision {precision!r} asked, the plan's is {held}; leave it out, or build another plan: "
             f"fastsam-export engine MODEL.onnx --precision {precision}"
         )
     # Without a driver TensorRT hands out objects that crash the process later: our device comes first, and says so.

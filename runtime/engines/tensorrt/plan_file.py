@@ -107,11 +107,11 @@ class PlanRecord:
             ModelError: it is neither.
         """
         try:
-            found = json.loads(text)
-            spec = ModelSpec.from_json(json.dumps(found["spec"]), source)
-            ranges = found.get("profiles") or [found["profile"]]
+            values = json.loads(text)
+            spec = ModelSpec.from_json(json.dumps(values["spec"]), source)
+            ranges = values.get("profiles") or [values["profile"]]
             profiles = tuple(ShapeRange(*(tuple(r[name]) for name in ("min", "opt", "max"))) for r in ranges)
-            rest = {k: v for k, v in found.items() if k in cls.__dataclass_fields__ and k not in ("spec", "profiles")}
+            rest = {k: v for k, v in values.items() if k in cls.__dataclass_fields__ and k not in ("spec", "profiles")}
             rest["compared"] = tuple(rest.get("compared", ()))
             return cls(spec, profiles, **rest)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -123,7 +123,7 @@ class PlanRecord:
 
 @dataclass(frozen=True)
 class PlanFile:
-    """A plan, read and found whole.
+    """A plan that was read, and is whole.
 
     Attributes:
         path: the file.
@@ -264,10 +264,10 @@ def _header_of_ultralytics(content: memoryview, path: Path) -> tuple[int, dict[s
     if len(content) < 4 + length + _HEADER_BYTES:
         raise ModelError(f"{path}: is cut off after {len(content)} bytes, in or right behind its header; copy it again")
     try:
-        found = json.loads(bytes(content[4 : 4 + length]))
+        header = json.loads(bytes(content[4 : 4 + length]))
     except ValueError as error:
         raise ModelError(f"{path}: its header is no JSON ({error}); export it again with ultralytics") from error
-    return 4 + length, {key: _as_literal(value) for key, value in found.items()}
+    return 4 + length, {key: _as_literal(value) for key, value in header.items()}
 
 
 def _as_literal(value: Any) -> str:

@@ -75,19 +75,19 @@ class TritonClient:
     ) -> list[dict[str, NDArray[Any]] | Exception]:
         """Outputs of each request, or its error, in their order; several are under way at once."""
 
-        def one(inputs: Tensors) -> dict[str, NDArray[Any]] | Exception:
+        def infer_one(inputs: Tensors) -> dict[str, NDArray[Any]] | Exception:
             try:
                 return self.infer(inputs, outputs)
             except (InferenceServerException, ServerError, ModelError) as error:
                 return error
 
         if len(requests) == 1:
-            return [one(requests[0])]
+            return [infer_one(requests[0])]
         with self._lock:
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(self._connection.in_flight, "triton")
             executor = self._executor
-        return list(executor.map(one, requests))
+        return list(executor.map(infer_one, requests))
 
     def close(self) -> None:
         """Close the connections; twice is as good as once."""
@@ -106,9 +106,9 @@ class TritonClient:
     def _infer_once(self, inputs: Tensors, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         lent: list[SharedRegion] = []
         try:
-            found = [self._input(name, values, lent) for name, values in inputs.items()]
+            sent = [self._input(name, values, lent) for name, values in inputs.items()]
             wanted = [self._transport.library.InferRequestedOutput(name) for name in outputs]
-            return self._tensors(lambda: self._transport.infer(found, wanted), outputs)
+            return self._tensors(lambda: self._transport.infer(sent, wanted), outputs)
         finally:
             for region in lent:
                 region.give_back()
@@ -133,16 +133,16 @@ class TritonClient:
         return tensors
 
     def _input(self, name: str, values: NDArray[Any], lent: list[SharedRegion]) -> Any:
-        found = self._transport.library.InferInput(name, list(values.shape), np_to_triton_dtype(values.dtype))
+        tensor = self._transport.library.InferInput(name, list(values.shape), np_to_triton_dtype(values.dtype))
         region = None
         if self._regions is not None and values.dtype != np.object_ and values.nbytes >= _SHARED_FROM_BYTES:
             region = self._regions.lend(values)  # None: the server has no access to this host's memory after all
         if region is None:
-            found.set_data_from_numpy(values)
+            tensor.set_data_from_numpy(values)
         else:
             lent.append(region)
-            found.set_shared_memory(region.name, values.nbytes)
-        return found
+            tensor.set_shared_memory(region.name, values.nbytes)
+        return tensor
 
     def _shared_regions(self) -> SharedRegions | None:
         wanted = self._connection.shared_memory

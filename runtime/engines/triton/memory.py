@@ -120,7 +120,7 @@ class SharedRegions:
             enough = [region for region in self._free if region.size >= size]
             outgrown = None
             if enough:
-                region = min(enough, key=lambda one: one.size)
+                region = min(enough, key=lambda piece: piece.size)
                 self._free.remove(region)
                 return region
             if self._free:

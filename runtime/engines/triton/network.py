@@ -40,16 +40,16 @@ class TritonNetwork:
         count = max(map(len, feed.values()))
         step = self._max_batch or count
         parts = [{name: values[at : at + step] for name, values in feed.items()} for at in range(0, count, step)]
-        found = []
+        results = []
         for answer in self._client.infer_many(parts, outputs):
             if isinstance(answer, InferenceServerException):
                 raise ModelError(f"{self.name}: {answer.message()}") from answer
             if isinstance(answer, Exception):
                 raise answer
-            found.append(answer)
-        if len(found) == 1:
-            return [found[0][name] for name in outputs]
-        return [np.concatenate([answer[name] for answer in found]) for name in outputs]
+            results.append(answer)
+        if len(results) == 1:
+            return [results[0][name] for name in outputs]
+        return [np.concatenate([answer[name] for answer in results]) for name in outputs]
 
     def close(self) -> None:
         """Close the connection."""

@@ -97,10 +97,10 @@ class _Grpc:
         )
 
     def config(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._client.get_model_config(
+        answer: dict[str, Any] = self._client.get_model_config(
             self._address.model, self._address.version, as_json=True, **self._options()
         )
-        config: dict[str, Any] = found["config"]
+        config: dict[str, Any] = answer["config"]
         return config
 
     def extensions(self) -> list[str]:
@@ -172,8 +172,8 @@ class _Http:
             list(inputs), outputs=list(outputs), timeout=int(timeout_s * 1e6)
         )
         headers = {} if json_size is None else {"Inference-Header-Content-Length": str(json_size)}
-        content, found = self._exchange("POST", f"{self._model}/infer", body, headers, timeout_s, _LONGEST_ANSWER_BYTES)
-        size = found.get("inference-header-content-length")
+        content, head = self._exchange("POST", f"{self._model}/infer", body, headers, timeout_s, _LONGEST_ANSWER_BYTES)
+        size = head.get("inference-header-content-length")
         return client.parse_response_body(content, header_length=None if size is None else int(size))
 
     def close(self) -> None:
