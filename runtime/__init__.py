@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # `as` the same name: type checkers take it for public, as th
     from .spec import ModelSpec as ModelSpec
     from .stages.image import ImageFile as ImageFile
     from .stages.image import load_image as load_image
+    from .stages.isolated import IsolatedLoader as IsolatedLoader
     from .trt import TRTFastSAM as TRTFastSAM
 
 _MODULE_OF = {
@@ -51,6 +52,7 @@ _MODULE_OF = {
     "Connection": "connection",
     "ImageFile": "stages.image",
     "load_image": "stages.image",
+    "IsolatedLoader": "stages.isolated",
     "Masks": "masks.store",
     "EngineSettings": "settings",
     "FastSAM": "pipeline",

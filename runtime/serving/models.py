@@ -36,6 +36,7 @@ class _Stage:
     def __init__(self, parameters: Parameters) -> None:
         self._spec, self._rect, self._limits = parameters.spec, parameters.rect, parameters.limits
         self._imgsz = imgsz_for(self._spec, parameters.number("imgsz"))
+        self._decode = parameters.decoder()
 
     def __call__(self, requests: Sequence[Tensors]) -> list[Result]:
         """One result for each request."""
@@ -62,7 +63,7 @@ class Preprocess(_Stage):
     """
 
     def _outputs(self, request: Tensors) -> Tensors:
-        images = images_of(request, self._limits)
+        images = images_of(request, self._limits, self._decode)
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         for question, size in zip(questions_of(request, len(images), self._limits), sizes, strict=True):
             question.check_inside(size)
@@ -110,7 +111,7 @@ class Postprocess(_Stage):
         questions = questions_of(request, len(rows), self._limits)
         answers = []
         needs_images = self._clip is not None and any(question.looks_at_the_image for question in questions)
-        images = images_of(request, self._limits) if needs_images else [None] * len(rows)
+        images = images_of(request, self._limits, self._decode) if needs_images else [None] * len(rows)
         for (detections, prototypes, (height, width)), question, image in zip(rows, questions, images, strict=True):
             place = self._place(int(height), int(width))
             input_hw = tuple(PROTOTYPE_STRIDE * side for side in prototypes.shape[1:])
@@ -146,7 +147,7 @@ class WholePipeline:
         Raises:
             FastSamError: the model cannot be opened on the device.
         """
-        self._limits = parameters.limits
+        self._limits, self._decode = parameters.limits, parameters.decoder()
         settings: dict[str, Any] = {
             "imgsz": parameters.number("imgsz"),
             "rect": parameters.rect,
@@ -172,7 +173,7 @@ class WholePipeline:
         self._model.close()
 
     def _parse(self, request: Tensors) -> _Request:
-        images = images_of(request, self._limits)
+        images = images_of(request, self._limits, self._decode)
         return images, questions_of(request, len(images), self._limits)
 
     def _run(self, requests: Sequence[_Request]) -> list[Result]:

@@ -10,8 +10,11 @@ from typing import Any
 from ..clip.encoders import Clip
 from ..errors import ParameterError
 from ..spec import METADATA_KEY, ModelSpec, parameters_of
+from ..stages.image import load_image
+from ..stages.isolated import IsolatedLoader
 from ..wire.question import Limits
 from .clip import clip_on_this_server
+from .requests import Decoder
 
 
 class Parameters:
@@ -75,6 +78,19 @@ class Parameters:
         """
         numbers = {limit.name: self.number(f"limit_{limit.name}") for limit in fields(Limits)}
         return Limits(**{name: value for name, value in numbers.items() if value is not None})
+
+    def decoder(self) -> Decoder:
+        """Reads image files: with the parameter `decode_seconds`, in a process of its own that is ended after so long.
+
+        Raises:
+            ParameterError: `decode_seconds` is not a whole number above 0.
+
+        Example:
+            >>> Parameters({}).decoder() is load_image
+            True
+        """
+        seconds = self.number("decode_seconds")
+        return load_image if seconds is None else IsolatedLoader(seconds=seconds).load_image
 
     def clip(self, folder: Path) -> Clip | None:
         """The CLIP encoders of the repository, or None if it has none.

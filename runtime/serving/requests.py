@@ -15,6 +15,9 @@ from ..wire.answer import Tensors, error_text
 from ..wire.question import Limits, Question
 from ..wire.tensors import IMAGE, PIXELS, PROMPT
 
+Decoder = Callable[..., NDArray[np.uint8]]
+"""`load_image`, or the same in a process of its own."""
+
 Result = Tensors | Exception
 """Output tensors by name, or the error of this request alone."""
 
@@ -35,8 +38,13 @@ def inputs_of(request: Any) -> Tensors:
     return {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
 
 
-def images_of(request: Tensors, limits: Limits) -> list[NDArray[np.uint8]]:
+def images_of(request: Tensors, limits: Limits, decode: Decoder = load_image) -> list[NDArray[np.uint8]]:
     """The images of a request, each (h, w, 3) uint8 RGB.
+
+    Args:
+        request: its input tensors.
+        limits: of an image file and of pixels.
+        decode: reads image files as `load_image` does.
 
     Raises:
         ImageError: one of them is not an image or exceeds the limits, or IMAGE and PIXELS are both given or both
@@ -55,7 +63,7 @@ def images_of(request: Tensors, limits: Limits) -> list[NDArray[np.uint8]]:
     contents = request[IMAGE].ravel()
     names = [IMAGE if len(contents) == 1 else f"{IMAGE} {i} of {len(contents)}" for i in range(len(contents))]
     return [
-        load_image(limits.check_bytes(content), max_pixels=limits.pixels, name=name)
+        decode(limits.check_bytes(content), max_pixels=limits.pixels, name=name)
         for content, name in zip(contents, names, strict=True)
     ]
 

@@ -301,3 +301,18 @@ def test_parameters_of_a_configuration(parameters: Callable[..., Parameters], lo
 def test_a_model_that_is_not_there(parameters: Callable[..., Parameters], tmp_path: Path):
     with pytest.raises(ModelError, match=r"model\.onnx: no such file"):
         WholePipeline(parameters(), tmp_path, "cpu")
+
+
+def test_decoding_may_have_a_process_and_a_time_limit_of_its_own(
+    parameters: Callable[..., Parameters], coffee: Path
+) -> None:
+    preprocess = Preprocess(parameters(decode_seconds="30"))
+    plain = Preprocess(parameters())
+    good, bad = _request(coffee.read_bytes()), _request(b"no image")
+    results = preprocess([good, bad])
+    expected = plain([good, bad])
+    np.testing.assert_array_equal(results[0]["images"], expected[0]["images"])
+    assert isinstance(results[1], ImageError)
+    assert str(results[1]) == str(expected[1])
+    with pytest.raises(ParameterError, match="seconds is 0, expected a number above 0"):
+        Preprocess(parameters(decode_seconds="0"))
