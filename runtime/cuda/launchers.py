@@ -1,7 +1,7 @@
-"""The stages on device memory: each function puts one stage's kernels into a stream, under the name of its twin.
+"""The stages on device memory: each function puts the kernels of one stage into a stream and is named like its twin.
 
 Launches depend on `Shapes` alone, never on what lies in memory: they can be captured in a graph and replayed for other
-images. What the arguments point to is written in the `.cu` files.
+images. The `.cu` files say what the arguments point to.
 """
 
 from __future__ import annotations
@@ -51,13 +51,21 @@ ENTRIES: dict[str, tuple[str, ...]] = {
 
 
 class Launch(Protocol):
-    """A kernel to be called: `Module.function` of the device layer gives it."""
+    """A kernel to be called: `Module.function` of the device layer gives it.
+
+    Example:
+        >>> module.function("contain")((4, 1, 1), (256, 1, 1), [np.uintp(0)], 0, stream)  # doctest: +SKIP
+    """
 
     def __call__(self, grid: Triple, block: Triple, args: Sequence[Any], shared_bytes: int, stream: Any) -> None: ...
 
 
 class Loaded(Protocol):
-    """Loaded PTX."""
+    """Loaded PTX.
+
+    Example:
+        >>> device.module(ptx_path("prompts")).function("contain")  # doctest: +SKIP
+    """
 
     def function(self, name: str) -> Launch: ...
 
@@ -66,7 +74,10 @@ class Kernels:
     """All kernels, loaded on one device.
 
     Attributes:
-        blocks: how many blocks the kernels get that go on until all tiles are done; a few for each multiprocessor.
+        blocks: of those kernels whose blocks take one piece of work after the other; a few for each multiprocessor.
+
+    Example:
+        >>> kernels = Kernels(device.module)  # doctest: +SKIP
     """
 
     def __init__(self, load: Callable[[Path], Loaded], blocks: int = 1024) -> None:
@@ -91,7 +102,11 @@ class Kernels:
 
 
 def letterbox(kernels: Kernels, shapes: Shapes, buffers: Buffers, blob: int, stream: Any) -> None:
-    """Images → network input. `blob` is (batch, 3, H, W) in device memory. Twin: `letterbox.letterbox`."""
+    """Images → network input. `blob` is (batch, 3, H, W) in device memory. Twin: `letterbox.letterbox`.
+
+    Example:
+        >>> letterbox(kernels, shapes, buffers, blob, stream)  # doctest: +SKIP
+    """
     height, width = shapes.input_hw
     kernels.launch(
         _typed("letterbox", shapes.half_input),
@@ -111,6 +126,9 @@ def join_rows(
         outputs: addresses of boxes, scores, classes (int32) and coefficients, see `spec.SPLIT_OUTPUTS`.
         half: all but the classes are float16; else float32.
         joined: (batch, rows, 6 + mask_dim) float32, is written.
+
+    Example:
+        >>> join_rows(kernels, shapes, (boxes, scores, classes, coefficients), False, joined, stream)  # doctest: +SKIP
     """
     rows = shapes.batch * shapes.rows
     args = (*_pointers(*outputs, joined), *_ints(rows, shapes.mask_dim))
@@ -123,6 +141,9 @@ def decode(kernels: Kernels, shapes: Shapes, buffers: Buffers, output: int, stre
     Args:
         output: the network's detections, (batch, rows, columns) in device memory; in the layout "split" what
             `join_rows` wrote.
+
+    Example:
+        >>> decode(kernels, shapes, buffers, output, stream)  # doctest: +SKIP
     """
     raw = shapes.layout == "raw"
     reset = (*_pointers(buffers.summaries), *_ints(shapes.batch))
@@ -176,6 +197,9 @@ def assemble(kernels: Kernels, shapes: Shapes, buffers: Buffers, prototypes: int
 
     Args:
         prototypes: (batch, mask_dim, H / 4, W / 4) in device memory.
+
+    Example:
+        >>> assemble(kernels, shapes, buffers, prototypes, stream)  # doctest: +SKIP
     """
     height, width = shapes.prototypes_hw
     values, rows = shapes.mask_dim * height * width, shapes.batch * shapes.max_det
@@ -213,6 +237,9 @@ def contain(
         words: the answer's.
         points: (count, 2) int32, x and y in pixels of the image, inside it.
         held: (rows, count) uint8, becomes 1 or 0.
+
+    Example:
+        >>> contain(kernels, detections, words, points, held, rows=300, count=2, stream=stream)  # doctest: +SKIP
     """
     if rows and count:
         args = (*_pointers(detections, words, points, held), *_ints(rows, count))
@@ -228,6 +255,9 @@ def box_overlap(
         detections, words: as for `contain`.
         boxes: (count, 4) int32, left, top, right, bottom in pixels of the image, inside it; the last two exclusive.
         pixels: (rows, count) int32, is written.
+
+    Example:
+        >>> box_overlap(kernels, detections, words, boxes, pixels, rows=300, count=2, stream=stream)  # doctest: +SKIP
     """
     if rows and count:
         args = (*_pointers(detections, words, boxes, pixels), *_ints(rows, count))

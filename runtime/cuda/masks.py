@@ -26,10 +26,13 @@ class DeviceAnswer:
 
     Attributes:
         kernels, stream: of the pipeline.
-        workspace: for questions and replies; another than the one that launches of the pipeline rely on.
+        workspace: for questions and replies. Not that of the pipeline, whose captured graphs hold addresses.
         detections: address of the image's (max_det,) DETECTION_DTYPE.
         words: address of the answer's words.
         download: (first word, count) → (count,) uint32, the words themselves, an array that the caller may keep.
+
+    Example:
+        >>> answer.download(0, 32)  # the first 32 words of the masks  # doctest: +SKIP
     """
 
     kernels: Kernels

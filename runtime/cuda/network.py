@@ -1,4 +1,4 @@
-"""What the stages on the device ask of a network: that it runs on device pointers. The engines implement it."""
+"""What the stages on the device need of a network: that it runs on device pointers. The engines implement it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ Shape = tuple[int, ...]
 
 
 class DeviceNetwork(Protocol):
-    """A network whose inputs and outputs lie on a CUDA device. Calls wait for each other. `close` may come twice."""
+    """A network whose inputs and outputs lie on a CUDA device. Calls wait for each other. `close` may come twice.
+
+    Example:
+        >>> network.output_shapes({"images": (1, 3, 640, 640)})  # doctest: +SKIP
+        {'output0': (1, 37, 8400), 'output1': (1, 32, 160, 160)}
+    """
 
     @property
     def name(self) -> str:
@@ -32,7 +37,7 @@ class DeviceNetwork(Protocol):
 
     @property
     def device(self) -> str:
-        """What it runs on: "cuda:0", …"""
+        """The device it runs on: "cuda:0", …"""
         ...
 
     @property
@@ -79,7 +84,7 @@ class DeviceNetwork(Protocol):
         ...
 
     def clone(self) -> DeviceNetwork:
-        """One that runs beside this, on a stream of its own."""
+        """Another one of the same network, which can run at the same time on its own stream."""
         ...
 
     def close(self) -> None: ...

@@ -52,12 +52,18 @@ _SHARE_ONE = 2048
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tables:
-    """What the kernels need to know of one geometry; the same for every image of the same letterbox.
+    """What the kernels need to know of a letterbox; the same for all images of one size.
 
     Attributes:
         place: the letterbox.
         resize_rows, resize_columns: (drawn height,), (drawn width,) RESIZE_TAP_DTYPE.
         mask_rows, mask_columns: (image height,), (image width,) MASK_TAP_DTYPE.
+
+    Example:
+        >>> from fastsam_deploy.runtime.stages.letterbox import fit
+        >>> tables = Tables.of(fit((480, 640), (640, 640)), (160, 160))
+        >>> tables.mask_rows.shape, tables.mask_columns.shape, tables.resize_rows.shape
+        ((480,), (640,), (480,))
     """
 
     place: Letterbox
@@ -90,7 +96,14 @@ class Tables:
 
 
 def axis_table(axis: Resampling) -> NDArray[Any]:
-    """(side,) MASK_TAP_DTYPE: the three prototypes of each pixel and their shares."""
+    """(side,) MASK_TAP_DTYPE: the three prototypes of each pixel and their shares.
+
+    Example:
+        >>> from fastsam_deploy.runtime.stages.letterbox import fit
+        >>> rows, columns = mask_resampling(fit((32, 64), (32, 64)), (8, 16))
+        >>> axis_table(columns)["first"][:8].tolist()
+        [0, 0, 0, 0, 0, 0, 1, 1]
+    """
     table = np.zeros(len(axis.first), MASK_TAP_DTYPE)
     table["first"] = axis.first
     table["share"] = np.take_along_axis(axis.matrix, axis.first[:, None] + np.arange(TAPS), axis=1)
@@ -104,6 +117,10 @@ def resize_table(source: int, target: int, stops_at_border: bool) -> NDArray[Any
         source, target: pixels of the image and of the resized one along the axis.
         stops_at_border: for columns. OpenCV gives a column outside of the outermost centres one pixel with the share
             1, a row the same pixel twice with two shares, each of which is rounded.
+
+    Example:
+        >>> resize_table(4, 2, stops_at_border=True)["near"].tolist()
+        [0, 2]
     """
     step = 1.0 / (target / source)
     at = ((np.arange(target) + 0.5) * step - 0.5).astype(np.float32)
@@ -140,6 +157,14 @@ def pack(
     Raises:
         ImageError: an image is not of its table's size.
         ValueError: the upload or the places are too small.
+
+    Example:
+        >>> from fastsam_deploy.runtime.stages.letterbox import fit
+        >>> tables = Tables.of(fit((32, 64), (32, 64)), (8, 16))
+        >>> upload, places = np.zeros(tables.nbytes, np.uint8), np.zeros(1, PLACE_DTYPE)
+        >>> used = pack([np.zeros((32, 64, 3), np.uint8)], [tables], [Thresholds()], upload, places)
+        >>> used == tables.nbytes, int(places["image_w"][0])
+        (True, 64)
     """
     needed = sum(table.nbytes for table in tables)
     if len(upload) < needed or len(places) < len(images):
@@ -183,6 +208,13 @@ def refuse_nonfinite(flags: int) -> None:
 
     Raises:
         ModelError: the network's output held NaN or infinity where it counts, as `decode` and `assemble` raise it.
+
+    Example:
+        >>> refuse_nonfinite(0)
+        >>> refuse_nonfinite(8)
+        Traceback (most recent call last):
+            ...
+        fastsam_deploy.runtime.errors.ModelError: the network's prototypes hold NaN or infinity; ...
     """
     if flags:
         where = ", ".join(name for bit, name in NONFINITE.items() if flags & bit)
@@ -193,7 +225,12 @@ def refuse_nonfinite(flags: int) -> None:
 
 
 def boxes_of(detections: NDArray[Any]) -> NDArray[np.float32]:
-    """(n, 4) float32 boxes of (n,) DETECTION_DTYPE, pixels of the image."""
+    """(n, 4) float32 boxes of (n,) DETECTION_DTYPE, pixels of the image.
+
+    Example:
+        >>> boxes_of(np.zeros(3, DETECTION_DTYPE)).shape
+        (3, 4)
+    """
     return np.stack([detections[name] for name in ("x1", "y1", "x2", "y2")], axis=1)
 
 

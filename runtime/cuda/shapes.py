@@ -1,4 +1,4 @@
-"""What a launch depends on: the shapes of a network run, and where its buffers lie."""
+"""What a launch depends on: the shapes of a run of the network, and the addresses of its buffers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEAST_ROOM = 300
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """Shapes of one network run: all that a launch depends on.
+    """Shapes of one run of the network: all that a launch depends on.
 
     Attributes:
         batch: images of the network's input; some may be past the group.
@@ -31,6 +31,11 @@ class Shapes:
         prototypes_hw: (H / 4, W / 4).
         max_det: room for detections of each image; an image's own max_det may be less.
         half_input, half_detections, half_prototypes: which tensors are float16; the others are float32.
+
+    Example:
+        >>> shapes = Shapes(1, (640, 640), "raw", 37, 8400, 1, 32, (160, 160), max_det=300)
+        >>> shapes.candidate_capacity, shapes.nbytes()["kept"]
+        (8400, 9600)
     """
 
     batch: int
@@ -70,7 +75,7 @@ class Shapes:
         prototypes: tuple[Sequence[int], str],
         max_det: int,
     ) -> Shapes:
-        """From what an engine tells.
+        """Shapes from those of the network's tensors.
 
         Args:
             input_shape: (batch, 3, H, W).
@@ -142,6 +147,10 @@ class Buffers:
         words: (word_capacity,) uint32, part of the answer: the masks.
         word_capacity: words that may be written.
         keys, sorted, kept, coefficients, tile_ends: scratch.
+
+    Example:
+        >>> Buffers(*range(16, 208, 16)).places  # an address
+        32
     """
 
     upload: int

@@ -1,4 +1,4 @@
-"""All stages of one batch on the device, on one stream; replayed as a CUDA graph where that is possible."""
+"""All stages of a batch on the device, on one stream, replayed as a CUDA graph where possible."""
 
 from __future__ import annotations
 
@@ -42,6 +42,10 @@ class Answer:
         detections_at: address of the detections on the device, good until the next run.
         words_at: address of the words, likewise.
         total_words: words of all masks.
+
+    Example:
+        >>> answer.summaries["kept"]  # doctest: +SKIP
+        array([37], dtype=int32)
     """
 
     summaries: NDArray[Any]
@@ -70,17 +74,21 @@ class Stages:
     """Letterbox, network, detections and masks of batches on one device. Not thread-safe.
 
     Attributes:
-        stream: everything runs on it.
+        stream: on which everything runs.
         kernels: loaded on the device.
+
+    Example:
+        >>> shapes = stages.shapes(1, (640, 640), max_det=300)  # doctest: +SKIP
+        >>> answer = stages.run(shapes, [image], [tables], [Thresholds()], with_words=True)  # doctest: +SKIP
     """
 
     def __init__(self, network: DeviceNetwork, spec: ModelSpec, graphs: int) -> None:
         """
         Args:
-            network: stays the caller's to close, after this.
-            graphs: CUDA graphs kept, one for each shape of input, those used last; 0: launch every kernel anew. None
-                for a network that cannot be captured: ONNX Runtime's, and one with NMS inside, whose shapes depend on
-                what is in the image.
+            network: closed by the caller, after this.
+            graphs: CUDA graphs that are kept, one for each shape of input, those used last; 0: launch kernel by kernel.
+                A network that cannot be captured gets none: one of ONNX Runtime, and one with NMS inside, whose shapes
+                depend on the image.
         """
         self._network = network
         self._spec = spec
@@ -129,12 +137,12 @@ class Stages:
         *,
         with_words: bool,
     ) -> Answer:
-        """One batch: one upload, everything on the device, one wait (two where more is found than ever before).
+        """One batch: one upload, all stages on the device, one wait (two if the masks need more room than ever before).
 
         Args:
             images: RGB, at most `shapes.batch`.
             tables, thresholds: one for each image.
-            with_words: the masks come along; without, `words` fetches what is asked for.
+            with_words: download all masks; False: `words` downloads some of them.
 
         Raises:
             DeviceError: the device has no room, or fails.
@@ -155,7 +163,7 @@ class Stages:
         return answer
 
     def words(self, answer: Answer, first: int, count: int) -> NDArray[np.uint32]:
-        """(count,) uint32 of the last answer's words, an array of the caller's own."""
+        """(count,) uint32 of the last answer's words, a new array."""
         if first + count > self._fetched_words:
             self._fetched_words = 0  # the page-locked memory holds another part from now on
             return np.array(self._fetch(answer, first, count))
@@ -163,7 +171,7 @@ class Stages:
         return np.array(here[first : first + count])
 
     def close(self) -> None:
-        """Free everything, once what was put in has run."""
+        """Free everything after all work has run."""
         with ExitStack() as stack:  # in reverse; each of them, even where one fails
             stack.callback(self._workspace.close)
             if self._graphs is not None:

@@ -1,4 +1,4 @@
-"""Memory of a device pipeline: device buffers that grow, and one address for each that launches can rely on."""
+"""Memory of a device pipeline: buffers that grow and have one address until they do."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from .driver.device import Device
 from .driver.memory import DeviceMemory, PinnedMemory
 
 _SPARE = 1.25
-"""A buffer that grows gets so much more than was asked for: images come in many sizes."""
+"""A buffer that grows gets this much more than was asked for: images come in many sizes."""
 
 
 class Workspace:
     """Named buffers on a device, and page-locked ones on the host. Not thread-safe.
 
     Attributes:
-        generation: counts up whenever a device buffer moves. What holds addresses, as a captured graph does, is good
-            for one generation.
+        generation: counts up whenever a device buffer moves. A captured graph, which holds addresses, is good for one
+            generation.
+
+    Example:
+        >>> workspace = Workspace(device)  # doctest: +SKIP
+        >>> workspace.reserve({"words": 4 << 20})  # doctest: +SKIP
+        >>> workspace.host("words", 1024)[:] = 0  # doctest: +SKIP
     """
 
     def __init__(self, device: Device) -> None:
@@ -29,10 +34,10 @@ class Workspace:
         self._pinned: dict[str, PinnedMemory] = {}
 
     def reserve(self, sizes: Mapping[str, int]) -> None:
-        """Make every buffer at least so many bytes large. What grows loses its contents; nothing may be running.
+        """Make each buffer at least this large. A buffer that grows loses its contents; nothing may be running.
 
         Raises:
-            DeviceError: the device has no room; the buffers that had to grow are gone then.
+            DeviceError: the device has no room; the buffers that had to grow are lost.
         """
         for name, nbytes in sizes.items():
             have = self._memory.get(name)

@@ -1,4 +1,4 @@
-"""cuda-bindings behind one door: what PyCUDA lacks (graphs), on the same handles."""
+"""The one place that loads cuda-bindings: for what PyCUDA lacks (graphs), on the same handles."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ def load() -> Any:
 
     Raises:
         MissingDependencyError: it is not installed.
+
+    Example:
+        >>> load().cuDeviceGetCount()  # doctest: +SKIP
+        (<CUresult.CUDA_SUCCESS: 0>, 1)
     """
     try:
         return import_module("cuda.bindings.driver")
@@ -24,18 +28,26 @@ def load() -> Any:
 
 
 class BindingsError(Exception):
-    """A status of the driver that is not success, as text; becomes a DeviceError."""
+    """A status of the driver that is not success, as text; `check` makes a DeviceError of it.
+
+    Example:
+        >>> process.translated("cuda:0", "recording a graph", BindingsError("…"))  # doctest: +SKIP
+    """
 
 
 def check(answer: tuple[Any, ...], device: object, what: str) -> Any:
-    """The value of a call of cuda-bindings, which answers (status, value, …).
+    """The value that a call of cuda-bindings returned as (status, value, …).
 
     Args:
         device: for the message, as `str`.
-        what: what was being done.
+        what: what the call was for, as in "launching a graph".
 
     Raises:
         DeviceError: the status is not success.
+
+    Example:
+        >>> check(load().cuDeviceGetCount(), "cuda:0", "counting devices")  # doctest: +SKIP
+        1
     """
     status, *values = answer
     if int(status) != 0:

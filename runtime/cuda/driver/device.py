@@ -26,6 +26,10 @@ def device_number(text: str) -> int:
 
     Raises:
         DeviceError: it is another text.
+
+    Example:
+        >>> device_number("cuda:1")
+        1
     """
     match = _DEVICE.fullmatch(text)
     if match is None:
@@ -34,12 +38,17 @@ def device_number(text: str) -> int:
 
 
 class Device:
-    """One GPU. There is one object for each number in a process; get it with `open`. Thread-safe.
+    """One GPU. A process has one object for each number; get it with `open`. Thread-safe.
 
-    It works in the device's primary context, which it shares with TensorRT, ONNX Runtime and PyTorch. The context is
-    kept until the process ends, as those libraries do. What is made here (streams, memory, modules) may be freed in any
-    order and from any thread. Every operation makes the context current for itself; do a sequence of them within
-    `active` to have that done once.
+    It works in the device's primary context, which it shares with TensorRT, ONNX Runtime and PyTorch, and keeps that
+    context until the process ends, as those libraries do. Streams, memory and modules may be freed in any order and
+    from any thread. Every operation makes the context current; within `active` that is done once for all of them.
+
+    Example:
+        >>> device = Device.open(0)  # doctest: +SKIP
+        >>> str(device)  # doctest: +SKIP
+        'cuda:0 (NVIDIA H100 80GB HBM3)'
+        >>> memory, stream = device.memory(1 << 20), device.stream()  # doctest: +SKIP
     """
 
     number: int
@@ -102,14 +111,14 @@ class Device:
         return f"GPU-{uuid.UUID(bytes=bytes(bindings.check(get(device), self, 'asking for its UUID').bytes))}"
 
     def memory_free(self) -> int:
-        """Bytes of device memory that nobody has now, on the whole device."""
+        """Bytes of device memory that are free, on the whole device."""
         free: int = self.call("asking for its free memory", self.pycuda.mem_get_info)[0]
         return free
 
     def active(self) -> AbstractContextManager[None]:
-        """The context is current on this thread within `with device.active():`. Nests, also with other devices.
+        """Make the context current on this thread: `with device.active():`. May be nested, also with other devices.
 
-        Not across an `await`: what is current belongs to the thread.
+        Not across an `await`: the current context belongs to the thread.
 
         Raises:
             DeviceError: on entry, in a forked child.
@@ -117,14 +126,14 @@ class Device:
         return self._active
 
     def stream(self) -> Stream:
-        """A stream of its own, which does not wait for the default stream."""
+        """A new stream, which does not wait for the default stream."""
         return Stream(self)
 
     def memory(self, nbytes: int) -> DeviceMemory:
         """Device memory, not cleared.
 
         Raises:
-            DeviceError: there is not so much; with what was needed and what is free.
+            DeviceError: there is not enough; the message says what was needed and what is free.
         """
         return DeviceMemory(self, nbytes)
 
@@ -132,12 +141,12 @@ class Device:
         """Page-locked host memory, not cleared: copies between it and the device run beside other work.
 
         Raises:
-            DeviceError: there is not so much.
+            DeviceError: there is not enough.
         """
         return PinnedMemory(self, nbytes)
 
     def module(self, ptx: bytes | Path) -> Module:
-        """Kernels, compiled by the driver for this device.
+        """Load kernels, which the driver compiles for this device.
 
         Args:
             ptx: PTX text, or the path of a file with it. (A cubin for this very device works too.)
@@ -148,7 +157,7 @@ class Device:
         return Module(self, ptx)
 
     def call(self, what: str, function: Callable[..., _T], *arguments: Any, **named: Any) -> _T:
-        """Call PyCUDA within the context; its errors become a DeviceError that says `what` was being done."""
+        """Call PyCUDA in the context; its errors become a DeviceError that says `what` the call was for."""
         with self._active:
             try:
                 return function(*arguments, **named)

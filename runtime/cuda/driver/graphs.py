@@ -1,4 +1,4 @@
-"""CUDA graphs: what was put into a stream, recorded once and replayed with one call.
+"""CUDA graphs: work on a stream, recorded once and replayed with one call.
 
 PyCUDA has no graphs. cuda-bindings has them, and takes the handle of PyCUDA's stream.
 """
@@ -17,9 +17,14 @@ from .stream import Stream
 
 
 class Graph(process.Owned):
-    """A recording that can be replayed. It reads and writes the very addresses that were recorded.
+    """A recording that can be replayed. It reads and writes the addresses that were recorded.
 
-    Arrays that were given to copies while it was recorded are kept alive by it; device memory is the caller's to keep.
+    It keeps the arrays of recorded copies alive; the caller keeps the device memory.
+
+    Example:
+        >>> graph = Graph.capture(stream, lambda: kernel((8, 1, 1), (256, 1, 1), [memory], 0, stream))  # doctest: +SKIP
+        >>> graph.launch(stream)  # doctest: +SKIP
+        >>> stream.synchronize()  # doctest: +SKIP
     """
 
     def __init__(self, stream: Stream, executable: _Executable) -> None:
@@ -33,11 +38,12 @@ class Graph(process.Owned):
 
         Args:
             enqueue: puts work into this stream, from this thread. It must not allocate, synchronise or ask for
-                results; do a first run outside, for libraries that prepare themselves then. Freeing is put off.
+                results. Run it once before, as some libraries allocate in their first run. Memory freed meanwhile is
+                freed afterwards.
 
         Raises:
-            DeviceError: the driver refuses something. What `enqueue` raises itself is passed on. In both cases the
-                stream can be used as before.
+            DeviceError: the driver refuses the work. Exceptions of `enqueue` are passed on. Either way the stream can
+                be used as before.
             MissingDependencyError: cuda-bindings is not installed.
         """
         cuda = bindings.load()
@@ -68,7 +74,7 @@ class Graph(process.Owned):
             bindings.check(done, self.device, "launching a graph")
 
     def close(self) -> None:
-        """Let go of it, once its last launch has run. Once more does nothing."""
+        """Free the graph after its last launch has run. Closing it again does nothing."""
         if not self.is_free and not process.is_forked():
             executable: _Executable = self.held()
             executable.wait()
@@ -133,10 +139,14 @@ def _recorded(cuda: Any, stream: Stream, enqueue: Callable[[], None]) -> Any:
 
 
 class GraphCache:
-    """The graphs that were used last, by key; the others are closed.
+    """The graphs used last, by key; older ones are closed.
 
-    The cache itself is thread-safe, but a graph that is pushed out is closed, also under the hands of a thread that is
-    about to launch it: give each thread that launches a cache of its own, or hold a lock from `get` to `launch`.
+    The cache is thread-safe, but it closes a graph that it drops, even if another thread is about to launch it: give
+    each launching thread its own cache, or hold a lock from `get` to `launch`.
+
+    Example:
+        >>> graphs = GraphCache(8)  # doctest: +SKIP
+        >>> graphs.get("640x640", lambda: Graph.capture(stream, enqueue)).launch(stream)  # doctest: +SKIP
     """
 
     def __init__(self, capacity: int) -> None:
@@ -154,9 +164,9 @@ class GraphCache:
         return len(self._graphs)
 
     def get(self, key: Hashable, capture: Callable[[], Graph]) -> Graph:
-        """The graph of this key; made by `capture` where it is not there. The one that was not used longest goes.
+        """The graph of this key, made by `capture` if there is none. The graph not used for longest is dropped.
 
-        What `capture` raises is passed on, and nothing is kept then.
+        Exceptions of `capture` are passed on; the cache then stays as it was.
         """
         with self._lock:
             graph = self._graphs.get(key)
@@ -174,7 +184,7 @@ class GraphCache:
                 self._graphs.pop(key).close()
 
     def close(self) -> None:
-        """Close all graphs. The cache can be used on."""
+        """Close all graphs. The cache can still be used."""
         with self._lock:
             while self._graphs:
                 self._graphs.popitem()[1].close()

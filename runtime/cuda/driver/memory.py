@@ -12,7 +12,13 @@ from . import process
 
 
 class DeviceMemory(process.Owned):
-    """Bytes on a device. Freed exactly once, see `process.Owned`; freeing waits for the work that was given to it."""
+    """Bytes on a device. Freed exactly once (see `process.Owned`), after the work that uses them.
+
+    Example:
+        >>> memory = device.memory(1 << 20)  # doctest: +SKIP
+        >>> memory.nbytes, hex(memory.pointer)  # doctest: +SKIP
+        (1048576, '0x7f2a40000000')
+    """
 
     nbytes: int
 
@@ -40,7 +46,12 @@ class DeviceMemory(process.Owned):
 class PinnedMemory:
     """Page-locked bytes of the host, as an array.
 
-    `free`, or letting go of this, returns the pages as soon as no view of `array` is left: a view never dangles.
+    The pages are returned after `free`, or when this object is gone, once no view of `array` is left.
+
+    Example:
+        >>> pinned = device.pinned(1024)  # doctest: +SKIP
+        >>> pinned.array[:] = 7  # doctest: +SKIP
+        >>> stream.copy_in(memory, pinned.array)  # doctest: +SKIP
     """
 
     nbytes: int
@@ -71,7 +82,7 @@ class PinnedMemory:
         return int(self.array.ctypes.data)
 
     def free(self) -> None:
-        """Let go of the pages. Once more does nothing."""
+        """Free the pages. Freeing them again does nothing."""
         self._array = None
 
 

@@ -1,4 +1,4 @@
-"""Kernels: PTX that the driver compiles for its device, and calls of what is in it."""
+"""Kernels: PTX that the driver compiles for its device, and launches of its functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ Triple = tuple[int, int, int]
 
 
 class Module(process.Owned):
-    """Loaded PTX. Its functions keep it alive."""
+    """Loaded PTX. Its functions keep it alive.
+
+    Example:
+        >>> kernel = device.module(Path("masks.ptx")).function("layout_masks")  # doctest: +SKIP
+    """
 
     def __init__(self, device: process.OpenDevice, ptx: bytes | Path) -> None:
         """Use `Device.module`."""
@@ -43,7 +47,7 @@ class Module(process.Owned):
         return Function(self, name)
 
     def raw_function(self, name: str) -> Any:
-        """PyCUDA's function; not to be kept."""
+        """PyCUDA's function. Do not keep it: it would keep the module alive."""
         module = self.held()
         functions = self._cell[1]
         if name not in functions:
@@ -65,7 +69,11 @@ class Module(process.Owned):
 
 
 class Function:
-    """A kernel, to be called; made by `Module.function`."""
+    """A kernel, to be called; made by `Module.function`.
+
+    Example:
+        >>> kernel((8, 1, 1), (256, 1, 1), [memory, np.int32(3)], 0, stream)  # doctest: +SKIP
+    """
 
     def __init__(self, module: Module, name: str) -> None:
         self.name = name
@@ -85,11 +93,11 @@ class Function:
         Args:
             grid: blocks in x, y, z; each at least 1.
             block: threads of a block in x, y, z.
-            args: NumPy scalars of the very types of the kernel's parameters; for a pointer `np.uintp`, or the memory.
+            args: NumPy scalars of exactly the types of the kernel's parameters; `np.uintp` or the memory for a pointer.
             shared_bytes: dynamic shared memory of a block.
 
         Raises:
-            DeviceError: the driver refuses the launch. What goes wrong while it runs is told by `Stream.synchronize`.
+            DeviceError: the driver refuses the launch. Errors of the running kernel come from `Stream.synchronize`.
             TypeError: an argument is of another type: its size would not be known.
         """
         device = self._module.device

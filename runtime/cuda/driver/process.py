@@ -27,7 +27,12 @@ FORKED = (
 
 
 class Context(Protocol):
-    """What owns objects of the driver: a `Device`."""
+    """What owns objects of the driver: a `Device`.
+
+    Example:
+        >>> with context.active():  # doctest: +SKIP
+        ...     pycuda.mem_get_info()
+    """
 
     def active(self) -> AbstractContextManager[None]: ...
 
@@ -37,7 +42,11 @@ class Context(Protocol):
 
 
 class OpenDevice(Context, Protocol):
-    """What memory, streams and modules need of the `Device` that they are on."""
+    """What memory, streams and modules need of the `Device` that they are on.
+
+    Example:
+        >>> device.call("asking for its free memory", device.pycuda.mem_get_info)  # doctest: +SKIP
+    """
 
     pycuda: Any
     memory_total: int
@@ -85,7 +94,11 @@ class _Process:
 
 
 def keep_for_ever(held: object) -> None:
-    """Let this never be destroyed, not even when the interpreter ends."""
+    """Never destroy this object, not even when the interpreter ends.
+
+    Example:
+        >>> keep_for_ever(device.retain_primary_context())  # doctest: +SKIP
+    """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
 
 
@@ -101,6 +114,10 @@ def load() -> Any:
     Raises:
         MissingDependencyError: PyCUDA is not installed.
         DeviceError: there is no driver, it has no device, or this is the forked child of a process that used CUDA.
+
+    Example:
+        >>> load().Device.count()  # doctest: +SKIP
+        1
     """
     require_own_process()
     with _process.lock:
@@ -135,27 +152,44 @@ def _loaded() -> Any:
 
 
 def lock() -> threading.Lock:
-    """Held while something is made that a process has once. (A function: a fork replaces the lock.)"""
+    """Held while something is made that a process has once. (A function: a fork replaces the lock.)
+
+    Example:
+        >>> with lock():  # doctest: +SKIP
+        ...     devices[0] = make()
+    """
     return _process.lock
 
 
 def require_own_process() -> None:
-    """Raises DeviceError in a child that was forked after CUDA was initialised."""
+    """Raises DeviceError in a child that was forked after CUDA was initialised.
+
+    Example:
+        >>> require_own_process()  # before any call of the driver  # doctest: +SKIP
+    """
     if _process.forked:
         raise DeviceError(f"device 'cuda': {FORKED}")
 
 
 def is_forked() -> bool:
-    """Whether this is such a child."""
+    """Whether this is such a child.
+
+    Example:
+        >>> is_forked()  # doctest: +SKIP
+        False
+    """
     return _process.forked
 
 
 def translated(device: object, what: str, error: Exception) -> DeviceError:
-    """The driver's error in our words.
+    """The driver's error as a DeviceError with advice.
 
     Args:
         device: for the message, as `str`.
         what: what was being done, a noun.
+
+    Example:
+        >>> raise translated("cuda:0", "launching masks_f32", error) from error  # doctest: +SKIP
     """
     text = str(error)
     if type(error).__name__ == "LaunchError" or "illegal" in text:
@@ -171,10 +205,15 @@ def translated(device: object, what: str, error: Exception) -> DeviceError:
 
 
 class Owned:
-    """One object of the driver, let go exactly once.
+    """One object of the driver, freed exactly once.
 
-    That is by `free`, when nobody refers to this any more, or when the interpreter ends; in any thread and any order.
-    `str` of it is what messages call it.
+    That is done by `free`, when nothing refers to this any more, or when the interpreter ends; in any thread and any
+    order. Messages call it by its `str`.
+
+    Example:
+        >>> class Event(Owned):  # doctest: +SKIP
+        ...     def __init__(self, device):
+        ...         super().__init__(device, device.call("making an event", device.pycuda.Event))
     """
 
     def __init__(self, context: Context, *held: Any) -> None:
@@ -188,11 +227,11 @@ class Owned:
 
     @property
     def is_free(self) -> bool:
-        """Whether it was let go."""
+        """Whether it was freed."""
         return not self._let_go.alive
 
     def free(self) -> None:
-        """Let go of it now. Once more does nothing."""
+        """Free it now. Freeing it again does nothing."""
         self._let_go()
 
     def held(self) -> Any:
@@ -220,7 +259,11 @@ def _let_go(context: Context, cell: list[Any]) -> None:
 
 
 def without_frees(work: Callable[[], None]) -> None:
-    """Do `work`, and free only afterwards what this thread lets go of meanwhile, be it by garbage collection."""
+    """Do `work`; whatever this thread frees meanwhile, also by garbage collection, is freed afterwards.
+
+    Example:
+        >>> without_frees(record)  # doctest: +SKIP
+    """
     if thread.postponed is not None:
         return work()
     postponed: list[tuple[Context, list[Any]]] = []

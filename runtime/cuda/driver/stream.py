@@ -1,4 +1,4 @@
-"""Streams: work that a device does in order, beside what the host does."""
+"""Streams: work that a device does in order while the host goes on."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ _WITHOUT_TIMING = 2
 
 
 class Stream(process.Owned):
-    """A queue of work. What is put into it runs in order; the calls return at once. Close it with `close`.
+    """A queue of work on a device. The work runs in order; the calls that add to it return at once.
 
-    Arrays that were given to a copy are kept alive until `synchronize`.
+    Arrays of copies are kept alive until `synchronize`. Close the stream with `close`.
+
+    Example:
+        >>> stream = device.stream()  # doctest: +SKIP
+        >>> stream.copy_in(memory, array)  # doctest: +SKIP
+        >>> stream.synchronize()  # doctest: +SKIP
     """
 
     handle: int
@@ -47,7 +52,7 @@ class Stream(process.Owned):
 
         Args:
             to: memory with room for it, or an address (which is not checked).
-            array: C-contiguous. Of page-locked memory, or the copy runs beside nothing.
+            array: C-contiguous, of page-locked memory: from other memory the copy does not overlap with other work.
 
         Raises:
             ParameterError: it is not contiguous, or does not fit.
@@ -83,19 +88,19 @@ class Stream(process.Owned):
         return Event(self, timing)
 
     def wait(self, event: Event) -> None:
-        """What is put in from now on starts after the event, which may be of another stream."""
+        """Start the work added from now on after the event, which may be of another stream."""
         self.device.call("waiting for an event", self.raw.wait_for_event, event.raw)
 
     def is_done(self) -> bool:
-        """Whether everything that was put in has run."""
+        """Whether all work has run."""
         done: bool = self.device.call("asking a stream", self.raw.is_done)
         return done
 
     def synchronize(self) -> None:
-        """Wait until everything that was put in has run.
+        """Wait until all work has run.
 
         Raises:
-            DeviceError: something that was put in went wrong.
+            DeviceError: some of the work failed.
         """
         kept = self.take_kept()  # before the wait: another thread may put in more meanwhile
         self.device.call("running what was enqueued", self.raw.synchronize)
@@ -111,7 +116,7 @@ class Stream(process.Owned):
         self._kept.update(arrays)
 
     def close(self) -> None:
-        """Let go of the stream, once what was put in has run. Once more does nothing."""
+        """Free the stream after its work has run. Closing it again does nothing."""
         if not self.is_free and not process.is_forked():
             self.synchronize()
         self.free()
@@ -127,7 +132,16 @@ class Stream(process.Owned):
 
 
 class Event(process.Owned):
-    """A mark in a stream; made by `Stream.record`."""
+    """A mark in a stream; made by `Stream.record`.
+
+    Example:
+        >>> start = stream.record(timing=True)  # doctest: +SKIP
+        >>> graph.launch(stream)  # doctest: +SKIP
+        >>> end = stream.record(timing=True)  # doctest: +SKIP
+        >>> stream.synchronize()  # doctest: +SKIP
+        >>> end.milliseconds_since(start)  # doctest: +SKIP
+        1.9
+    """
 
     def __init__(self, stream: Stream, timing: bool) -> None:
         self.device = device = stream.device

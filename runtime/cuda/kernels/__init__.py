@@ -1,7 +1,6 @@
 """The kernels: CUDA C in `.cu` files and the PTX made of them (scripts/dev/make_ptx.py), which the driver compiles.
 
-Each `.cu` says what it takes and gives; layout.cuh what lies in memory between them. Their launchers stand beside this
-folder, one module for each stage.
+Each `.cu` describes its inputs and outputs, layout.cuh the records in memory between them. launchers.py launches them.
 """
 
 from __future__ import annotations
@@ -19,6 +18,10 @@ def ptx_path(name: str) -> Path:
 
     Raises:
         DeviceError: the package was installed without it.
+
+    Example:
+        >>> ptx_path("masks").name
+        'masks.ptx'
     """
     path = Path(__file__).with_name(f"{name}.ptx")
     if not path.is_file():
