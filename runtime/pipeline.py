@@ -165,8 +165,8 @@ class FastSAM:
         """Segments of one image, or those that a prompt picks.
 
         Args:
-            image: path, encoded bytes, PIL image, or array: (h, w), (h, w, 1), (h, w, 3) RGB, (h, w, 4) RGBA,
-                uint8 or uint16.
+            image: path, encoded bytes, open file, PIL image, or array: (h, w), (h, w, 1), (h, w, 3) RGB,
+                (h, w, 4) RGBA, uint8 or uint16. `ImageFile` says which page or bands of a file.
             prompt: None for everything; coordinates are pixels of the image as it is shown (EXIF applied).
             color: "BGR" for arrays from OpenCV.
             thresholds: others than the model's own, for this call.

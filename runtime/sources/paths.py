@@ -50,7 +50,7 @@ class ImageSearch:
         names = ", ".join(str(path) for path in self.skipped[:_NAMED])
         files = "1 file was" if len(self.skipped) == 1 else f"{len(self.skipped)} files were"
         heif = any(path.suffix.lower() in HEIF_SUFFIXES for path in self.skipped)
-        hint = "; HEIC is read with pip install 'fastsam-deploy[heif]'" if heif else ""
+        hint = "; HEIC is read after pip install pillow-heif (the extra [heif])" if heif else ""
         more = ", …" if len(self.skipped) > _NAMED else ""
         _log.warning("%s skipped, of formats that are not read: %s%s%s", files, names, more, hint)
 

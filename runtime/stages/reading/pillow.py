@@ -72,8 +72,8 @@ def _plugin(format_name: str, name: str) -> Any:
     if format_name == "HEIF":
         if find_spec("pillow_heif") is None:
             raise ImageError(
-                f"{name}: a HEIC/HEIF file, and pillow-heif is not installed; run: pip install 'fastsam-deploy[heif]', "
-                "or convert it to JPEG"
+                f"{name}: a HEIC/HEIF file, and pillow-heif is not installed; run: pip install pillow-heif (the extra "
+                "[heif]), or convert it to JPEG"
             )
         from pillow_heif import HeifImageFile
 

@@ -254,7 +254,9 @@ def test_files_that_are_no_image(tmp_path: Path, content: bytes, message: str) -
 
 def test_a_heic_file_says_what_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
-    with pytest.raises(ImageError, match=r"HEIC.*fastsam-deploy\[heif\].*convert it to JPEG"):
+    with pytest.raises(
+        ImageError, match=r"HEIC.*pip install pillow-heif \(the extra \[heif\]\), or convert it to JPEG"
+    ):
         load_image(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00")
 
 
