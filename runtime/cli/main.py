@@ -90,10 +90,8 @@ def segment(
     from ..sources.paths import search_images
     from ..system.identity import check_outputs
 
-    prompt, settings, selection, search = (
-        prompts.parsed(model), network.settings(), reading.selection(), search_images(images),
-    )  # fmt: skip
-    console = Console(stderr=True)
+    prompt, settings, selection = prompts.parsed(model), network.settings(), reading.selection()
+    search, console = search_images(images), Console(stderr=True)
     _report(search, console)
     paths = search.paths
     inputs = [*paths, *model_files(model, prompts.clip)]
