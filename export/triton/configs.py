@@ -5,7 +5,7 @@ They are text and not protocol buffers, because people read these files, and the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from textwrap import indent
 
 from ...runtime.spec import METADATA_KEY, PROTOTYPE_STRIDE, ModelSpec
@@ -17,6 +17,8 @@ HEAD = "# Written by fastsam-export triton; change its options and write it agai
 NEWEST_VERSION = "version_policy { latest { num_versions: 1 } }"
 MODELS = ("fastsam", "fastsam_preprocess", "fastsam_engine", "fastsam_postprocess", "fastsam_device")
 WARMUP_IMAGE = "image"
+_NEWER_LIMITS = {"answer_bytes"}
+"""Limits that configurations of earlier versions have not: written where they differ from the default."""
 
 
 @dataclass(frozen=True)
@@ -280,6 +282,8 @@ def _clip(serving: Serving) -> dict[str, str]:
 
 def _shared(spec: ModelSpec, serving: Serving) -> dict[str, str]:
     """What preprocessing, postprocessing and client must agree on."""
-    limits = {f"limit_{name}": str(getattr(serving.limits, name)) for name in Limits.__dataclass_fields__}
+    usual, given = asdict(Limits()), asdict(serving.limits)
+    kept = {name: value for name, value in given.items() if name not in _NEWER_LIMITS or value != usual[name]}
+    limits = {f"limit_{name}": str(value) for name, value in kept.items()}
     rect = "true" if serving.rect and spec.fixed_hw is None else "false"
     return {METADATA_KEY: spec.to_json(), "imgsz": str(serving.imgsz), "rect": rect, **limits}

@@ -124,7 +124,7 @@ class Postprocess(_Stage):
             if self._clip is not None and image is not None:
                 segments = with_image(segments, image, self._clip)
             answers.append(question.select_from(segments, self._limits))
-        return answer_tensors(answers, [question.masks for question in questions])
+        return answer_tensors(answers, [question.masks for question in questions], self._limits.answer_bytes)
 
 
 class WholePipeline:
@@ -197,4 +197,4 @@ class WholePipeline:
     def _answer(self, segments: Sequence[Segments], questions: Sequence[Question]) -> Tensors:
         pairs = zip(segments, questions, strict=True)
         answers = [question.select_from(everything, self._limits) for everything, question in pairs]
-        return answer_tensors(answers, [question.masks for question in questions])
+        return answer_tensors(answers, [question.masks for question in questions], self._limits.answer_bytes)

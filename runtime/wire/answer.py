@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,17 @@ OUTPUTS = tuple(tensor.name for tensor in ANSWER)
 
 _DTYPES = {tensor.name: tensor.dtype for tensor in ANSWER if tensor.shape[1] is None and tensor.dtype != "bytes"}
 _NO_FIT = -1.0
+
+_LENGTH_BYTES = 4  # in front of each element of BYTES
+_IMAGE_BYTES = 3 * np.dtype(np.int32).itemsize  # COUNT and IMAGE_SIZE
+_ROW_BYTES = _LENGTH_BYTES + sum(
+    np.dtype(tensor.dtype).itemsize * math.prod(side or 1 for side in tensor.shape[2:])
+    for tensor in ANSWER
+    if tensor.name in _DTYPES
+)
+"""A row's part of each tensor, without its mask."""
+
+_RLE_BLOCK = 64
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -48,23 +60,32 @@ def error_from_text(text: str) -> FastSamError | None:
 _ERRORS = {kind.__name__: kind for kind in (ImageError, ModelError, ParameterError, PromptError, ServerError)}
 
 
-def answer_tensors(answers: Sequence[Segments], masks: Sequence[str]) -> Tensors:
+def answer_tensors(answers: Sequence[Segments], masks: Sequence[str], limit_bytes: int | None = None) -> Tensors:
     """The output tensors for the images of one request.
 
     Args:
         answers: the segments of each image, at least one image.
         masks: the mask format of each answer, one of MASK_FORMATS.
+        limit_bytes: of all tensors together, checked before they are made; None: no limit.
+
+    Raises:
+        PromptError: the answer is larger than the limit.
 
     Example:
         >>> tensors = answer_tensors([Segments.empty((480, 640))], ["rle"])
         >>> tensors["COUNT"].tolist(), tensors["IMAGE_SIZE"].tolist(), tensors["BOXES"].shape
         ([[0]], [[480, 640]], (1, 0, 4))
     """
+    budget = _Budget(limit_bytes)
+    budget.spend(len(answers) * (_IMAGE_BYTES + max(map(len, answers)) * _ROW_BYTES))
+    for answer, kind in zip(answers, masks, strict=True):
+        if kind == "bits":
+            budget.spend(int(((answer.masks.sizes_wh.prod(1) + 7) // 8).sum()))
     tensors: Tensors = {
         "COUNT": np.array([[len(answer)] for answer in answers], np.int32),
         "IMAGE_SIZE": np.array([answer.image_hw for answer in answers], np.int32),
     }
-    columns = [_columns(answer, kind) for answer, kind in zip(answers, masks, strict=True)]
+    columns = [_columns(answer, kind, budget) for answer, kind in zip(answers, masks, strict=True)]
     most = max(map(len, answers))
     for name in (*_DTYPES, "MASKS"):
         first = columns[0][name]
@@ -75,7 +96,24 @@ def answer_tensors(answers: Sequence[Segments], masks: Sequence[str]) -> Tensors
     return tensors
 
 
-def _columns(answer: Segments, masks: str) -> Tensors:
+class _Budget:
+    """The bytes that an answer may still take. Server and clients share memory of a fixed size, for all requests."""
+
+    def __init__(self, limit_bytes: int | None) -> None:
+        self._limit_bytes = limit_bytes
+        self._spent_bytes = 0
+
+    def spend(self, count: int) -> None:
+        self._spent_bytes += count
+        if self._limit_bytes is not None and self._spent_bytes > self._limit_bytes:
+            raise PromptError(
+                f"the answer has {self._spent_bytes:,} bytes or more, the server gives at most {self._limit_bytes:,}; "
+                "ask for less in one request: fewer prompts, a higher conf, a lower max_det, a smaller image, or masks "
+                'as "rle" or "none"'
+            )
+
+
+def _columns(answer: Segments, masks: str, budget: _Budget) -> Tensors:
     sizes = answer.masks.sizes_wh.astype(np.int32)
     columns: Tensors = {
         "BOXES": answer.boxes_xyxy,
@@ -89,12 +127,20 @@ def _columns(answer: Segments, masks: str) -> Tensors:
     }
     texts = np.empty(len(answer), np.object_)
     if masks == "rle":
-        texts[:] = [rle["counts"].encode("ascii") for rle in answer.masks.rle()]
+        texts[:] = list(_rle_texts(answer.masks, budget))
     elif masks == "bits":
         texts[:] = [pack_bytes(crop).tobytes() for crop in answer.masks.crops]
     else:
         texts[:] = b""
     return {**{name: columns[name].astype(dtype) for name, dtype in _DTYPES.items()}, "MASKS": texts}
+
+
+def _rle_texts(masks: Masks, budget: _Budget) -> Iterator[bytes]:
+    """The RLE of each mask; its length is known once it is made, so it is made for a few masks at a time."""
+    for start in range(0, len(masks), _RLE_BLOCK):
+        texts = [rle["counts"].encode("ascii") for rle in masks[start : start + _RLE_BLOCK].rle()]
+        budget.spend(sum(map(len, texts)))
+        yield from texts
 
 
 def answers_from_tensors(

@@ -33,6 +33,7 @@ class Limits:
         groups: objects in the list of prompts, each with its points or boxes. Each of them searches all masks.
         segments: rows of the answer. A hundred times `{"everything": true}` is a short request with a long answer.
         max_det: detections of the network that are kept.
+        answer_bytes: of the answer to a request, all of its images together. Masks as "bits" take most.
 
     Example:
         >>> Limits(image_bytes=3).check_bytes(b"JPEG")
@@ -47,6 +48,7 @@ class Limits:
     groups: int = 256
     segments: int = 8192
     max_det: int = 1000
+    answer_bytes: int = 128_000_000
 
     def check_bytes(self, content: bytes) -> bytes:
         """Return the content of an image file, or raise ImageError if it is too large.

@@ -27,7 +27,9 @@ from tests.triton_models.plain_client import PlainClient, assert_same, column, r
 pytestmark = pytest.mark.triton
 
 IMGSZ = 128
-LIMITS = Limits(image_bytes=200_000, pixels=600 * 400, prompts=4096, groups=8, segments=200, max_det=300)
+LIMITS = Limits(
+    image_bytes=200_000, pixels=600 * 400, prompts=4096, groups=8, segments=200, max_det=300, answer_bytes=150_000
+)
 MODELS = ("fastsam", "fastsam_device")
 CUP = [285, 150]
 
@@ -144,6 +146,8 @@ BAD_PROMPTS: dict[str, tuple[Any, str]] = {
     "10,000 points": ({"prompts": [{"points": [CUP] * 10_000}]}, "10000 points"),
     "many prompts": ({"prompts": [POINT] * 9}, "9 prompts for one image, the server takes 8"),
     "many answers": ({"conf": 0.001, "prompts": [{"everything": True}] * 8}, "segments, the server gives at most 200"),
+    "a large answer of a low threshold": ({"conf": 0.001, "max_det": 190, "masks": "bits"}, "at most 150,000"),
+    "a large answer in RLE": ({"conf": 0.01, "max_det": 60, "prompts": [{"everything": True}] * 3}, "at most 150,000"),
     "deep nesting": ('{"prompts": ' + "[" * 100_000 + "]" * 100_000 + "}", "is not JSON"),
     "nested points": ({"prompts": [{"points": json.loads("[" * 90 + "]" * 90)}]}, "points"),
     "nested labels": ({"prompts": [{**POINT, "labels": json.loads("[" * 90 + "]" * 90)}]}, "point labels are"),

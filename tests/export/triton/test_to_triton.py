@@ -28,6 +28,7 @@ from fastsam_deploy.export.triton.to_triton import build_repository, warmup_imag
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.errors import ModelError, ParameterError
 from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec
+from fastsam_deploy.runtime.wire.question import Limits
 from scripts.dev import make_triton_configs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -170,6 +171,18 @@ def test_the_ensemble_connects_what_is_there(spec: ModelSpec):
     for tensor in ensemble.output:
         assert known[tensor.name] == (tensor.data_type, False)
     assert _dims(ensemble.output) == _dims(configs["fastsam_device"].output)
+
+
+def test_a_newer_limit_is_written_where_it_is_not_the_default():
+    """Repositories stay as they are; absent is the default."""
+    usual = _texts(_parsed(config_of("fastsam_postprocess", ModelSpec(), CPU)))
+    assert {name for name in usual if name.startswith("limit_")} == {
+        *(f"limit_{name}" for name in ("image_bytes", "pixels", "prompts", "groups", "segments", "max_det"))
+    }
+    small = replace(CPU, limits=Limits(answer_bytes=1000))
+    for model in MODELS:
+        if model != "fastsam_engine":
+            assert _texts(_parsed(config_of(model, ModelSpec(), small)))["limit_answer_bytes"] == "1000"
 
 
 def test_a_repository_for_the_cpu(demo_onnx: Path, tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +29,7 @@ from fastsam_deploy.runtime.wire.answer import (
     error_from_text,
     error_text,
 )
+from fastsam_deploy.runtime.wire.question import MASK_FORMATS
 from fastsam_deploy.runtime.wire.tensors import ANSWER, QUESTION
 
 HEIGHT, WIDTH = 40, 60
@@ -69,6 +71,33 @@ def _assert_equal(found: Segments, wanted: Segments) -> None:
 def test_an_answer_comes_back_from_its_bits(answer: Segments):
     (found,) = answers_from_tensors(answer_tensors([answer], ["bits"]), answer.class_names)
     _assert_equal(found, answer)
+
+
+@settings(max_examples=60)
+@given(st.lists(answers(), min_size=1, max_size=3), st.lists(st.sampled_from(MASK_FORMATS), min_size=3, max_size=3))
+def test_an_answer_has_a_limit(several: list[Segments], kinds: list[str]):
+    """To the byte, as Triton counts them: each element of BYTES has four bytes in front."""
+    kinds = kinds[: len(several)]
+    tensors = answer_tensors(several, kinds)
+    fixed = sum(values.nbytes for name, values in tensors.items() if name != "MASKS")
+    size = fixed + sum(4 + len(text) for text in tensors["MASKS"].ravel())
+    assert answer_tensors(several, kinds, size).keys() == tensors.keys()
+    with pytest.raises(PromptError, match=f"the server gives at most {size - 1:,}; ask for less"):
+        answer_tensors(several, kinds, size - 1)
+
+
+def test_a_large_answer_is_refused_before_it_is_made():
+    """The same masks again and again: hardly any memory here, half a gigabyte as an answer."""
+    noise = np.random.default_rng(0).random((300, 400)) > 0.5
+    masks = Masks.from_crops((300, 400), [noise], np.zeros((1, 2), np.int64))
+    row = Segments.unprompted(np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, np.int64), masks, ("",))
+    many = row[np.zeros(8000, np.int64)]
+    tracemalloc.start()
+    for kind in ("bits", "rle"):
+        with pytest.raises(PromptError, match="bytes or more"):
+            answer_tensors([many], [kind], 1_000_000)
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
 
 
 @settings(max_examples=30)
