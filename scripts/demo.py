@@ -1,6 +1,6 @@
-"""Segments the two photographs of examples/images with everything, points and boxes; `demo.sh` calls this.
+"""Segments the two photographs in examples/images with three prompts: everything, points, boxes. Run by `demo.sh`.
 
-The network runs once for each photograph; points and boxes pick from what it found.
+The network runs once for each photograph; points and boxes select from its segments.
 """
 
 from __future__ import annotations
@@ -32,43 +32,43 @@ _RUNS = 3
 
 
 def timed_segments(model: FastSAM, path: Path) -> Segments:
-    """Everything in the photograph, with the median time of several runs after one to warm up."""
+    """Segments of everything in the photograph; after one warm-up run, those of the run with the median time."""
     model.segment(path)
     runs = [model.segment(path) for _ in range(_RUNS)]
-    return sorted(runs, key=lambda found: sum(found.timing_ms.values()))[_RUNS // 2]
+    return sorted(runs, key=lambda segments: sum(segments.timing_ms.values()))[_RUNS // 2]
 
 
-def row(name: str, asked: str, found: Segments, timing_ms: dict[str, float]) -> str:
-    """One line of the table; a stage that was not run has a dash."""
+def row(name: str, kind: str, segments: Segments, timing_ms: dict[str, float]) -> str:
+    """One line of the table. A stage that did not run has a dash."""
     times = "".join(f"{timing_ms[s]:>11.2f}" if s in timing_ms else f"{'–':>11}" for s in STAGES)
-    return f"{name:<12}{asked:<12}{len(found):>8}{times}{sum(timing_ms.values()):>11.2f}"
+    return f"{name:<12}{kind:<12}{len(segments):>8}{times}{sum(timing_ms.values()):>11.2f}"
 
 
 def demonstrate(output: Path) -> list[Path]:
-    """Print the table, write the overlays, return their paths."""
+    """Print the table and write the overlays; returns their paths."""
     written = []
     output.mkdir(parents=True, exist_ok=True)
-    print("Milliseconds by stage; points and boxes ask the same network run again.\n")
+    print("Milliseconds by stage; points and boxes use the same run of the network.\n")
     print(f"{'image':<12}{'prompt':<12}{'segments':>8}" + "".join(f"{s:>11}" for s in (*STAGES, "all")))
     with FastSAM() as model:
         for name, prompts in PROMPTS.items():
             everything = timed_segments(model, PHOTOGRAPHS / name)
             image = load_image(PHOTOGRAPHS / name)
-            for asked, prompt in prompts.items():
+            for kind, prompt in prompts.items():
                 start = perf_counter()
-                found = everything.select(prompt)
+                segments = everything.select(prompt)
                 timing = {"prompt": (perf_counter() - start) * 1000}
-                if asked == "everything":
+                if kind == "everything":
                     timing = {**everything.timing_ms, **timing}
-                print(row(name, asked, found, timing))
-                path = output / f"{Path(name).stem}-{asked}.jpg"
-                save_image(path, draw_prompts(draw_segments(image, found), prompt))
+                print(row(name, kind, segments, timing))
+                path = output / f"{Path(name).stem}-{kind}.jpg"
+                save_image(path, draw_prompts(draw_segments(image, segments), prompt))
                 written.append(path)
     return written
 
 
 def main() -> int:
-    """0, or 2 with one line on standard error."""
+    """Run the command: exit code 0, or 2 with one line on standard error."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder for the overlays")
     try:

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# FastSAM on two photographs, from a fresh clone: needs Python 3.10 or newer, bash, and a connection to PyPI.
+# FastSAM on two photographs, from a fresh clone. Needs Python 3.10 or newer, bash, and a connection to PyPI.
 #
-#   bash scripts/demo.sh              pictures go to ./demo_output
+#   bash scripts/demo.sh              writes pictures to ./demo_output
 #   PYTHON=python3.12 bash scripts/demo.sh
 #
-# Makes the environment .venv-demo (about 400 MB, no PyTorch in it) and uses it again next time.
+# Makes the environment .venv-demo (about 400 MB, without PyTorch) and reuses it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=.venv-demo
@@ -19,7 +19,7 @@ command -v "$python" >/dev/null || fail "$python: not found; install Python 3.10
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
   fail "$("$python" -V 2>&1) is too old, 3.10 or newer is needed; name another: PYTHON=python3.12 bash scripts/demo.sh"
 
-# What the environment was made from: of the dependencies, and of the project itself.
+# Hashes of what the environment was made from: of the dependencies, and of the project itself.
 stamps=$("$python" - <<'PYTHON'
 import hashlib
 import pathlib
@@ -45,7 +45,7 @@ if [ "$(cat "$venv/wants" 2>/dev/null)" != "$wants" ]; then
   version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
   advice="on Debian and Ubuntu run: sudo apt install python$version-venv   (elsewhere: install Python from python.org, or name another: PYTHON=…)"
   "$python" -c 'import venv, ensurepip' 2>/dev/null || fail "$no_venv" "$advice"
-  echo "making $venv; the first time this takes a minute"
+  echo "making $venv; this takes a minute, once"
   rm -rf "$venv"
   "$python" -m venv "$venv" || { rm -rf "$venv"; fail "$no_venv" "$advice"; }
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check '.[cpu]' ||
@@ -53,7 +53,7 @@ if [ "$(cat "$venv/wants" 2>/dev/null)" != "$wants" ]; then
   echo "$wants" >"$venv/wants"
   echo "$sources" >"$venv/sources"
 elif [ "$(cat "$venv/sources" 2>/dev/null)" != "$sources" ]; then
-  echo "the sources have changed: installing them again"
+  echo "the sources have changed; installing them again"
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
   echo "$sources" >"$venv/sources"
 fi

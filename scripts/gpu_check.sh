@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, on a machine that has one. See --help.
+# All checks that need a GPU. See --help.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -7,20 +7,20 @@ help() {
   cat <<'TEXT'
 usage: bash scripts/gpu_check.sh [--model M.onnx] [--checkpoint M.pt] [--output FOLDER] [--quick]
 
-  1. tests/runtime/cuda on the real driver: kernels against their NumPy twins, the device pipeline against the CPU
-     runtime on photographs, CUDA graphs on and off, threads, many calls without growth
-  2. benchmarks.gpu_pipeline with ONNX Runtime's CUDA provider
-  3. with TensorRT installed: plans in FP32, FP16 and INT8 are built, each compared with the ONNX file while it is built
-     (fastsam-export engine), and each is measured like 2
+  1. Tests: tests/runtime/cuda on the real driver. Kernels are compared with NumPy, and the device pipeline with the CPU
+     runtime on photographs; CUDA graphs on and off, threads, and constant memory over many calls.
+  2. Speed: benchmarks.gpu_pipeline with ONNX Runtime's CUDA provider.
+  3. With TensorRT installed: builds plans in FP32, FP16 and INT8, compares each with the ONNX file
+     (fastsam-export engine), and measures each like 2.
 
   --model FILE       ONNX file (default: the demo model)
-  --checkpoint FILE  the same network for ultralytics (default: the demo checkpoint)
+  --checkpoint FILE  checkpoint of the same network, for ultralytics (default: the demo checkpoint)
   --calibration DIR  photographs for INT8 (default: examples/images)
   --output DIR       reports and plans (default: gpu_check)
   --quick            a few runs instead of fifty
 
-Python: $PYTHON if set, else python3; it needs this package with [gpu,cuda] (and [trt] for 3, [export] for INT8 and for
-ultralytics as a contender) and pytest.
+Python: $PYTHON if set, else python3. It needs pytest and this package with [gpu,cuda] ([trt] for 3; [export] for INT8
+and to compare with ultralytics).
 TEXT
 }
 
@@ -55,27 +55,27 @@ echo "== device"
 from fastsam_deploy.runtime import FastSamError
 from fastsam_deploy.runtime.cuda.driver.device import Device
 try:
-    found = Device.open()
+    device = Device.open()
 except FastSamError as error:
     print(f"gpu_check.sh: {error}", file=sys.stderr)
     sys.exit(2)
-print(found, "compute capability", found.compute_capability, "driver for CUDA", found.driver_version)'
+print(device, "compute capability", device.compute_capability, "driver for CUDA", device.driver_version)'
 
 echo "== tests on the device"
-# Never the emulated driver here: what this run says must be true of the GPU.
+# Never on the emulated driver: this run must test the GPU.
 env -u FASTSAM_EMULATED_CUDA "$python" -m pytest -q -p no:cacheprovider --rootdir "$root" "$root/tests/runtime/cuda" -m gpu
 
-theirs=
+ultralytics=
 if "$python" -c 'import ultralytics, torch; assert torch.cuda.is_available()' 2>/dev/null; then
-  theirs=--checkpoint=$checkpoint
+  ultralytics=--checkpoint=$checkpoint
 else
-  echo "== ultralytics is not installed, or its torch has no CUDA: it takes no part"
+  echo "== ultralytics is not installed, or its torch has no CUDA: it is not measured"
 fi
 measure() { # name of the report, model, more arguments
   local folder=$output/$1
   shift
   PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} "$python" -m benchmarks.gpu_pipeline --model "$@" \
-    ${theirs:+"$theirs"} --runs "$runs" --output "$folder"
+    ${ultralytics:+"$ultralytics"} --runs "$runs" --output "$folder"
 }
 echo "== ONNX Runtime"
 measure onnxruntime "$model"

@@ -1,10 +1,10 @@
-"""`Inference.py` on a GPU: the same flags, with a TensorRT plan and every stage on the device.
+"""`Inference.py` on a GPU: the same flags, with a TensorRT plan and every stage on the GPU.
 
     bash scripts/onnx2trt.sh FastSAM-s.onnx --output FastSAM-s.plan --precision fp16
     python scripts/inference_trt.py --model_path FastSAM-s.plan --img_path dogs.jpg --point_prompt "[[520,360]]"
 
-An `.onnx` file runs too, in ONNX Runtime's CUDA provider on the same device memory. `--runs N` segments the image N
-times more and prints how long that took: medians, pixels in memory to segments in memory.
+An `.onnx` file runs too, with ONNX Runtime's CUDA provider on the same device memory. `--runs N` segments the image N
+more times and prints the median time, from pixels in memory to segments in memory.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def parser() -> argparse.ArgumentParser:
     arguments = Inference.parser()
     arguments.prog, arguments.description = "inference_trt.py", __doc__
     arguments.set_defaults(device="cuda", model_path=Path("./weights/FastSAM.plan"))
-    arguments.add_argument("--runs", type=int, default=0, help="measure so many more runs on the same image")
-    arguments.add_argument("--graphs", type=int, default=8, help="CUDA graphs that are kept; 0: none")
+    arguments.add_argument("--runs", type=int, default=0, help="measure this many more runs on the same image")
+    arguments.add_argument("--graphs", type=int, default=8, help="number of CUDA graphs to keep; 0: none")
     return arguments
 
 
 def opened(args: argparse.Namespace, settings: dict[str, Any]) -> TRTFastSAM:
-    """The model of the command line; measured first, if that is asked for."""
+    """Open the model of the command line; with --runs, measure it."""
     model = TRTFastSAM(args.model_path, args.device, graphs=args.graphs, **settings)
     try:
         if args.runs > 0:
@@ -60,7 +60,7 @@ def measure(model: TRTFastSAM, args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0, or 2 with one line on standard error."""
+    """Run the command: exit code 0, or 2 with one line on standard error."""
     try:
         Inference.run(parser().parse_args(argv), opened)
     except FastSamError as error:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ONNX -> TensorRT plan, confirmed and compared with ONNX Runtime. See --help.
+# ONNX file -> TensorRT plan, with its precision checked and its results compared with ONNX Runtime. See --help.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -7,21 +7,21 @@ help() {
   cat <<'TEXT'
 usage: bash scripts/onnx2trt.sh [--onnx fast_sam_1024.onnx] [--output fast_sam_1024.plan] [--precision fp16] [option …]
 
-Builds a TensorRT plan for the GPU of this machine, confirms its precision, and compares it with ONNX Runtime on
-photographs. An error leaves no file behind.
+Builds a TensorRT plan for the GPU of this machine, checks its precision, and compares it with ONNX Runtime on
+photographs. After an error, no file is left behind.
 
   --onnx FILE         the ONNX file              (environment: ONNX;      default fast_sam_1024.onnx)
-  --output FILE       the plan                   (environment: OUTPUT;    default: the ONNX file's name + .plan)
+  --output FILE       the plan                   (environment: OUTPUT;    default: name of the ONNX file + .plan)
   --precision P       fp32, fp16 or int8         (environment: PRECISION; default fp16)
   -h, --help          this text
 
-A flag wins over its environment variable. Every other option goes to `fastsam-export engine`, for example
+A flag overrides its environment variable. All other options are passed to `fastsam-export engine`, for example
 --shapes 1x640x640,1x1024x1024,4x1024x1024 --max-batch 4 --workspace 4 --timing-cache timings.bin --device 1
 --calibration FOLDER --version-compatible --hardware-compatible --optimization-level 5 --trtexec --run --verbose;
-the ONNX file may also be given as it is there, without --onnx.
+as with that command, the ONNX file may be given without --onnx.
 
 Python: $PYTHON if set, else the python3 on the path. It needs this package with TensorRT (pip install
-'fastsam-deploy[trt,trt-export]'), or trtexec with --trtexec --run; nothing is installed here.
+'fastsam-deploy[trt,trt-export]'), or trtexec with --trtexec --run. This script installs nothing.
 TEXT
 }
 

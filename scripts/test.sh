@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Everything that must hold, from a fresh clone: environments, lint, types, tests.
+# All checks, from a fresh clone: lint, types, tests.
 #
-#   bash scripts/test.sh            all but the tests marked slow
-#   bash scripts/test.sh -m slow    the slow ones (nightly); other arguments go to pytest too
+#   bash scripts/test.sh            all tests except those marked slow
+#   bash scripts/test.sh -m slow    the slow tests (nightly); other arguments are passed to pytest too
 #
-# Three environments are made under .venv-test (about 8 GB, most of it PyTorch) and reused; all have the project
-# installed as a user has it, not in place:
-#   full     with [export] and the tests' tools; NumPy 2; PyCUDA on an emulated driver (Linux with g++ only)
-#   bare     with [cpu,clip] alone, as a plain user: no torch anywhere; NumPy 1.26
-#   triton   a real Triton Inference Server with its Python models; NumPy 1.26 (Linux and Python 3.11 only)
+# Makes three environments under .venv-test (about 8 GB, most of it PyTorch) and reuses them. In each, the project is
+# installed as users install it, not in place:
+#   full     with [export] and the tools for tests; NumPy 2; PyCUDA on an emulated driver (only on Linux with g++)
+#   bare     with [cpu,clip] only, as for an ordinary user: no torch; NumPy 1.26
+#   triton   a real Triton Inference Server with its Python models; NumPy 1.26 (only on Linux with Python 3.11)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python3}
 envs=${FASTSAM_TEST_ENVS:-$PWD/.venv-test}
 
-# An environment is made again when what defines it changes.
+# An environment is made again when the files that define it change.
 stamp=$(cat pyproject.toml setup.py scripts/test.sh | sha256sum | cut -c1-16)
 make_env() { # name, then what pip installs
   local dir=$envs/$1
@@ -28,7 +28,7 @@ make_env() { # name, then what pip installs
     echo "$stamp" >"$dir/stamp"
   fi
 }
-install_project() { # name: the sources as they are now
+install_project() { # name; installs the current sources
   "$envs/$1/bin/python" -m pip install --quiet --no-deps --force-reinstall .
 }
 
@@ -58,11 +58,11 @@ echo "== lint"
 "$bin/ruff" format --check .
 
 echo "== types"
-# From another folder, so that the installed package is checked and not the sources beside us.
+# From another folder, so that the installed package is checked and not the sources in this one.
 (cd "$envs" && "$bin/mypy" --config-file "$OLDPWD/pyproject.toml" -p fastsam_deploy.runtime -p fastsam_deploy.export)
 
-# A file's tests stay together, as they share a server or an export.
-tests() { # python, then arguments of pytest; none of the marked ones among them is no failure
+# The tests of a file run in one process, as they share a server or an export.
+tests() { # python, then arguments of pytest; selecting no test at all (exit code 5) is not a failure
   "$1" -m pytest -q -p no:cacheprovider -n 2 --dist loadfile "${@:2}" || [ $? = 5 ]
 }
 
@@ -72,7 +72,7 @@ tests "$envs/bare/bin/python" tests/runtime tests/scripts --ignore tests/runtime
   -m "not slow and not export" "$@"
 
 echo "== tests, CUDA on an emulated driver"
-# In processes of their own: other libraries would find the driver too, and believe in a GPU.
+# In separate processes: other libraries would find the driver too, and take it for a GPU.
 FASTSAM_EMULATED_CUDA=${emulated:-} tests "$bin/python" tests/runtime/cuda tests/runtime/engines/tensorrt/test_on_driver.py \
   --cov --cov-report= -m "not slow" "$@"
 

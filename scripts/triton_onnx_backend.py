@@ -1,7 +1,7 @@
-"""A Triton backend in Python that runs the `model.onnx` of a model's folder with ONNX Runtime on the CPU.
+"""A Triton backend in Python that runs the `model.onnx` in the folder of a model with ONNX Runtime on the CPU.
 
-`triton_server.py` puts it in the place of Triton's own backends for ONNX Runtime and TensorRT, which its wheel does
-not have. It takes from the configuration what those would: names, dtypes, and `intra_op_thread_count`.
+`triton_server.py` uses it instead of Triton's backends for ONNX Runtime and TensorRT, which its wheel lacks. Like them,
+it reads names, dtypes and `intra_op_thread_count` from the configuration.
 """
 
 import json
@@ -13,7 +13,7 @@ import triton_python_backend_utils as pb
 
 
 class TritonPythonModel:
-    """The interface that the Python backend asks for."""
+    """The interface that Triton's Python backend requires."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open the ONNX file of this version."""
@@ -29,15 +29,15 @@ class TritonPythonModel:
         self._outputs = [tensor["name"] for tensor in config["output"]]
 
     def execute(self, requests: list) -> list:
-        """One run for all requests: the scheduler has put together what has one shape."""
+        """One run for all requests, which have the same shape: the scheduler batches only such requests."""
         columns = [[pb.get_input_tensor_by_name(r, name).as_numpy() for r in requests] for name in self._inputs]
         feed = {
             name: column[0] if len(column) == 1 else np.concatenate(column)
             for name, column in zip(self._inputs, columns, strict=True)
         }
-        found = self._session.run(self._outputs, feed)
+        outputs = self._session.run(self._outputs, feed)
         ends = np.cumsum([len(part) for part in columns[0]])[:-1]
-        parts = [np.split(output, ends) for output in found]
+        parts = [np.split(output, ends) for output in outputs]
         return [
             pb.InferenceResponse([pb.Tensor(n, p[i]) for n, p in zip(self._outputs, parts, strict=True)])
             for i in range(len(requests))

@@ -1,13 +1,14 @@
-"""A real Triton Inference Server on a CPU, without a container: for trying, testing and load tests.
+"""A real Triton Inference Server on a CPU, without a container, for trying it out, tests and load tests.
 
     python scripts/triton_server.py --repository REPOSITORY
 
-The wheel of NVIDIA's pytriton carries tritonserver 2.51 with its Python backend; nothing else of pytriton is used.
-It has no backends for ONNX Runtime and TensorRT: `triton_onnx_backend.py` stands in for both and runs the `.onnx` of
-the model's folder on the CPU, so that the configurations of production load as they are. What is shown here is
-configurations, wiring, batching, the Python models and the clients; not TensorRT's numbers, not the speed of a GPU.
+The wheel of NVIDIA's pytriton contains tritonserver 2.51 with its Python backend; nothing else of pytriton is used.
+It has no backends for ONNX Runtime and TensorRT: `triton_onnx_backend.py` replaces both and runs the `.onnx` in the
+folder of a model on the CPU, so that production configurations load unchanged. This tests configurations, ensembles,
+batching, the Python models and the clients, but not the numbers of TensorRT or the speed of a GPU.
 
-The environment (350 MB) is made once, by default in `.venv-triton`. Linux x86-64, glibc 2.35 or newer, Python 3.11.
+The environment (350 MB) is made once, by default in `.venv-triton`. Needs Linux x86-64, glibc 2.35 or newer, Python
+3.11.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from types import TracebackType
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_ENVIRONMENT = ROOT / ".venv-triton"
 SERVER_VERSION = "2.51.0"
-# pytriton's own requirements are left out: they are not needed for the server.
+# The requirements of pytriton itself are not installed: the server does not need them.
 SERVER_WHEEL = "nvidia-pytriton==0.7.0"
 REQUIREMENTS = ROOT / "triton_models/requirements.txt"
 BACKENDS_OF_ONNX_FILES = ("onnxruntime", "tensorrt")
@@ -45,7 +46,7 @@ class ServerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Environment:
-    """Where the server and the Python of its models are."""
+    """The virtual environment of the server and its Python models."""
 
     folder: Path
 
@@ -79,10 +80,10 @@ class Environment:
 
 
 def make_environment(folder: Path = DEFAULT_ENVIRONMENT) -> Environment:
-    """Install the server and what the Python models need, unless it is there; the project always anew.
+    """Install the server and the requirements of the Python models if they are missing; always reinstall the project.
 
     Raises:
-        ServerError: this machine cannot have it, or pip failed.
+        ServerError: this machine is not supported, or pip failed.
     """
     if sys.version_info[:2] != (3, 11) or sys.platform != "linux":
         raise ServerError(
@@ -98,14 +99,14 @@ def make_environment(folder: Path = DEFAULT_ENVIRONMENT) -> Environment:
         _pip(environment, "setuptools>=77", "-r", str(REQUIREMENTS), f"tritonclient[grpc,http]=={SERVER_VERSION}")
         _link_perf_analyzer(environment)
         (folder / "stamp").write_text(stamp, encoding="utf-8")
-    # From a copy: pip builds in the folder that it is given, and two builds at once would mix their files.
+    # pip builds in the folder of the sources: two installations must not run at once.
     _pip(environment, "--no-deps", "--force-reinstall", "--no-build-isolation", str(ROOT))
     _copy_backends(environment)
     return environment
 
 
 def _copy_backends(environment: Environment) -> None:
-    """Python backend and stand-ins. Copies: the server refuses links out of the backend's folder."""
+    """Copy the Python backend and the replacements: the server refuses links that lead out of the folder."""
     source = environment.packages / "pytriton/tritonserver"
     python = environment.backends / "python"
     python.mkdir(parents=True, exist_ok=True)
@@ -122,19 +123,19 @@ def _copy_backends(environment: Environment) -> None:
 
 
 def _link_perf_analyzer(environment: Environment) -> None:
-    """The load generator of tritonclient's wheel finds two libraries under the names that it asks for."""
+    """Link two libraries under the names that perf_analyzer, from the wheel of tritonclient, looks for."""
     libraries = environment.folder / "perf_analyzer_libraries"
     libraries.mkdir(exist_ok=True)
     bundled = environment.packages / "nvidia_pytriton.libs"
     for pattern, name in (("libb64-*.so.0d", "libb64.so.0d"), ("libcudart-*.so.12*", "libcudart.so.12")):
-        found = next(bundled.glob(pattern), None)
-        if found is None:
+        library = next(bundled.glob(pattern), None)
+        if library is None:
             raise ServerError(f"{bundled}: no {pattern}; expected it in {SERVER_WHEEL}")
-        (libraries / name).symlink_to(found)
+        (libraries / name).symlink_to(library)
 
 
 class Server:
-    """A running server; a context manager that stops it. Ports are free ones of the loopback address."""
+    """A running server on the loopback address. As a context manager it stops itself."""
 
     def __init__(
         self,
@@ -149,17 +150,18 @@ class Server:
     ) -> None:
         """
         Args:
-            models: names to load, in explicit mode (`load` and `unload` work); none: all, and no control.
-            arguments: more arguments of tritonserver.
-            log: file for what the server prints; None: beside the backends.
+            models: names of models to load in explicit mode (`load` and `unload` work); empty: all models, without
+                model control.
+            arguments: further arguments of tritonserver.
+            log: file for the output of the server; None: in the folder of the environment.
             ports: HTTP, gRPC and metrics; None: free ones.
 
         Raises:
-            ServerError: it stops before it is ready, or is not ready in time; with the end of its log.
+            ServerError: it stops before it is ready, or is not ready in time. The message has the end of its log.
         """
         self.http_port, self.grpc_port, self.metrics_port = ports or free_ports(3)
         self.log = log or environment.folder / "server.log"
-        # Other servers on this machine have stubs too: their shared memory must not have the same names.
+        # The stubs of other servers on this machine must not use shared memory of the same name.
         self._shared_memory = f"fastsam_{os.getpid()}_{self.http_port}_"
         control = ["--model-control-mode=explicit", *(f"--load-model={name}" for name in models)] if models else []
         command = [
@@ -204,12 +206,12 @@ class Server:
         return f"127.0.0.1:{self.grpc_port}"
 
     def metrics(self) -> str:
-        """What Prometheus would read."""
+        """The metrics as Prometheus reads them."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
             return answer.read().decode()
 
     def kill(self) -> None:
-        """End it without a word, as a crash would."""
+        """Kill it, as a crash would."""
         self._process.kill()
         self._process.wait()
         self._clear()
@@ -219,7 +221,7 @@ class Server:
         self._process.wait()
 
     def stop(self) -> int:
-        """Stop it in order; its return code."""
+        """Stop it in an orderly way; returns its exit code."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
@@ -231,11 +233,11 @@ class Server:
         return code
 
     def _clear(self) -> None:
-        """Stubs and their memory outlive a server that ends without a word."""
+        """Remove stubs and shared memory, which a killed server leaves behind."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        for left in Path("/dev/shm").glob(f"{self._shared_memory}*"):
-            left.unlink(missing_ok=True)
+        for region in Path("/dev/shm").glob(f"{self._shared_memory}*"):
+            region.unlink(missing_ok=True)
 
     def __enter__(self) -> Server:
         return self
@@ -253,7 +255,7 @@ class Server:
             try:
                 with urllib.request.urlopen(f"http://{self.http}/v2/health/ready", timeout=1):
                     pass
-                # The metrics are served last: the models can be ready a moment before their port is open.
+                # The port of the metrics opens last, possibly a moment after the models are ready.
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=1):
                     return
             except (OSError, urllib.error.URLError):
@@ -265,21 +267,21 @@ class Server:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Ports of the loopback address that nobody listens on now (the server refuses port 0)."""
+    """Ports of the loopback address that are free now (the server does not accept port 0)."""
     with _sockets(count) as sockets:
-        return tuple(found.getsockname()[1] for found in sockets)
+        return tuple(listener.getsockname()[1] for listener in sockets)
 
 
 @contextmanager
 def _sockets(count: int) -> Iterator[list[socket.socket]]:
     sockets = [socket.socket() for _ in range(count)]
     try:
-        for found in sockets:
-            found.bind(("127.0.0.1", 0))
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
         yield sockets
     finally:
-        for found in sockets:
-            found.close()
+        for listener in sockets:
+            listener.close()
 
 
 def _pip(environment: Environment, *arguments: str) -> None:
@@ -302,13 +304,13 @@ def main() -> int:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--repository", type=Path, help="made by scripts/build_model_repository.sh")
     what.add_argument("--install-only", action="store_true", help="make the environment and stop")
-    parser.add_argument("--environment", type=Path, default=DEFAULT_ENVIRONMENT, help="made when it is not there")
+    parser.add_argument("--environment", type=Path, default=DEFAULT_ENVIRONMENT, help="made if it is missing")
     parser.add_argument("--http-port", type=int, default=8000)
     parser.add_argument("--grpc-port", type=int, default=8001)
     parser.add_argument("--metrics-port", type=int, default=8002)
-    parser.add_argument("arguments", nargs="*", help="more arguments of tritonserver, after --")
+    parser.add_argument("arguments", nargs="*", help="further arguments of tritonserver, after --")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # or the server would outlive us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # otherwise the server would outlive this process
     try:
         environment = make_environment(args.environment.resolve())
         if args.install_only:

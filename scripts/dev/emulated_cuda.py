@@ -3,12 +3,12 @@
     python scripts/dev/emulated_cuda.py --environment ENVIRONMENT
     FASTSAM_EMULATED_CUDA=ENVIRONMENT/emulated-cuda ENVIRONMENT/bin/python -m pytest tests/runtime/cuda
 
-The driver (`tests/emulator/driver`) is a libcuda.so.1 of our own: device memory is host memory, kernels are their own
-source compiled for the host. PyCUDA and cuda-bindings are the real ones; PyCUDA is compiled from its source against the
-headers of NVIDIA's wheels. What is shown with it is plumbing: calls, contexts, threads, memory, order, graphs, and the
-numbers of the kernels' source. Not speed, and not what NVIDIA's compiler makes of the source.
+The emulated driver (`tests/emulator/driver`) is a libcuda.so.1: device memory is host memory, and the source of the
+kernels is compiled for the host. PyCUDA and cuda-bindings are the real ones; PyCUDA is compiled from source against the
+headers in NVIDIA's wheels. This tests calls, contexts, threads, memory, order, graphs, and the numbers that the source
+of the kernels gives. It does not test speed, or the code that NVIDIA's compiler generates.
 
-Linux with g++ (C++20) and Python's headers. PyCUDA is compiled once for an environment.
+Needs Linux with g++ (C++20) and Python's headers. PyCUDA is compiled once for each environment.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DRIVER = ROOT / "tests/emulator/driver"
 FOLDER = "emulated-cuda"
 PYCUDA = "2026.1"
-# Pinned together: the symbols that PyCUDA is linked with depend on the headers. cuda.h, and cudaProfiler.h.
+# For cuda.h and cudaProfiler.h. Pinned, since the symbols that PyCUDA is linked with depend on the headers.
 HEADERS = ("nvidia-cuda-runtime==13.2.*", "nvidia-cuda-profiler-api==13.2.*")
 BINDINGS = "cuda-bindings>=12.8"
 
@@ -51,13 +51,13 @@ class InstallError(RuntimeError):
 
 
 def install(environment: Path) -> Path:
-    """Make what is missing or out of date in a virtual environment.
+    """Build what is missing or out of date in a virtual environment.
 
     Returns:
         The folder for FASTSAM_EMULATED_CUDA.
 
     Raises:
-        InstallError: a compiler or a package is missing; with what it said.
+        InstallError: a compiler or a package is missing, or fails. The message has its output.
     """
     folder = environment / FOLDER
     folder.mkdir(exist_ok=True)
@@ -72,13 +72,13 @@ def install(environment: Path) -> Path:
 
 
 def _build_driver(folder: Path) -> None:
-    """libcuda.so.1, and the host build of the kernels that the tests of the device layer use."""
+    """Build libcuda.so.1, and the host build of the kernels for the tests of the device layer."""
     sources = sorted(path for path in DRIVER.glob("*.cpp") if path.name != "tiny_cpu.cpp")
     compiled = [path for path in sorted(DRIVER.iterdir()) if path.suffix in {".cpp", ".hpp", ".cu"}]
     everything = [path.read_text(encoding="utf-8") for path in compiled]
     if not _changed(folder / "driver", *everything):
         return
-    # In one piece: most of the time goes into the standard library's headers.
+    # As one file: the compiler spends most of its time in the headers of the standard library.
     whole = folder / "driver.cpp"
     whole.write_text("".join(f'#include "{path}"\n' for path in sources), encoding="utf-8")
     _compile([str(whole), f"-I{DRIVER}", "-Wl,-soname,libcuda.so.1", "-ldl"], folder / "libcuda.so.1")
@@ -104,8 +104,8 @@ def _pycuda_wheel(folder: Path, python: Path) -> Path:
     if not _changed(folder / "pycuda", PYCUDA, *HEADERS, CONFIGURATION, version):
         return next(wheels.glob("pycuda-*.whl"))
     shutil.rmtree(wheels, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix="pycuda-") as made:
-        temporary = Path(made)
+    with tempfile.TemporaryDirectory(prefix="pycuda-") as folder_name:
+        temporary = Path(folder_name)
         _pip(python, "install", "setuptools", "wheel", "numpy")
         _pip(python, "download", "--no-deps", "--only-binary", ":all:", "--dest", str(temporary), *HEADERS)
         wanted = ["--no-deps", "--no-build-isolation", "--no-binary", "pycuda", f"pycuda=={PYCUDA}"]
@@ -126,18 +126,18 @@ def _headers(folder: Path) -> Path:
     for wheel in folder.glob("nvidia_*.whl"):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(folder / "headers", [name for name in archive.namelist() if name.endswith(".h")])
-    found = next(folder.glob("headers/**/cuda.h"), None)
-    if found is None or not (found.parent / "cudaProfiler.h").is_file():
+    header = next(folder.glob("headers/**/cuda.h"), None)
+    if header is None or not (header.parent / "cudaProfiler.h").is_file():
         raise InstallError(f"no cuda.h beside cudaProfiler.h in {', '.join(HEADERS)}")
-    return found.parent
+    return header.parent
 
 
 def _join_sources(source: Path) -> None:
-    """Compile 40 files as three: each of them spends its time in the headers of Boost (25 s instead of 80 s in all)."""
+    """Join 40 files into three: the compiler spends its time in the headers of Boost (25 s instead of 80 s in all)."""
     python = source / "bpl-subset/bpl_subset/libs/python/src"
     _join(python / "all.cpp", sorted(python.rglob("*.cpp")))
     parts = [source / "src/cpp/cuda.cpp", source / "src/cpp/bitlog.cpp", source / "src/wrapper/mempool.cpp"]
-    # The wrapper first: it says how NumPy's headers are to be read.
+    # The wrapper comes first: it sets the macros for NumPy's headers.
     _join(source / "src/wrapper/wrap_cudadrv.cpp", [source / "src/wrapper/wrap_cudadrv.cpp", *parts])
     for part in parts:
         part.write_text("", encoding="utf-8")  # setup.py names it
@@ -172,7 +172,7 @@ def _call(command: Sequence[str]) -> str:
 
 
 def main() -> int:
-    """Install into an environment and print the folder."""
+    """Run the command: install into an environment and print the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--environment", type=Path, required=True, help="a virtual environment")
     args = parser.parse_args()

@@ -2,10 +2,10 @@
 
     python scripts/dev/make_tiny_clip.py [FOLDER]
 
-The architecture is OpenAI's (a ViT with a class token, a causal text transformer), the size is not: embed_dim 32,
-2 layers of width 32, images 64×64 in patches of 16, 24 tokens. Its weights are random, so that a cosine tells that two
-images differ and nothing else. The tokenizer is CLIP's pipeline with a vocabulary trained on the text below. Needs the
-extras [export,clip-export].
+The architecture is that of OpenAI (a ViT with a class token, a causal text transformer), but much smaller: embed_dim
+32, 2 layers of width 32, images 64×64 in patches of 16, 24 tokens. Its weights are random, so a cosine only shows that
+two images differ. The tokenizer is that of CLIP with a vocabulary trained on the text below. Needs the extras
+[export,clip-export].
 """
 
 # ruff: noqa: TID251 - the model is made with torch; the runtime does not import it
@@ -61,7 +61,8 @@ def tiny_tokenizer() -> SimpleTokenizer:
 def _merges(count: int) -> list[tuple[str, str]]:
     """The pairs that a byte-pair encoding of `TEXT` joins, first to last.
 
-    `tokenizers` can train too, but breaks ties as its hash tables lie; here the greater pair in the alphabet wins.
+    `tokenizers` can train too, but breaks ties by the order of its hash tables; here the pair that is last in the
+    alphabet wins.
     """
     words = Counter(re.findall(r"[a-z]+|[^a-z\s]+", TEXT.lower()))
     spelled = {word: (*word[:-1], f"{word[-1]}</w>") for word in words}
@@ -78,13 +79,13 @@ def _merges(count: int) -> list[tuple[str, str]]:
 
 
 def _joined(parts: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
-    found: list[str] = []
+    joined: list[str] = []
     i = 0
     while i < len(parts):
-        whole = parts[i : i + 2] == pair
-        found.append("".join(pair) if whole else parts[i])
-        i += 2 if whole else 1
-    return tuple(found)
+        matches = parts[i : i + 2] == pair
+        joined.append("".join(pair) if matches else parts[i])
+        i += 2 if matches else 1
+    return tuple(joined)
 
 
 def tiny_model() -> Any:
@@ -96,14 +97,14 @@ def tiny_model() -> Any:
         vision_cfg={"image_size": 64, "patch_size": 16, "width": 32, "head_width": 16, **layers},
         text_cfg={"context_length": CONTEXT_LENGTH, "vocab_size": VOCABULARY, "width": 32, "heads": 2, **layers},
         quick_gelu=True,
-        init_logit_scale=math.log(100),  # where OpenAI's models ended
+        init_logit_scale=math.log(100),  # the value in OpenAI's trained models
     )
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "embedding" in name and "token" not in name:
-                nn.init.normal_(weight, std=0.3)  # places and class tell less than content
+                nn.init.normal_(weight, std=0.3)  # positions and class token matter less than the content
             elif weight.ndim >= 2:
-                # Layers that pass on as much as they get: features then depend on all of the input.
+                # Layers keep the variance of their input, so that features depend on all of it.
                 nn.init.normal_(weight, std=1.5 * weight[0].numel() ** -0.5)
             elif weight.ndim == 1:
                 nn.init.normal_(weight, mean=1.0 if "ln" in name and "weight" in name else 0.0, std=0.1)
@@ -124,12 +125,12 @@ def _preparation() -> dict[str, Any]:
 
 
 def make(target: Path) -> ClipProof:
-    """Export the tiny model into `target`, proven equal to it."""
+    """Export the tiny model into `target`, compared with the model."""
     return write_clip(source_from_open_clip(tiny_model(), tiny_tokenizer(), NAME), target)
 
 
 def main() -> int:
-    """Make it, print what was found; 2 if it did not work."""
+    """Run the command: make the folder and print the findings; exit code 2 if the export fails."""
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET
     with tempfile.TemporaryDirectory() as folder:
         try:

@@ -2,16 +2,16 @@
 
     python scripts/dev/make_triton_configs.py
 
-They are for the demo model, or any other dynamic model with one class: put its `model.plan` (or `model.onnx`) into
-`fastsam_engine/1` and `fastsam_device/1` (there with its `model.json`), and the folder is a model repository. For
-another model make a repository with `fastsam-export triton`: everything in these files follows from the network.
+They fit the demo model and any other dynamic model with one class: copy its `model.plan` (or `model.onnx`) to
+`fastsam_engine/1` and, with its `model.json`, to `fastsam_device/1`; the folder is then a model repository. For other
+models, make a repository with `fastsam-export triton`: the content of these files depends on the network.
 
 - `config.pbtxt`: TensorRT on a GPU; the input is a square of 1024 px.
 - `configs/onnxruntime.pbtxt`: ONNX Runtime with CUDA; the same square.
-- `configs/cpu.pbtxt`: ONNX Runtime on the CPU; the smallest rectangle round the image, longest side 1024 px.
+- `configs/cpu.pbtxt`: ONNX Runtime on the CPU; the smallest rectangle around the image, longest side 1024 px.
 
-`tritonserver --model-config-name=cpu` picks one. For a model without a file of that name Triton takes `config.pbtxt`,
-so only models that would be the same have none.
+`tritonserver --model-config-name=cpu` selects one. For a model without a file of that name, Triton uses `config.pbtxt`;
+models whose configuration would be the same have none.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ def files() -> dict[str, bytes]:
     engine = open_engine(ROOT / "models/fastsam-demo.onnx")
     spec = engine.spec
     engine.close()
-    found: dict[str, bytes] = {}
+    contents: dict[str, bytes] = {}
     for model in MODELS:
         usual = config_of(model, spec, PRODUCTION)
-        found[f"{model}/config.pbtxt"] = usual.encode()
+        contents[f"{model}/config.pbtxt"] = usual.encode()
         for name, serving in VARIANTS.items():
             config = config_of(model, spec, serving)
             if config != usual:
-                found[f"{model}/configs/{name}.pbtxt"] = config.encode()
+                contents[f"{model}/configs/{name}.pbtxt"] = config.encode()
         if model in WARMED_BY_A_PHOTOGRAPH:
-            found[f"{model}/warmup/{WARMUP_IMAGE}"] = warmup_image()
-    # Git keeps no empty folder, and Triton needs one for the version.
+            contents[f"{model}/warmup/{WARMUP_IMAGE}"] = warmup_image()
+    # Git keeps no empty folders, but Triton needs one for the version.
     for model in ("fastsam", "fastsam_engine"):
-        found[f"{model}/1/.gitkeep"] = b""
-    return found
+        contents[f"{model}/1/.gitkeep"] = b""
+    return contents
 
 
 def main() -> None:
-    """Write what differs."""
+    """Run the command: write the files that differ."""
     for name, content in files().items():
         path = REPOSITORY / name
         if path.is_file() and path.read_bytes() == content:

@@ -1,11 +1,10 @@
-"""TensorRT's real Python bindings for the tests, without TensorRT: its names and signatures, and nothing that runs.
+"""TensorRT's real Python bindings for the tests, without TensorRT: names and signatures only, nothing that runs.
 
-    python scripts/dev/trt_bindings.py --into FOLDER               # one sub-folder for each version; made once
+    python scripts/dev/trt_bindings.py --into FOLDER               # makes a sub-folder for each version, once
     python scripts/dev/trt_bindings.py --into FOLDER --write-api   # and tests/emulator/tensorrt/api-*.json from them
 
-Then FASTSAM_TRT_BINDINGS=FOLDER for pytest. The bindings are wheels of about 1.3 MB; the libraries that they load are
-replaced by empty ones that a C compiler makes here (tests/emulator/tensorrt/stubs.c).
-Nothing of this is part of the package.
+Then set FASTSAM_TRT_BINDINGS=FOLDER for pytest. The bindings are wheels of about 1.3 MB. The libraries that they load
+are replaced by empty ones, compiled here from tests/emulator/tensorrt/stubs.c. None of this is part of the package.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ LIBRARIES = {"libnvinfer": "PART_INFER", "libnvinfer_plugin": "PART_PLUGIN", "li
 
 
 def install(version: str, into: Path) -> Path:
-    """The bindings of one version and empty libraries beside them. Whole or not at all; what is there stays.
+    """Install the bindings of one version, with empty libraries, unless the folder exists. Whole or not at all.
 
-    Not by runtime/system/atomic.py: this runs in environments without the package.
+    Does not use runtime/system/atomic.py, since this runs in environments without the package.
     """
     folder = into / version
     if folder.is_dir():
@@ -53,21 +52,21 @@ def install(version: str, into: Path) -> Path:
 
 
 def describe(folder: Path) -> dict[str, object]:
-    """What tests/emulator/tensorrt/describe.py says of the bindings; in a process, as they crash at exit."""
+    """Output of tests/emulator/tensorrt/describe.py for the bindings; in another process, as they crash at exit."""
     done = subprocess.run(
         [sys.executable, str(TESTS / "describe.py"), str(folder)], check=True, capture_output=True, text=True
     )
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
+    description: dict[str, object] = json.loads(done.stdout)
+    return description
 
 
 def api_file(version: str) -> Path:
-    """Where the description of a version is committed."""
+    """Path of the committed description of a version."""
     return TESTS / f"api-{'.'.join(version.split('.')[:2])}.json"
 
 
 def api_text(description: dict[str, object]) -> str:
-    """As it is committed: one line for each class."""
+    """A description in the committed form: one line for each class."""
     classes = description["classes"]
     assert isinstance(classes, dict)
     lines = [f"  {json.dumps(name)}: {json.dumps(classes[name], sort_keys=True)}" for name in sorted(classes)]
@@ -75,16 +74,16 @@ def api_text(description: dict[str, object]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description="TensorRT's Python bindings for the tests.")
     parser.add_argument("--into", type=Path, required=True, help="folder; gets one sub-folder for each version")
     parser.add_argument("--write-api", action="store_true", help="write tests/emulator/tensorrt/api-*.json too")
-    given = parser.parse_args(argv)
-    given.into.mkdir(parents=True, exist_ok=True)
+    args = parser.parse_args(argv)
+    args.into.mkdir(parents=True, exist_ok=True)
     for version in VERSIONS:
-        folder = install(version, given.into)
+        folder = install(version, args.into)
         print(folder)
-        if given.write_api:
+        if args.write_api:
             api_file(version).write_text(api_text(describe(folder)), encoding="utf-8")
     return 0
 

@@ -143,7 +143,7 @@ def test_point_prompts(script: ModuleType, points: str, labels: str | None, expe
         pytest.param(["--box_prompt", "[[1,2,3]]"], "is not 4 numbers for each", id="three numbers"),
         pytest.param(["--box_prompt", "[[1,2,3,'a']]"], "is not 4 numbers for each", id="a word"),
         pytest.param(["--box_prompt", "1,2,3,4)"], "cannot be read", id="no list"),
-        pytest.param(["--box_prompt", "5"], "is no list", id="a number"),
+        pytest.param(["--box_prompt", "5"], "is not a list", id="a number"),
         pytest.param(["--box_prompt", "[[5,5,0,9]]"], "box 0", id="a box without width"),
         pytest.param(["--point_prompt", "__import__('os')"], "cannot be read", id="code is not run"),
         pytest.param(["--point_prompt", "[[1,1]]", "--point_label", "[1,0]"], "one label for each", id="labels"),
@@ -195,7 +195,7 @@ def test_the_flags_change_the_picture(call: Any) -> None:
 def test_retina_false_is_explained(call: Any) -> None:
     code, _, err = call("--retina", "False")
     assert code == 0
-    assert "masks have the resolution of the image all the same" in err
+    assert "masks have the resolution of the image anyway" in err
 
 
 def test_the_input_is_not_overwritten(call: Any, folder: Path) -> None:
