@@ -1,4 +1,4 @@
-"""Pixels of masks as bits: both layouts, and the only functions that know them.
+"""Pixels of masks as bits: the two layouts, and the only functions that know them.
 
 **In memory**, on the host as on a device, each row of a crop starts a new 32-bit word. The leftmost pixel is the lowest
 bit of a word; bits past the width are 0. A CUDA thread can therefore write a word of its own, and one shift
@@ -8,7 +8,7 @@ finds the bit of any pixel.
 bit of a byte, as `numpy.packbits` writes it; the last byte is filled with 0. Programs in other languages read this
 layout, so it stays.
 
-Conversion goes through one crop of bools at a time: 20 to 50 GB/s either way, less than a look at the pixels costs.
+Conversion unpacks one crop at a time, at 20 to 50 GB/s either way: less than it costs to read the pixels.
 """
 
 from __future__ import annotations

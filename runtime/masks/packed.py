@@ -17,7 +17,7 @@ _PAIRS = 1 << 20
 class PackedCrops(Sequence[NDArray[np.bool_]]):
     """n crops of bits in one array of words (`bits.py` has the layout). `crops[i]` unpacks one: (ch, cw) bool, a copy.
 
-    Equal are crops of the same pixels; they have no hash.
+    Two objects are equal if their crops have the same pixels. They have no hash.
 
     Attributes:
         sizes_wh: (n, 2) int64, width and height of each crop, pixels.
@@ -45,7 +45,7 @@ class PackedCrops(Sequence[NDArray[np.bool_]]):
     ) -> None:
         """
         Args:
-            starts: None where the crops lie in `words` one behind the other.
+            starts: None if the crops follow one another in `words`.
         """
         self.sizes_wh = sizes_wh
         self.areas = areas
@@ -74,7 +74,7 @@ class PackedCrops(Sequence[NDArray[np.bool_]]):
         """Pack (ch, cw) bool crops, one at a time.
 
         Raises:
-            ValueError: one of them is of another type.
+            ValueError: a crop is of another type.
         """
         sizes, areas, parts = [], [], []
         for i, crop in enumerate(crops):
@@ -86,7 +86,7 @@ class PackedCrops(Sequence[NDArray[np.bool_]]):
             sizes.append((width, height))
             areas.append(np.count_nonzero(crop))
             parts.append(words)
-        return cls(np.array(sizes, np.int64).reshape(-1, 2), np.array(areas, np.int64), _concatenated(parts))
+        return cls(np.array(sizes, np.int64).reshape(-1, 2), np.array(areas, np.int64), _in_one_piece(parts))
 
     @classmethod
     def joined(cls, parts: Sequence[PackedCrops]) -> PackedCrops:
@@ -143,18 +143,18 @@ class PackedCrops(Sequence[NDArray[np.bool_]]):
         return self.words[start : start + height * pitch].reshape(height, pitch)
 
     def take(self, numbers: NDArray[np.int64]) -> PackedCrops:
-        """The crops of these numbers, in that order. They share the words unless they are the smaller part of them:
-        one mask that was asked for should not keep the memory of all.
+        """The crops of these numbers, in that order. They share the words, unless they use less than half of them: a
+        single mask should not keep the memory of all.
         """
         sizes, areas, starts = self.sizes_wh[numbers], self.areas[numbers], self.starts[numbers]
         counts = _word_counts(sizes)
         if 2 * counts.sum() >= len(self.words):
             return PackedCrops(sizes, areas, self.words, starts)
         parts = [self.words[start : start + count] for start, count in zip(starts, counts, strict=True)]
-        return PackedCrops(sizes, areas, _concatenated(parts))
+        return PackedCrops(sizes, areas, np.concatenate(parts) if parts else np.zeros(0, np.uint32))
 
     def extents(self) -> NDArray[np.int64]:
-        """(n, 4) int64: x, y, width and height of what each mask covers of its crop, pixels; all 0 for no pixel.
+        """(n, 4) int64: x, y, width and height of the part that each mask covers of its crop; 0 for an empty mask.
 
         Example:
             >>> PackedCrops.of([np.eye(4, dtype=bool)[:, 2:]]).extents()
@@ -172,7 +172,7 @@ class PackedCrops(Sequence[NDArray[np.bool_]]):
         return extents
 
     def cut(self, parts_xywh: NDArray[np.int64]) -> PackedCrops:
-        """A part of each crop that holds all pixels of its mask; these crops themselves if each part is a whole crop.
+        """Crops cut to a part that holds all pixels of the mask; these crops if each part is the whole.
 
         Args:
             parts_xywh: (n, 4) int64, x, y, width and height of the parts, pixels of the crops.
@@ -181,7 +181,7 @@ class PackedCrops(Sequence[NDArray[np.bool_]]):
         if np.array_equal(sizes, self.sizes_wh):
             return self
         parts = enumerate(parts_xywh.tolist())
-        words = _concatenated([cut_rows(self.words_of(i)[y : y + h], x, w) for i, (x, y, w, h) in parts])
+        words = _in_one_piece([cut_rows(self.words_of(i)[y : y + h], x, w) for i, (x, y, w, h) in parts])
         return PackedCrops(sizes, self.areas, words)
 
     def write(self, i: int, strips: Iterable[tuple[int, NDArray[np.bool_]]]) -> None:
@@ -196,7 +196,7 @@ class PackedCrops(Sequence[NDArray[np.bool_]]):
             self.areas[i] += np.count_nonzero(strip)
 
     def contain(self, corners_xy: NDArray[np.int64], points_xy: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(n, m) bool: does mask i hold point j? Looks at single bits, of all masks at once.
+        """(n, m) bool: does mask i hold point j? Reads single bits, of all masks at once.
 
         Args:
             corners_xy: (n, 2) int64, left and top edge of each crop in the image, pixels.
@@ -235,5 +235,8 @@ def _word_counts(sizes_wh: NDArray[np.int64]) -> NDArray[np.int64]:
     return words_per_row(sizes_wh[:, 0]) * sizes_wh[:, 1]
 
 
-def _concatenated(parts: Sequence[NDArray[np.uint32]]) -> NDArray[np.uint32]:
+def _in_one_piece(parts: Sequence[NDArray[np.uint32]]) -> NDArray[np.uint32]:
+    """The words of crops that nothing else holds; a single crop is not copied."""
+    if len(parts) == 1:
+        return parts[0].ravel()
     return np.concatenate([part.ravel() for part in parts]) if parts else np.zeros(0, np.uint32)

@@ -21,9 +21,10 @@ from .rows import Rows, row_numbers
 
 
 class Masks(ABC):
-    """n binary masks of one image. They do not change.
+    """n binary masks of one image. They do not change; `empty` and the methods `from_…` make them.
 
-    Equal are masks with the same pixels of images of the same size, however wide the crops are. Masks have no hash.
+    Two objects are equal if their images are of the same size and their masks have the same pixels, however wide the
+    crops are. Masks have no hash.
 
     Attributes:
         image_hw: (h, w) of the image, pixels.
@@ -74,7 +75,7 @@ class Masks(ABC):
         """From (ch, cw) bool crops, packed one at a time, and their (n, 2) int64 left top corners (x, y).
 
         Raises:
-            ValueError: a crop is of another type or leaves the image, or the number of corners is another.
+            ValueError: a crop is of another type or leaves the image, or there are more or fewer corners than crops.
 
         Example:
             >>> Masks.from_crops((4, 5), [np.ones((2, 2), bool)], np.array([[3, 1]])).boxes_xyxy().tolist()
@@ -84,7 +85,7 @@ class Masks(ABC):
 
     @staticmethod
     def from_dense(dense: ArrayLike) -> PackedMasks:
-        """From an (n, h, w) array, anything not 0 is mask; each is cropped to its own extent.
+        """From an (n, h, w) array that is not 0 inside the masks. Each mask is cropped to its extent.
 
         Example:
             >>> Masks.from_dense(np.eye(3)[None]).areas
@@ -129,7 +130,7 @@ class Masks(ABC):
         """
 
     def in_host_memory(self) -> PackedMasks:
-        """The same masks in host memory, good as long as they are kept; these themselves if they lie there."""
+        """The same masks in host memory, good for as long as they are kept; these masks if they lie there already."""
         return PackedMasks(self.image_hw, self.crops, self.corners_xy)
 
     @abstractmethod
@@ -159,7 +160,7 @@ class Masks(ABC):
 
     @cached_property
     def digests(self) -> tuple[bytes, ...]:
-        """n names of 16 bytes, equal for equal masks of one image, however wide their crops are, and for no others."""
+        """n keys of 16 bytes: equal for masks of the same pixels, however wide their crops are, and for no others."""
         masks = self.trimmed()
         places = np.concatenate([masks.corners_xy, masks.sizes_wh], 1)
         return tuple(
@@ -170,8 +171,7 @@ class Masks(ABC):
     def trimmed(self) -> PackedMasks:
         """The same masks, each crop cut to the mask's own extent; that of an empty mask is empty, at (0, 0)."""
         extents = self.crops.extents()
-        corners = np.where(self.areas[:, None] > 0, self.corners_xy + extents[:, :2], 0)
-        return PackedMasks(self.image_hw, self.crops.cut(extents), corners)
+        return PackedMasks(self.image_hw, self.crops.cut(extents), self._corners_of(extents))
 
     def full(self, i: int) -> NDArray[np.bool_]:
         """Mask `i` at the size of the image, (h, w) bool."""
@@ -200,8 +200,9 @@ class Masks(ABC):
 
     def boxes_xyxy(self) -> NDArray[np.float32]:
         """(n, 4) float32, the extent of each mask itself, pixels, right and bottom exclusive; 0 for an empty mask."""
-        masks = self.trimmed()
-        return np.concatenate([masks.corners_xy, masks.corners_xy + masks.sizes_wh], 1).astype(np.float32)
+        extents = self.crops.extents()
+        corners = self._corners_of(extents)
+        return np.concatenate([corners, corners + extents[:, 2:]], 1).astype(np.float32)
 
     def union(self, margin_px: int = 0) -> PackedMasks:
         """One mask that holds every pixel of any of these; no masks give no mask.
@@ -230,13 +231,18 @@ class Masks(ABC):
         return Masks.from_crops(self.image_hw, map(np.pad, self.crops, margins), self.corners_xy - before)
 
     def map(self, change: Callable[[NDArray[np.bool_]], NDArray[np.bool_]]) -> PackedMasks:
-        """The same places with `change` applied to each crop; it must keep the shape.
+        """The masks with `change` applied to each crop, (ch, cw) bool → (ch, cw) bool.
 
         Example:
             >>> Masks.from_dense([[[1, 0, 1]]]).map(np.logical_not).dense().astype(int).tolist()
             [[[0, 1, 0]]]
         """
         return Masks.from_crops(self.image_hw, map(change, self.crops), self.corners_xy)
+
+    def _corners_of(self, extents: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(n, 2) int64 left top corner of each extent in the image; (0, 0) of an empty one."""
+        corners: NDArray[np.int64] = np.where(self.areas[:, None] > 0, self.corners_xy + extents[:, :2], 0)
+        return corners
 
     def _placed(self) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.int64]]]:
         """Each crop and its corner."""
@@ -259,7 +265,7 @@ class PackedMasks(Masks):
             corners_xy: (n, 2) int64, left and top edge of each crop in the image, pixels.
 
         Raises:
-            ValueError: the number of corners is another, or a crop leaves the image.
+            ValueError: there are more or fewer corners than crops, or a crop leaves the image.
         """
         super().__init__(image_hw, corners_xy, crops.sizes_wh, crops.areas)
         self._crops: Final = crops
