@@ -128,7 +128,11 @@ def triton(
         bool, typer.Option("--cache", help="Use the server's response cache: further prompts on an image cost little.")
     ] = False,
     add_version: Annotated[
-        bool, typer.Option("--add-version", help="Add a version to an existing repository.")
+        bool,
+        typer.Option(
+            "--add-version",
+            help="Add a version to an existing repository. In which order a running server loads it is printed then.",
+        ),
     ] = False,
 ) -> None:
     """Model to a repository for Triton Inference Server.
@@ -147,6 +151,12 @@ def triton(
         f"{repository.path}: {', '.join(repository.models)}, version {repository.version}; "
         f"{serving.engine} on {serving.device}, imgsz {serving.imgsz}, {shape}, batches up to {serving.max_batch}",
     )
+    if add_version:
+        say(
+            Console(),
+            f"a running server in explicit mode: load {', '.join(repository.load_order)}, one after the other, and "
+            "stop where one is refused; a server that loads models at its start needs a restart",
+        )
 
 
 @app.command()

@@ -21,6 +21,21 @@ from .networks import ServedNetwork, read_network
 WARMED_BY_A_PHOTOGRAPH = ("fastsam_preprocess", "fastsam_device")
 _WARMUP_PHOTOGRAPH = "coffee.jpg"
 
+LOAD_ORDER = (
+    CLIP_IMAGE,
+    CLIP_TEXT,
+    "fastsam_engine",
+    "fastsam_postprocess",
+    "fastsam_preprocess",
+    "fastsam",
+    "fastsam_device",
+)
+"""Order in which a running server is to load the models of a new version: first what is likeliest to fail.
+
+Each is loaded by its own name, although the ensemble loads its parts: it says 200 where one of them does not load, and
+runs the old version of that part with the new ones of the others.
+"""
+
 
 @dataclass(frozen=True)
 class Repository:
@@ -45,6 +60,16 @@ class Repository:
     spec: ModelSpec
     serving: Serving
 
+    @property
+    def load_order(self) -> tuple[str, ...]:
+        """The models in the order in which a running server is to load them, see `LOAD_ORDER`.
+
+        Example:
+            >>> repository.load_order[0]  # doctest: +SKIP
+            'fastsam_engine'
+        """
+        return tuple(name for name in LOAD_ORDER if name in self.models)
+
 
 def build_repository(
     model: Path,
@@ -67,9 +92,9 @@ def build_repository(
         rect: see `Serving`; None: True where the model allows it and is served on a CPU.
         clip: folder made by `fastsam-export clip`; adds text prompts, with the models clip_image and clip_text.
         add_version: add the next version to the models of an existing repository. A running server (in explicit mode)
-            switches to it without losing a request: load fastsam_engine, then fastsam, and fastsam_device. Keep this
-            order, because the ensemble loads even if its network does not. If the version has another imgsz or rect,
-            the ensemble refuses requests that reach parts of both versions.
+            switches to it without losing a request: load each model in the order of `Repository.load_order`, and stop
+            where one is refused. If the version has another imgsz or rect, the ensemble refuses requests that reach
+            parts of both versions.
         settings: `max_batch`, `instances`, `threads`, `queue`, `queue_ms`, `cache` of `Serving`.
 
     Raises:
@@ -186,7 +211,7 @@ def _next_version(repository: Path) -> int:
 
 def _merge(draft: Path, repository: Path) -> None:
     """Move each part with one rename, the folder of the version before the configuration that refers to it."""
-    for folder in sorted(draft.iterdir()):
+    for folder in sorted(draft.iterdir(), key=lambda folder: LOAD_ORDER.index(folder.name)):
         target = repository / folder.name
         if not target.exists():
             rename_synced(folder, target, error=ExportError)

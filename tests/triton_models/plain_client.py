@@ -26,9 +26,10 @@ class PlainClient:
 
     def __init__(self, server: Any, transport: str) -> None:
         self.transport = transport
+        self.address: str = getattr(server, transport)
         self._kit = {"grpc": grpc, "http": http}[transport]
         # The methods of the administration (load_model, get_inference_statistics) are the library's own.
-        self.raw = self._kit.InferenceServerClient(getattr(server, transport))
+        self.raw = self._kit.InferenceServerClient(self.address)
 
     def ask(
         self,

@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from fastsam_deploy.export.triton.to_triton import build_repository
+from fastsam_deploy.export.triton.to_triton import LOAD_ORDER, build_repository
 from fastsam_deploy.runtime import FastSAM, Segments
 from scripts.triton_server import Server
 from tests.triton_models.plain_client import Answer, PlainClient, assert_same, segments_of
 
 pytestmark = pytest.mark.triton
 
+ROOT = Path(__file__).resolve().parents[2]
 IMGSZ = 96
 MODELS = ("fastsam", "fastsam_device")
 PARTS = ("fastsam_preprocess", "fastsam_engine", "fastsam_postprocess")
@@ -249,14 +250,11 @@ def busy(own: Path, start: Callable[..., Server], coffee: Path) -> Iterator[tupl
 def test_a_new_version_takes_over_under_traffic(
     busy: tuple[Path, PlainClient, Traffic], demo_onnx: Path, wanted: Segments
 ):
-    """The network first (see below why), then the public models: the ensemble brings its parts along.
-
-    Version 1 goes when its last request is answered.
-    """
+    """Each model by its name, the network first. Version 1 goes when its last request is answered."""
     repository, client, traffic = busy
     added = build_repository(demo_onnx, repository, imgsz=IMGSZ, threads=1, queue_ms=120_000, add_version=True)
     assert added.version == 2
-    for model in ("fastsam_engine", *MODELS):
+    for model in added.load_order:
         client.raw.load_model(model)
         traffic.wait_for_more()
     traffic.wait_for_more()
@@ -271,33 +269,49 @@ def test_a_new_version_takes_over_under_traffic(
         assert_same(segments_of(answer), wanted)
 
 
+@pytest.mark.parametrize("broken", ["fastsam_engine/2/model.onnx", "fastsam_postprocess/2/model.py"])
 def test_a_new_version_that_does_not_load_leaves_the_old_one(
-    busy: tuple[Path, PlainClient, Traffic], demo_onnx: Path, wanted: Segments
+    busy: tuple[Path, PlainClient, Traffic], demo_onnx: Path, wanted: Segments, broken: str
 ):
+    """It is refused by name. If it is the network, all of version 1 goes on; answers of version 2 would differ."""
     repository, client, traffic = busy
-    build_repository(demo_onnx, repository, imgsz=IMGSZ, threads=1, queue_ms=120_000, add_version=True)
-    for model in ("fastsam_engine", "fastsam_device"):
-        network = repository / model / "2/model.onnx"
-        network.write_bytes(network.read_bytes()[:1000])
-    for model in ("fastsam_engine", "fastsam_device"):
-        with pytest.raises(InferenceServerException, match="version 2 is at UNAVAILABLE state"):
-            client.raw.load_model(model)
-        assert _versions(client, model) == {"1": "READY", "2": "UNAVAILABLE"}
-        traffic.wait_for_more()
-    # Not by loading the ensemble: that tells nothing, and version 2 of it runs version 1 of the network.
-    client.raw.load_model("fastsam")
-    assert _versions(client, "fastsam_engine") == {"1": "READY", "2": "UNAVAILABLE"}
-    traffic.wait_for_more()
-    # The way back: without the folders of version 2.
-    for model in (*MODELS, *PARTS):
-        shutil.rmtree(repository / model / "2")
-    for model in MODELS:
+    options = {"threads": 1, "queue_ms": 120_000, "add_version": True}
+    added = build_repository(demo_onnx, repository, imgsz=128, **options)
+    file = repository / broken
+    file.write_bytes(file.read_bytes()[:1000] + b"(")
+    refused = file.parents[1].name
+    for model in added.load_order:
+        if model == refused:
+            break
         client.raw.load_model(model)
+    with pytest.raises(InferenceServerException, match="version 2 is at UNAVAILABLE state"):
+        client.raw.load_model(refused)
     traffic.wait_for_more()
+    loaded = added.load_order[: added.load_order.index(refused)]
+    for model in (*PARTS, "fastsam_device"):
+        _wait(lambda m=model: _ready(client, m) == ("2" if m in loaded else "1"))
+    assert bool(loaded) == (refused != "fastsam_engine")
+    with FastSAM(f"http://{client.address}/fastsam") as new_client:
+        assert new_client.imgsz == IMGSZ, "what clients read is version 1's, too"
+    # The way back: the old model as version 3.
+    for model in build_repository(demo_onnx, repository, imgsz=IMGSZ, **options).load_order:
+        client.raw.load_model(model)
     for model in (*MODELS, *PARTS):
-        assert _versions(client, model)["1"] == "READY"
-        assert _versions(client, model)["2"] != "READY"
+        _wait(lambda m=model: _ready(client, m) == "3")
+    traffic.wait_for_more()
     traffic.__exit__()
     assert not traffic.lost, traffic.lost[:3]
     for answer in traffic.answers:
         assert_same(segments_of(answer), wanted)
+
+
+def _ready(client: PlainClient, model: str) -> str:
+    """The versions that serve."""
+    return " ".join(version for version, state in _versions(client, model).items() if state == "READY")
+
+
+def test_the_order_of_loading_is_told_where_people_look():
+    readme = (ROOT / "triton_models/README.md").read_text(encoding="utf-8")
+    assert ", ".join(name for name in LOAD_ORDER if name.startswith("fastsam")) in readme
+    assert LOAD_ORDER[:2] == ("clip_image", "clip_text")
+    assert set(LOAD_ORDER[2:]) == {*MODELS, *PARTS}

@@ -441,3 +441,5 @@ def test_the_command(start: list[str | Path], demo_onnx: Path, tmp_path: Path):
     added = _run(*start, demo_onnx, "--output", "made", "--imgsz", "320", "--add-version", cwd=tmp_path)
     assert added.returncode == 0, added.stderr
     assert "version 2" in added.stdout
+    order = "fastsam_engine, fastsam_postprocess, fastsam_preprocess, fastsam, fastsam_device"
+    assert f"load {order}, one after the other, and stop where one is refused" in added.stdout
