@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import PromptError
 from ..segments import Segments
 from .base import PromptKind
-from .coordinates import rows_of_numbers
+from .coordinates import are_inside, rows_of_numbers
 from .fields import known_keys
 from .marks import BoxMarks
 
@@ -25,7 +25,7 @@ class Boxes(PromptKind):
 
     Attributes:
         xyxy: (m, 4) float64, left, top, right, bottom in pixels of the image. For the IoU the coordinates are truncated
-            to whole pixels, as in ultralytics.
+            to whole pixels, as in ultralytics; so a box that ends less than a pixel outside the image is clipped to it.
 
     Example:
         >>> from fastsam_deploy.runtime import Masks
@@ -66,11 +66,11 @@ class Boxes(PromptKind):
         return len(self.xyxy)
 
     def select_from(self, segments: Segments) -> Segments:
-        """See the class. Raises PromptError for a box that extends beyond the image."""
+        """See the class. Raises PromptError for a box that extends a pixel or more beyond the image."""
         self.check_inside(segments.image_hw)
         if not len(segments):
             return segments
-        boxes = self.xyxy.astype(np.int64)
+        boxes = self.xyxy.astype(np.int64)  # inside the image now, as what lies outside is less than a pixel
         overlap = segments.masks.box_overlap(boxes)
         box_areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
         iou = overlap / (box_areas + segments.areas[:, None] - overlap)
@@ -80,10 +80,10 @@ class Boxes(PromptKind):
         return segments[rows[answered]].answering(answered, best[answered])
 
     def check_inside(self, image_hw: tuple[int, int]) -> None:
-        """Raise PromptError for a box that extends beyond the image."""
+        """Raise PromptError for a box that extends a pixel or more beyond the image."""
         height, width = image_hw
-        inside = (self.xyxy >= 0) & (self.xyxy <= (width, height, width, height))
-        outside = np.flatnonzero(~inside.all(1))
+        inside = are_inside(self.xyxy.reshape(-1, 2), image_hw)
+        outside = np.flatnonzero(~inside.reshape(-1, 2).all(1))
         if len(outside):
             raise PromptError(
                 f"box {outside[0]} is {self.xyxy[outside[0]].tolist()}, the image reaches from (0, 0) to "

@@ -1,4 +1,9 @@
-"""Coordinates from users: rows of numbers, and the check that points are inside the image."""
+"""Coordinates from users: rows of numbers, and the check that points are inside the image.
+
+Other programs round: a detector's box ends 0.0001 px beyond the image, a click on the last column has x = width. What
+is less than a pixel outside is therefore taken, and belongs to the nearest pixel of the image. -1 is refused, as many
+programs write it for "no value".
+"""
 
 from __future__ import annotations
 
@@ -36,8 +41,41 @@ def rows_of_numbers(values: ArrayLike, width: int, what: str, example: str) -> N
     return rows
 
 
+def are_inside(xy: NDArray[np.float64], image_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """(m,) bool: is a point inside an image of (h, w) pixels, or less than a pixel outside?
+
+    Args:
+        xy: (m, 2) float64, pixels of the image.
+        image_hw: (h, w) of the image.
+
+    Example:
+        >>> are_inside(np.array([[3.0, 8.0], [16.5, 0.0], [-1.0, 0.0]]), (8, 16))
+        array([ True,  True, False])
+    """
+    height, width = image_hw
+    near: NDArray[np.bool_] = np.asarray(((xy > -1) & (xy < (width + 1, height + 1))).all(1))
+    return near
+
+
+def pixels_at(xy: NDArray[np.float64], image_hw: tuple[int, int]) -> NDArray[np.int64]:
+    """(m, 2) int64, the pixel (x, y) that each point is in; the nearest one for a point outside.
+
+    Args:
+        xy: (m, 2) float64, pixels of the image.
+        image_hw: (h, w) of the image.
+
+    Example:
+        >>> pixels_at(np.array([[3.9, 8.0], [-0.5, 0.0]]), (8, 16)).tolist()
+        [[3, 7], [0, 0]]
+    """
+    height, width = image_hw
+    return np.floor(xy).clip(0, (width - 1, height - 1)).astype(np.int64)
+
+
 def check_points_inside(xy: NDArray[np.float64], image_hw: tuple[int, int], what: str = "point") -> None:
-    """Raise PromptError for the first of (m, 2) points that is outside an image of (h, w) pixels.
+    """Raise PromptError for the first of (m, 2) points that is a pixel or more outside an image of (h, w) pixels.
+
+    A kind that looks at single pixels takes them from `pixels_at`, which has none outside.
 
     Args:
         xy: (m, 2) float64, pixels of the image.
@@ -52,7 +90,7 @@ def check_points_inside(xy: NDArray[np.float64], image_hw: tuple[int, int], what
 give points in pixels of the original image
     """
     height, width = image_hw
-    outside = np.flatnonzero(~((xy >= 0) & (xy < (width, height))).all(1))
+    outside = np.flatnonzero(~are_inside(xy, image_hw))
     if len(outside):
         x, y = xy[outside[0]].tolist()
         raise PromptError(

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import PromptError
 from ..segments import Segments
 from .base import PromptKind
-from .coordinates import check_points_inside, rows_of_numbers
+from .coordinates import check_points_inside, pixels_at, rows_of_numbers
 from .fields import known_keys
 from .marks import PointMarks
 
@@ -34,7 +34,8 @@ class Points(PromptKind):
     In "merge" and "all", background points alone select every segment that contains none of them.
 
     Attributes:
-        xy: (m, 2) float64, pixels of the image; a point belongs to the pixel that it is in.
+        xy: (m, 2) float64, pixels of the image; a point belongs to the pixel that it is in,
+            and to the nearest one if it is less than a pixel outside.
         labels: (m,) bool, True for foreground.
         mode: "merge", "each" or "all".
         clean: whether to close gaps of up to 2 px in the merged object, and remove specks of up to 7 px.
@@ -87,9 +88,9 @@ class Points(PromptKind):
         return len(self.xy) if self.mode == "each" else 1
 
     def select_from(self, segments: Segments) -> Segments:
-        """See the class. Raises PromptError for a point outside the image."""
+        """See the class. Raises PromptError for a point that is a pixel or more outside the image."""
         self.check_inside(segments.image_hw)
-        inside = segments.masks.contain(np.floor(self.xy).astype(np.int64))
+        inside = segments.masks.contain(pixels_at(self.xy, segments.image_hw))
         foreground, allowed = inside, np.ones(len(inside), np.bool_)
         if not self.labels.all():  # thousands of points rarely include background: avoid the copy
             foreground, allowed = inside[:, self.labels], np.logical_not(inside[:, ~self.labels].any(axis=1))
@@ -114,7 +115,7 @@ class Points(PromptKind):
         return segments[rows].answering(np.flatnonzero(self.labels)[answered], segments.scores[rows])
 
     def check_inside(self, image_hw: tuple[int, int]) -> None:
-        """Raise PromptError for a point outside the image."""
+        """Raise PromptError for a point that is a pixel or more outside the image."""
         check_points_inside(self.xy, image_hw)
 
     def marks(self) -> Sequence[PointMarks]:

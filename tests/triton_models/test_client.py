@@ -147,7 +147,7 @@ def test_errors_are_those_of_local_use(remote, local, coffee, tmp_path):
         (coffee.read_bytes()[:5000], None, ImageError),
         (tmp_path / "absent.jpg", None, ImageError),
         (np.zeros((4, 5, 7), np.uint8), None, ImageError),
-        (coffee, Points([[600, 10]]), PromptError),
+        (coffee, Points([[601, 10]]), PromptError),
         (coffee, Points([[-1, 10]]), PromptError),
         (coffee, Boxes([0, 0, 601, 100]), PromptError),
         (coffee, [], PromptError),

@@ -224,7 +224,7 @@ def test_many_images_are_asked_at_once_and_a_bad_one_fails_alone(
     [
         pytest.param(b"no image, but text", "{}", "IMAGE: not an image, it begins with", id="a text file"),
         pytest.param(None, '{"prompt": []}', "PROMPT: unknown key 'prompt'", id="a key that is not known"),
-        pytest.param(None, '{"prompts": [{"points": [[600, 0]]}]}', "point 0 is at (600, 0)", id="beyond the image"),
+        pytest.param(None, '{"prompts": [{"points": [[601, 0]]}]}', "point 0 is at (601, 0)", id="beyond the image"),
         pytest.param(None, 'é "quoted" \\', "is not JSON", id="no JSON"),
     ],
 )

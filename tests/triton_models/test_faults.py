@@ -134,7 +134,7 @@ BAD_PROMPTS: dict[str, tuple[Any, str]] = {
     "infinite": ('{"prompts": [{"boxes": [[0, 0, Infinity, 10]]}]}', "not finite"),
     "a number of 400 digits": ('{"prompts": [{"points": [[%s, 1]]}]}' % ("9" * 400), "are not numbers"),
     "a negative point": ({"prompts": [{"points": [[-1, 10]]}]}, "point 0 is at (-1, 10), the image has x in [0, 600)"),
-    "a point outside": ({"prompts": [{"points": [CUP, [600, 10]]}]}, "point 1 is at (600, 10)"),
+    "a point outside": ({"prompts": [{"points": [CUP, [601, 10]]}]}, "point 1 is at (601, 10)"),
     "a point beyond any integer": ({"prompts": [{"points": [[1e300, 10]]}]}, "point 0 is at (1e+300, 10)"),
     "a box outside": ({"prompts": [{"boxes": [[10, 10, 700, 100]]}]}, "the image reaches from (0, 0) to (600, 400)"),
     "a box beyond any integer": ({"prompts": [{"boxes": [[1, 1, 1e30, 3]]}]}, "the image reaches from"),

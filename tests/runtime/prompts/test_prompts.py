@@ -78,11 +78,22 @@ def test_points_that_hit_nothing_answer_nothing(scene, mode):
         assert len(answer) == 0 and answer.image_hw == (100, 100)
 
 
-@pytest.mark.parametrize("xy", [(-1, 5), (5, -0.5), (100, 5), (5, 100), (1e9, 0)])
+@pytest.mark.parametrize("xy", [(-1, 5), (5, -1.5), (101, 5), (5, 101), (1e9, 0), (-1e300, 5)])
 def test_points_outside_the_image_say_so(scene, xy):
     """Negative coordinates silently pick a wrong mask: ul#25916."""
     with pytest.raises(PromptError, match=r"point 1 .*x in \[0, 100\)"):
         scene.select(Points([[5, 5], xy]))
+
+
+@pytest.mark.parametrize(
+    ("outside", "nearest"),
+    [((-0.0001, 5), (0, 5)), ((5, -0.99), (5, 0)), ((100, 5), (99, 5)), ((5, 100.99), (5, 99)), ((100, 100), (99, 99))],
+)
+@pytest.mark.parametrize("mode", ["merge", "each", "all"])
+def test_a_point_less_than_a_pixel_outside_is_the_nearest_pixel(scene, outside, nearest, mode):
+    assert scene.select(Points([outside], mode=mode)) == scene.select(Points([nearest], mode=mode))
+    prompts = Points([[10, 25], outside], [1, 0]), Points([[10, 25], nearest], [1, 0])
+    assert scene.select(prompts[0]) == scene.select(prompts[1])
 
 
 def test_fractions_belong_to_their_pixel(scene):
@@ -113,10 +124,24 @@ def test_a_box_that_no_mask_touches_has_no_answer(scene):
     assert len(Segments.empty((100, 100)).select(Boxes([0, 0, 5, 5]))) == 0
 
 
-@pytest.mark.parametrize("box", [[-1, 0, 5, 5], [0, 0, 101, 5], [0, 0, 5, 100.5]])
+@pytest.mark.parametrize("box", [[-1, 0, 5, 5], [0, 0, 101, 5], [0, 0, 5, 101.5], [-1e300, 0, 5, 5]])
 def test_boxes_outside_the_image_say_so(scene, box):
     with pytest.raises(PromptError, match=r"from \(0, 0\) to \(100, 100\)"):
         scene.select(Boxes([box]))
+
+
+@pytest.mark.parametrize(
+    ("beyond", "clipped"),
+    [
+        ([-0.0001, 0, 50, 100], [0, 0, 50, 100]),
+        ([-0.99, -0.99, 50, 100.99], [0, 0, 50, 100]),
+        ([50, 0, 100.0001, 100], [50, 0, 100, 100]),
+        ([99, 99, 100.99, 100.99], [99, 99, 100, 100]),
+    ],
+)
+def test_a_box_less_than_a_pixel_beyond_the_image_is_clipped(scene, beyond, clipped):
+    answer = scene.select(Boxes([[0, 0, 50, 100], beyond]))
+    assert answer == scene.select(Boxes([[0, 0, 50, 100], clipped])) and len(answer) == 2
 
 
 def test_prompts_are_joined_and_their_numbers_go_on(scene):
