@@ -1,4 +1,4 @@
-"""FastSAM: image → segments → prompt, on an engine in this process or on a server."""
+"""FastSAM: image → segments → prompt, with an engine in this process or on a server."""
 
 from __future__ import annotations
 
@@ -28,23 +28,28 @@ from .stages.image import ImageSource, load_image
 
 
 def demo_model_path() -> Path:
-    """The ONNX file of the demo model that comes with the package.
+    """Path of the ONNX file of the demo model in this package.
 
     Raises:
         ModelError: the package was installed without it.
+
+    Example:
+        >>> demo_model_path().name  # doctest: +SKIP
+        'fastsam-demo.onnx'
     """
     path = Path(str(files("fastsam_deploy.models") / "fastsam-demo.onnx"))
     if not path.is_file():
-        raise ModelError(f"{path}: the demo model is not there; install the package again, or give a model file")
+        raise ModelError(f"{path}: the demo model is missing; install the package again, or name a model file")
     return path
 
 
 class FastSAM:
-    """Segments everything in an image, then picks by prompt. Usable from many threads at once.
+    """Segments everything in an image; prompts select from the segments. Safe to use from many threads at once.
 
-    >>> with FastSAM() as model:                                    # doctest: +SKIP
-    ...     everything = model.segment("photo.jpg")
-    ...     cup = everything.select(Points([[320, 180]]))
+    Example:
+        >>> with FastSAM() as model:  # doctest: +SKIP
+        ...     everything = model.segment("photo.jpg")
+        ...     cup = everything.select(Points([[320, 180]]))
     """
 
     def __init__(
@@ -68,57 +73,61 @@ class FastSAM:
         """
         Args:
             model: path of an `.onnx` file; the address of a model on a Triton server, `grpc://HOST:8001/fastsam` or
-                `http://HOST:8000/fastsam`; an open engine (which stays the caller's to close); or None for the demo
-                model. On a server `fastsam` and `fastsam_device` do everything there; of `fastsam_engine` only the
-                network runs there.
+                `http://HOST:8000/fastsam`; an open engine (which is not closed with this object); or None for the demo
+                model. The models `fastsam` and `fastsam_device` run every stage on the server; of `fastsam_engine`,
+                only the network runs there.
             device: "cpu", "cuda" or "cuda:N"; never replaced by another.
             conf: keep detections with a score above it, [0, 1).
-            iou: of two boxes that overlap more than this, the better stays, (0, 1].
-            max_det: keep at most this many, best first.
-            imgsz: longest side of the network input, a multiple of 32; None: the model's own.
+            iou: of two boxes that overlap more than this, keep the better one, (0, 1].
+            max_det: keep at most this many detections, best first.
+            imgsz: longest side of the network's input, a multiple of 32; None: that of the model.
             threads: CPU threads of the network; None: as many as this process may use.
-            rect: input is the smallest rectangle round the image (None: yes); False: always a square. A model of
-                fixed size has no choice.
-            connection: how to talk to a server: time limits, retries, TLS.
-            clip: for text prompts, a folder that `fastsam-export clip` made, opened on `device` with `threads`; or an
-                open `Clip` (which stays the caller's to close). Segments then hold their image, which must not be
-                changed as long as they are asked for texts.
-            engine: what runs an `.onnx` file, "onnxruntime" or "openvino"; None: ONNX Runtime, or OpenVINO where only
-                that is installed. The clip's networks are opened as if it were None.
-            precision: "fp32" or "bf16": the engine computes in it, or there is an error. None: the engine's own, which
-                `description` tells: OpenVINO takes BF16 on processors that have it, ONNX Runtime what the file holds.
-            hint: "latency" (None: this) or "throughput", for OpenVINO: several images at once on fewer threads each.
-            cache: keep the network as the engine prepared it, so that it opens sooner the next time: True: in a file
-                beside the model, or a folder.
+            rect: the input is the smallest rectangle around the image (also for None); False: always a square. It has
+                no effect on a model of fixed size.
+            connection: settings for a server: time limits, retries, TLS.
+            clip: for text prompts, a folder made by `fastsam-export clip`, opened on `device` with `threads`; or an
+                open `Clip` (which is not closed with this object). Segments then keep their image, which must not be
+                changed while they are used with text prompts.
+            engine: "onnxruntime" or "openvino", for `.onnx` files; None: ONNX Runtime, or OpenVINO if only that is
+                installed. The networks of the CLIP are opened as for None.
+            precision: "fp32" or "bf16"; if the engine cannot compute in it, there is an error. None: the default of the
+                engine, see `description`. OpenVINO uses BF16 on processors that support it, ONNX Runtime the precision
+                of the file.
+            hint: "latency" (also for None) or "throughput", for OpenVINO: several images at once, each on fewer
+                threads.
+            cache: keep the network as prepared by the engine, so that it opens faster next time. True: in a file beside
+                the model; or the path of a folder.
 
-        device, threads, imgsz, rect and the settings of an engine are the server's own where it does everything:
-        leave them out there.
+        If the server runs every stage, device, threads, imgsz, rect and the settings of the engine are those of the
+        server: leave them out.
 
         Raises:
-            ParameterError, ModelError, DeviceError, MissingDependencyError; ServerError: a server cannot be reached.
+            ParameterError, ModelError, DeviceError, MissingDependencyError: the model cannot be opened as requested.
+            ServerError: a server cannot be reached.
         """
-        self.thresholds = Thresholds(conf, iou, max_det)
+        thresholds = Thresholds(conf, iou, max_det)
         settings = EngineSettings(device, threads, engine, precision, hint, cache)
         source = demo_model_path() if model is None else model
         self._start(
             lambda clip: open_segmenter(source, settings, connection, imgsz=imgsz, rect=rect, clip=clip),
-            Thresholds(conf, iou, max_det),
+            thresholds,
             clip,
             settings,
         )
 
     def _start(
         self,
-        open_it: Callable[[Clip | None], Segmenter],
+        segmenter_with: Callable[[Clip | None], Segmenter],
         thresholds: Thresholds,
         clip: str | Path | Clip | None,
         settings: EngineSettings,
     ) -> None:
-        """Open what this holds, and nothing of it if a part cannot be opened.
+        """Open the CLIP and the segmenter. If one cannot be opened, the other is closed.
 
         Args:
-            open_it: opens the segmenter, which asks the CLIP that it is given.
-            clip: as of `FastSAM`.
+            segmenter_with: opens the segmenter, with the CLIP for its text prompts.
+            thresholds: defaults for all calls.
+            clip: see `FastSAM`.
             settings: device and threads of a CLIP that is opened here.
         """
         self.thresholds = thresholds
@@ -126,22 +135,22 @@ class FastSAM:
             if isinstance(clip, (str, Path)):
                 clip = stack.enter_context(Clip.open(clip, settings.device, settings.threads))
             self.clip = clip
-            self._hold(open_it(clip), stack)
+            self._hold(segmenter_with(clip), stack)
 
     def _hold(self, segmenter: Segmenter, stack: ExitStack) -> None:
-        """Answer with this segmenter; `close` closes it, then what is in the stack, even where one of them fails."""
+        """Use this segmenter. `close` closes it, then the content of the stack, even if one of them fails."""
         stack.callback(segmenter.close)
         self._segmenter = segmenter
         self._owned = stack.pop_all()
 
     @property
     def spec(self) -> ModelSpec:
-        """What the model takes and gives."""
+        """Inputs and outputs of the model."""
         return self._segmenter.spec
 
     @property
     def device(self) -> str:
-        """What the network runs on: "cpu", "cuda:0", or the server's host."""
+        """Where the network runs: "cpu", "cuda:0", or the host of the server."""
         return self._segmenter.device
 
     @property
@@ -162,14 +171,15 @@ class FastSAM:
         color: str = "RGB",
         thresholds: Thresholds | None = None,
     ) -> Segments:
-        """Segments of one image, or those that a prompt picks.
+        """Segment an image.
 
         Args:
             image: path, encoded bytes, open file, PIL image, or array: (h, w), (h, w, 1), (h, w, 3) RGB,
                 (h, w, 4) RGBA, uint8 or uint16. `ImageFile` says which page or bands of a file.
-            prompt: None for everything; coordinates are pixels of the image as it is shown (EXIF applied).
+            prompt: selects segments; None for everything. Coordinates are pixels of the image as displayed (with the
+                EXIF orientation applied).
             color: "BGR" for arrays from OpenCV.
-            thresholds: others than the model's own, for this call.
+            thresholds: for this call; None: those of the model.
 
         Raises:
             ImageError: it is not an image. PromptError: the prompt does not fit it.
@@ -184,21 +194,33 @@ class FastSAM:
         color: str = "RGB",
         thresholds: Thresholds | Sequence[Thresholds] | None = None,
     ) -> list[Segments]:
-        """Segments of several images of any sizes, in their order; the network runs once for each input shape.
+        """Segment several images of any sizes. The network runs once for each input shape.
 
-        In `timing_ms` each image carries its own time, and an equal share of the network's.
+        `timing_ms` of each image has the times of its stages, and an equal share of the time of the network.
 
         Args:
-            thresholds: for all, or one for each image; None: the model's own.
+            images: see `segment`.
+            prompt, color: see `segment`; the same for all images.
+            thresholds: for all images, or one for each; None: those of the model.
+
+        Returns:
+            The segments of each image, in the order of the images.
 
         Raises:
-            ImageError: names the first image that is not one. PromptError: the prompt does not fit an image.
+            ImageError: an image cannot be read; the message names the first one.
+            PromptError: the prompt does not fit an image.
+
+        Example:
+            >>> with FastSAM() as model:  # doctest: +SKIP
+            ...     cat, coffee = model.segment_batch(["cat.jpg", "coffee.jpg"])
         """
-        given = self.thresholds if thresholds is None else thresholds
-        each = [given] * len(images) if isinstance(given, Thresholds) else list(given)
-        if len(each) != len(images):
-            raise ParameterError(f"{len(each)} thresholds for {len(images)} images; expected one for each, or one")
-        return self._segmenter.segment_batch(images, prompt, each, color)
+        limits = self.thresholds if thresholds is None else thresholds
+        per_image = [limits] * len(images) if isinstance(limits, Thresholds) else list(limits)
+        if len(per_image) != len(images):
+            raise ParameterError(
+                f"{len(per_image)} thresholds for {len(images)} images; expected one for each image, or one for all"
+            )
+        return self._segmenter.segment_batch(images, prompt, per_image, color)
 
     def segment_stream(
         self,
@@ -210,24 +232,30 @@ class FastSAM:
         prefetch: int | None = None,
         keep_images: bool = False,
     ) -> Generator[StreamItem, None, None]:
-        """Segments of many images, one by one and in their order; a bad image does not stop the others.
+        """Segment many images one by one, with results in their order. A bad image does not stop the others.
 
-        While the network works on one image, others are read and the masks of others made; of a model on a server
-        several requests are under way. `images` may be endless: it is read as results are asked for, in the thread
-        that asks. Each image is a run of its own: for a model of fixed batch use `segment_batch`. Leaving the loop ends
-        the threads, after the images that they are at.
-
-        >>> for item in model.segment_stream(paths):                # doctest: +SKIP
-        ...     print(item.source, item.error or len(item.segments))
+        While the network works on one image, other threads read further images and make the masks of earlier ones. A
+        model on a server gets several requests at once. `images` may be endless: it is read when a result is requested,
+        in the thread that requests it. The network runs on each image separately; for a model of fixed batch, use
+        `segment_batch`. Leaving the loop ends the threads after their current images.
 
         Args:
-            prompt, color, thresholds: as of `segment`, for each image.
-            prefetch: at most this many images are held at once: read, under way, or waiting with their results. 1: no
-                overlap, least delay for live pictures. None: one more than threads work on (a few).
-            keep_images: read each image here and give it along.
+            images: see `segment`.
+            prompt, color, thresholds: see `segment`; the same for all images.
+            prefetch: hold at most this many images at once: read, in progress, or waiting with their results. 1: no
+                overlap, for the shortest delay with live images. None: the number of threads (a few) + 1.
+            keep_images: also return each image, in `StreamItem.image`.
+
+        Yields:
+            The segments or the error of each image.
 
         Raises:
-            ParameterError: prefetch is below 1. What `images` raises, after the results of the images before.
+            ParameterError: prefetch is below 1.
+            Exception: any error of `images`, after the results of the images before it.
+
+        Example:
+            >>> for item in model.segment_stream(paths):  # doctest: +SKIP
+            ...     print(item.source, item.error or len(item.segments))
         """
         segmenter, workers = self._segmenter.for_stream()
         limits = [self.thresholds if thresholds is None else thresholds]
@@ -245,7 +273,7 @@ class FastSAM:
         return segment_stream(images, segment_one, workers, workers + 1 if prefetch is None else prefetch)
 
     def close(self) -> None:
-        """Free the engine and the CLIP if they were opened here, or close the connection."""
+        """Close the engine and the CLIP if they were opened by this object, or the connection to the server."""
         self._owned.close()
 
     def __enter__(self) -> FastSAM:
@@ -256,6 +284,6 @@ class FastSAM:
 
 
 def _image_of(segments: Segments, source: ImageSource, color: str) -> NDArray[np.uint8]:
-    """The image of these segments; read again only where no CLIP has it already."""
+    """The image of these segments. It is read again only if no CLIP has it."""
     features = segments.features
     return features.image if isinstance(features, MaskFeatures) else load_image(source, color=color)

@@ -1,4 +1,4 @@
-"""Settings that are handed on whole, checked once when they are made: of an engine, and of what is kept of it."""
+"""Settings of engines, and thresholds for detections. Both are values that are checked when they are made."""
 
 from __future__ import annotations
 
@@ -14,37 +14,39 @@ from .errors import DeviceError, ParameterError
 
 HINTS = ("latency", "throughput")
 MOST_THREADS = 4096
-"""More threads than this are a mistake, and some engines would try to start them."""
+"""A larger number of threads is a mistake, and some engines would try to start them."""
 
 _DEVICE = re.compile(r"cpu|cuda(?::[0-9]{1,4})?")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How a network is opened.
+    """How to open a network.
 
-    Each engine refuses the settings that it does not have (`refuse_settings`); none is replaced by another value.
+    Each engine refuses the settings that it does not support (`refuse_settings`); no setting is replaced by another
+    value.
 
     Example:
         >>> EngineSettings(device="cuda:0").given()
         {'device': 'cuda:0'}
 
     Attributes:
-        device: "cpu", "cuda" or "cuda:N". The one asked for is used, or there is an error.
+        device: "cpu", "cuda" or "cuda:N". It is never replaced by another device; if it cannot be used, there is an
+            error.
         threads: CPU threads of the network, 1 to 4096; None: as many as this process may use.
-        engine: name of the engine that runs the file; None: the usual one for such files that is installed.
-        precision: of the arithmetic, such as "fp32" or "bf16": that one is used, or there is an error. None: the
-            engine's own. ONNX Runtime computes in what the file holds; OpenVINO in BF16 on processors with AMX or
-            AVX-512 BF16, in FP32 on others, and `description["precision"]` says which.
-        hint: "latency": all threads work on one run (None: this); "throughput": several runs at once, on fewer threads
-            each (OpenVINO).
-        cache: keep the network as the engine has prepared it for this processor, so that it opens sooner the next
-            time: True: in a file beside the model, or the path of a folder. `description["cache"]` says what came of
-            it; a folder that cannot be written is no error.
+        engine: name of the engine that runs the file; None: the first installed one for such files.
+        precision: precision of the arithmetic, such as "fp32" or "bf16"; if the engine cannot compute in it, there is
+            an error. None: the default of the engine. ONNX Runtime computes in the precision of the file. OpenVINO
+            computes in BF16 on processors with AMX or AVX-512 BF16, in FP32 on others; see `description["precision"]`.
+        hint: "latency" (also for None): all threads work on one run; "throughput": several runs at once, each on fewer
+            threads (OpenVINO).
+        cache: keep the network as prepared by the engine for this processor, so that it opens faster next time. True:
+            in a file beside the model; or the path of a folder. `description["cache"]` has the result; a folder that
+            cannot be written is not an error.
 
     Raises:
-        DeviceError: device is not the name of one.
-        ParameterError: another value is out of its range or of another type.
+        DeviceError: device is not the name of a device.
+        ParameterError: another value is out of range or of the wrong type.
     """
 
     device: str = "cpu"
@@ -62,14 +64,14 @@ class EngineSettings:
         for name in ("engine", "precision"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
-                raise ParameterError(f"{name} is {value!r}, expected its name, or None for the usual one")
+                raise ParameterError(f"{name} is {value!r}, expected a name, or None for the default")
         if self.hint is not None and self.hint not in HINTS:
             raise ParameterError(f"hint is {self.hint!r}, expected one of {', '.join(HINTS)}, or None")
         if not isinstance(self.cache, bool) and (not isinstance(self.cache, (str, os.PathLike)) or self.cache == ""):
             raise ParameterError(f"cache is {self.cache!r}, expected True, False or a folder that exists")
 
     def given(self) -> dict[str, object]:
-        """Name and value of the settings that differ from the defaults."""
+        """Names and values of the settings that differ from the defaults."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value != getattr(_DEFAULTS, name)}
 

@@ -16,17 +16,18 @@ from .settings import EngineSettings, Thresholds
 
 
 class TRTFastSAM(FastSAM):
-    """`FastSAM` on a CUDA device: the same calls and the same answers.
+    """`FastSAM` on a CUDA device, with the same methods and results.
 
-    An image goes up once, as it is; letterbox, network, suppression, masks and prompts run there, replayed as a CUDA
-    graph for each shape of input; boxes, scores and bit-packed masks come down. With a prompt of points or boxes, only
-    the masks that were chosen come down.
+    An image is uploaded once, without changes. Letterbox, network, suppression, masks and prompts run on the device, as
+    one CUDA graph for each input shape. Boxes, scores and bit-packed masks are downloaded; with a prompt of points or
+    boxes, only the selected masks.
 
-    Usable from many threads, which wait for each other; `clone` gives a thread one of its own.
+    Safe to use from many threads, which wait for each other; `clone` makes an object for another thread.
 
-    >>> with TRTFastSAM("FastSAM-s.plan") as model:                 # doctest: +SKIP
-    ...     model.warmup([(1, 1080, 1920)])
-    ...     cup = model.segment("photo.jpg", Points([[320, 180]]))
+    Example:
+        >>> with TRTFastSAM("FastSAM-s.plan") as model:  # doctest: +SKIP
+        ...     model.warmup([(1, 1080, 1920)])
+        ...     cup = model.segment("photo.jpg", Points([[320, 180]]))
     """
 
     _segmenter: DeviceSegmenter
@@ -49,16 +50,16 @@ class TRTFastSAM(FastSAM):
         """
         Args:
             model: path of a TensorRT plan (`.plan`, or ultralytics' `.engine`), or of an `.onnx` file, which ONNX
-                Runtime's CUDA provider then runs on the same device memory, without graphs; or an open network (which
-                stays the caller's to close, brings its device along, and serves this object alone).
+                Runtime's CUDA provider then runs on the same device memory, without graphs; or an open network with its
+                device, which is not closed with this object and must not be used elsewhere.
             device: "cuda" or "cuda:N"; never replaced by another.
             conf, iou, max_det, imgsz, rect: see `FastSAM`.
-            graphs: shapes of input for which a CUDA graph is kept, those used last; 0: none.
+            graphs: number of input shapes for which a CUDA graph is kept, those used last; 0: no graphs.
             clip: for text prompts, see `FastSAM`; a folder is opened on `device` with ONNX Runtime.
-            engine, precision: see `FastSAM`; what a plan is already, or there is an error.
+            engine, precision: see `FastSAM`. If they differ from those of a plan, there is an error.
 
         Raises:
-            ParameterError, ModelError, DeviceError, MissingDependencyError.
+            ParameterError, ModelError, DeviceError, MissingDependencyError: the model cannot be opened as requested.
         """
         settings = EngineSettings(
             device if isinstance(model, (str, Path)) else model.device, engine=engine, precision=precision
@@ -71,17 +72,18 @@ class TRTFastSAM(FastSAM):
         )
 
     def warmup(self, shapes: Sequence[tuple[int, int, int]]) -> None:
-        """Make memory, kernels and graphs ready for batches of images.
+        """Prepare memory, kernels and graphs for batches of images.
 
         Args:
-            shapes: (batch, h, w) of images to come, pixels.
+            shapes: (batch, h, w) of the batches, pixels of the images.
         """
         self._segmenter.warmup(shapes, self.thresholds)
 
     def clone(self) -> TRTFastSAM:
-        """Another one that runs beside this: weights of a plan are shared; stream, buffers and graphs are its own.
+        """Make an object that runs in parallel with this one.
 
-        Closed by whoever asked for it, before or after this one. A CLIP is shared, and stays this one's.
+        It shares the weights of a plan and the CLIP, and has its own stream, buffers and graphs. The caller closes it,
+        before or after this one. The CLIP is closed with this one.
         """
         other = copy(self)
         other._hold(self._segmenter.clone(), ExitStack())

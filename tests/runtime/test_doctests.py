@@ -17,7 +17,10 @@ NAMES = sorted(
     for info in pkgutil.walk_packages(runtime.__path__, f"{runtime.__name__}.")
     if not info.name.endswith("__main__")
 )
-PACKAGES = ("batch", "cli", "cuda", "formats", "masks", "measure", "segments", "sources", "system")
+PACKAGES = (
+    "batch", "cli", "cuda", "formats", "masks", "measure", "opening", "pipeline", "segments", "settings", "sources",
+    "system", "trt",
+)  # fmt: skip
 STAGES = ("stages.assemble", "stages.decode", "stages.letterbox", "stages.postprocess")
 DOCUMENTED = re.compile(rf"{runtime.__name__}\.({'|'.join((*PACKAGES, *STAGES))})(\.|$)")
 """Packages and modules in which every public class and function has an example."""
