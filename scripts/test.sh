@@ -33,7 +33,7 @@ install_project() { # name; installs the current sources
 }
 
 make_env full ".[export,clip-export,clip,triton,openvino,supervision,dev]"
-make_env bare ".[cpu,clip]" "numpy==1.26.*" pytest pytest-timeout pytest-xdist hypothesis
+make_env bare ".[cpu,clip]" "numpy==1.26.*" pytest pytest-timeout pytest-xdist hypothesis tifffile
 install_project full
 install_project bare
 bin=$envs/full/bin

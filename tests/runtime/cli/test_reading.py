@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image
 
 from fastsam_deploy.runtime.cli import main as cli
 from fastsam_deploy.runtime.segments import Segments
+
+tifffile = pytest.importorskip("tifffile", reason="writes the files of these tests; in the extra [dev]")
 
 FAST = ("--imgsz", "320", "--threads", "1", "--conf", "0.2")
 

@@ -9,13 +9,30 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fastsam_deploy.runtime.system.signals import exit_on_signals
 
-START = "import sys; from fastsam_deploy.runtime.cli.main import main; sys.exit(main())"
+USUAL_HANDLERS = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
+"""How a child begins: this test run may ignore signals, as under nohup or in a shell's background."""
+START = USUAL_HANDLERS + "import sys; from fastsam_deploy.runtime.cli.main import main; sys.exit(main())"
+
+
+@pytest.fixture
+def usual_handlers() -> Iterator[None]:
+    """In this process, for the same reason as in a child."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def drafts(folder: Path) -> list[str]:
@@ -51,7 +68,7 @@ def test_a_command_that_is_ended_leaves_no_draft(number: int, code: int | None, 
 @pytest.mark.export
 def test_an_export_that_is_ended_leaves_no_draft(tmp_path: Path, demo_checkpoint: Path) -> None:
     pytest.importorskip("ultralytics", reason="needs the extra [export]: ultralytics is not installed")
-    start = "from fastsam_deploy.export.cli.main import main; main()"
+    start = USUAL_HANDLERS + "from fastsam_deploy.export.cli.main import main; main()"
     command = [sys.executable, "-c", start, "onnx", str(demo_checkpoint), "-o", "made/m.onnx", "--imgsz", "64"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     wait_for_drafts(tmp_path / "made", process)
@@ -61,6 +78,7 @@ def test_an_export_that_is_ended_leaves_no_draft(tmp_path: Path, demo_checkpoint
     assert list((tmp_path / "made").iterdir()) == []
 
 
+@pytest.mark.usefixtures("usual_handlers")
 def test_handlers_are_those_of_before_afterwards() -> None:
     with pytest.raises(SystemExit, match="143"), exit_on_signals():
         os.kill(os.getpid(), signal.SIGTERM)
@@ -84,6 +102,7 @@ def test_a_handler_that_is_there_stays() -> None:
     assert calls == ["called"]
 
 
+@pytest.mark.usefixtures("usual_handlers")
 def test_another_thread_changes_nothing() -> None:
     def enter() -> None:
         with exit_on_signals():

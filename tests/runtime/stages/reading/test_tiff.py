@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
 from fastsam_deploy.runtime.errors import ImageError
 from fastsam_deploy.runtime.stages.image import load_image
+
+tifffile = pytest.importorskip("tifffile", reason="writes the files of these tests; in the extra [dev]")
 
 H, W, TILE = 40, 51, (16, 32)
 
