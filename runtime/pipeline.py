@@ -231,6 +231,7 @@ class FastSAM:
         thresholds: Thresholds | None = None,
         prefetch: int | None = None,
         keep_images: bool = False,
+        copy_images: bool = True,
     ) -> Generator[StreamItem, None, None]:
         """Segment many images one by one, with results in their order. A bad image does not stop the others.
 
@@ -245,6 +246,8 @@ class FastSAM:
             prefetch: hold at most this many images at once: read, in progress, or waiting with their results. 1: no
                 overlap, for the shortest delay with live images. None: the number of threads (a few) + 1.
             keep_images: also return each image, in `StreamItem.image`.
+            copy_images: copy images in memory when they are taken from `images`, so that a camera may use one buffer
+                for all its frames; 3 megapixels take 0.3 ms. False: `images` gives a new array each time.
 
         Yields:
             The segments or the error of each image.
@@ -270,7 +273,8 @@ class FastSAM:
             (segments,) = segmenter.segment_batch([image], prompt, limits, "RGB")
             return replace(segments, timing_ms={**segments.timing_ms, "load": load_ms}), image
 
-        return segment_stream(images, segment_one, workers, workers + 1 if prefetch is None else prefetch)
+        ahead = workers + 1 if prefetch is None else prefetch
+        return segment_stream(images, segment_one, workers, ahead, copy_images)
 
     def close(self) -> None:
         """Close the engine and the CLIP if they were opened by this object, or the connection to the server."""

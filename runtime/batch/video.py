@@ -134,7 +134,8 @@ def segment_video(
         ...     sum(segment_video(model, video, Path("clip.mp4"), None, None, None))
         1204
     """
-    for item in model.segment_stream(video, prompt, color="BGR", keep_images=writer is not None):
+    keep = writer is not None
+    for item in model.segment_stream(video, prompt, color="BGR", keep_images=keep, copy_images=False):
         segments = item.result()
         if writer is not None and item.image is not None:
             writer.write(draw_prompts(draw_segments(item.image, segments, contours=contours), prompt))

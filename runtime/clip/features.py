@@ -24,8 +24,8 @@ _PATCHES = ("", "patches")
 class MaskFeatures:
     """An image and a cache of the features of its masks. Many threads can use it at once.
 
-    The cache is keyed by the pixels of a mask, so that it serves every selection of the same segments. The image is not
-    copied: do not change it while its segments are used with text prompts.
+    The cache is keyed by the pixels of a mask, so that it serves every selection of the same segments. The image is
+    copied, as a camera may use its memory for the next one before a text prompt looks at it.
 
     Attributes:
         image: (h, w, 3) uint8 RGB.
@@ -39,7 +39,7 @@ class MaskFeatures:
     """
 
     def __init__(self, image: NDArray[np.uint8], clip: Clip) -> None:
-        self.image = image
+        self.image = image.copy()
         self.clip = clip
         self._cache: dict[_Key, NDArray[np.float32]] = {}
         self._patches: NDArray[np.float32] | None = None
@@ -120,7 +120,7 @@ def with_image(segments: Segments, image: ImageSource, clip: Clip, *, color: str
 
     Args:
         segments: the segments of the image.
-        image: the image that was segmented. An RGB array is not copied: do not change it afterwards.
+        image: the image that was segmented.
         clip: the encoders. The caller closes them, once no more text prompts are used with the segments.
         color: "BGR" for arrays from OpenCV.
 

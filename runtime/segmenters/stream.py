@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from ..errors import FastSamError, ParameterError
 from ..segments import Segments
-from ..stages.image import ImageSource
+from ..stages.image import ImageSource, image_copy
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_Taken = tuple[int, ImageSource, ImageSource | FastSamError]
+"""Its place, what was given, and what is segmented."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +28,8 @@ class StreamItem:
 
     Attributes:
         index: its place in the stream, from 0.
-        source: what was given.
+        source: what was given. An array is the caller's, not the copy that was segmented: if it is a buffer that is
+            used again, it holds a later picture by now. `image` does not.
         image: (h, w, 3) uint8 RGB, where the stream keeps images and this one could be read.
     """
 
@@ -49,13 +53,14 @@ class SegmentOne(Protocol):
 
 
 def segment_stream(
-    images: Iterable[ImageSource], segment: SegmentOne, workers: int, prefetch: int
+    images: Iterable[ImageSource], segment: SegmentOne, workers: int, prefetch: int, copy_images: bool = True
 ) -> Generator[StreamItem, None, None]:
     """See `FastSAM.segment_stream`.
 
     Args:
         workers: images under way at once.
         prefetch: images held at once.
+        copy_images: whether `images` may change an image after it has given it; it is then copied.
 
     Raises:
         ParameterError: prefetch is below 1.
@@ -63,15 +68,28 @@ def segment_stream(
     if isinstance(prefetch, bool) or int(prefetch) != prefetch or prefetch < 1:
         raise ParameterError(f"prefetch is {prefetch}, expected a whole number of 1 or more, or None")
 
-    def segment_item(item: tuple[int, ImageSource]) -> StreamItem:
-        index, source = item
+    def segment_item(item: _Taken) -> StreamItem:
+        index, source, kept = item
+        if isinstance(kept, FastSamError):
+            return StreamItem(index, source, error=kept)
         try:
-            segments, image = segment(source)
+            segments, image = segment(kept)
         except FastSamError as error:
             return StreamItem(index, source, error=error)
         return StreamItem(index, source, segments, image=image)
 
-    return in_order(segment_item, enumerate(images), min(workers, prefetch), prefetch)
+    return in_order(segment_item, _taken(images, copy_images), min(workers, prefetch), prefetch)
+
+
+def _taken(images: Iterable[ImageSource], copy_images: bool) -> Iterator[_Taken]:
+    """Each image, copied before the next is asked for: cameras and video readers use one buffer for all frames."""
+    for index, source in enumerate(images):
+        try:
+            kept = image_copy(source) if copy_images else source
+        except FastSamError as error:
+            yield index, source, error
+        else:
+            yield index, source, kept
 
 
 def in_order(

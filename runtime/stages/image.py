@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
 from time import perf_counter
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "ImageFile",
     "ImageSource",
     "encoded_bytes",
+    "image_copy",
     "load_image",
     "load_images",
 ]
@@ -158,6 +160,40 @@ def encoded_bytes(source: ImageSource) -> bytes | None:
 def is_plain_file(source: ImageSource) -> bool:
     """Whether `encoded_bytes` has the content of this: a file or its bytes, read as it is."""
     return is_encoded(_without_settings(source))
+
+
+def image_copy(source: ImageSource) -> ImageSource:
+    """The same image in memory that nobody else writes to.
+
+    Arrays and buffers are copied. A PIL image is decoded if it is one of several in a file, as its pixels change when
+    it moves on to the next; if it is in memory, it is copied. Paths, bytes and other streams than BytesIO stay.
+
+    Raises:
+        ImageError: a PIL image cannot be decoded.
+
+    Example:
+        >>> frame = np.zeros((2, 3, 3), np.uint8)
+        >>> kept = image_copy(frame)
+        >>> frame[:] = 255
+        >>> int(kept.max())
+        0
+    """
+    if isinstance(source, ImageFile):
+        return replace(source, source=image_copy(source.source))  # type: ignore[arg-type] # encoded stays encoded
+    if isinstance(source, np.ndarray):
+        return np.array(source)
+    if isinstance(source, bytearray | memoryview):
+        return bytes(source)
+    if isinstance(source, BytesIO):
+        return source.getvalue()
+    if isinstance(source, Image.Image):
+        return load_image(source) if getattr(source, "is_animated", False) else _copied_pil(source)
+    return source
+
+
+def _copied_pil(image: Image.Image) -> Image.Image:
+    """A file that is not decoded yet is decoded later, by a thread of the stream: nobody has drawn on it."""
+    return image.copy() if type(image) is Image.Image else image
 
 
 def _without_settings(source: ImageSource) -> ImageSource:

@@ -109,6 +109,15 @@ def naive(segments: Segments, texts: tuple[str, ...], color: tuple[int, ...], re
     return cosines
 
 
+def test_an_image_that_is_overwritten_later_gives_the_same_answers(scene: Segments) -> None:
+    """Cameras use one buffer for all frames, and a text may be asked long after."""
+    buffer = scene.features.image.copy()
+    held = with_image(scene, buffer, scene.features.clip)
+    expected = buffer.copy()
+    buffer[:] = 0
+    np.testing.assert_array_equal(held.features.image, expected)
+
+
 @pytest.mark.parametrize(
     ("background", "color"), [("black", (0, 0, 0)), ("white", (255,) * 3), ("mean", (123, 117, 104))]
 )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageSequence
 
 from fastsam_deploy.runtime import (
     FastSAM,
@@ -57,6 +59,70 @@ def test_results_are_those_of_segment_in_their_order(model: FastSAM, coffee: Pat
         assert item.error is None and item.image is None
         _same(item.result(), model.segment(item.source, prompt))
     assert not _threads()
+
+
+@pytest.mark.parametrize("prefetch", [None, 1])
+@pytest.mark.parametrize("color", ["RGB", "BGR"])
+def test_a_camera_may_use_one_buffer_for_all_frames(
+    model: FastSAM, coffee: Path, prefetch: int | None, color: str
+) -> None:
+    first = load_image(coffee)
+    frames = [first, first[:, ::-1], first[::-1], np.zeros_like(first)] * 2
+
+    def camera() -> Iterator[np.ndarray]:
+        buffer = np.empty_like(first)
+        for frame in frames:
+            buffer[:] = frame if color == "RGB" else frame[..., ::-1]
+            yield buffer
+            buffer[:] = 255
+
+    items = list(model.segment_stream(camera(), color=color, prefetch=prefetch, keep_images=True))
+    assert len(items) == len(frames)
+    for item, frame in zip(items, frames, strict=True):
+        np.testing.assert_array_equal(item.image, frame)
+        _same(item.result(), model.segment(frame))
+
+
+def test_frames_of_an_animation_are_those_it_stood_at(model: FastSAM, coffee: Path) -> None:
+    """Pillow gives the same image for every frame, and moves it on."""
+    first = Image.fromarray(load_image(coffee)[::2, ::2].copy())
+    file = BytesIO()
+    first.save(file, "TIFF", save_all=True, append_images=[first.transpose(Image.Transpose.FLIP_LEFT_RIGHT)])
+    items = list(model.segment_stream(ImageSequence.Iterator(Image.open(file)), keep_images=True))
+    expected = [np.asarray(first), np.asarray(first)[:, ::-1]]
+    for item, frame in zip(items, expected, strict=True):
+        np.testing.assert_array_equal(item.image, frame)
+
+
+def test_a_source_of_new_arrays_needs_no_copies(coffee: Path) -> None:
+    image, seen = load_image(coffee), []
+
+    def segment(source: Any) -> tuple[Segments, None]:
+        seen.append(source)
+        return Segments.empty((4, 5)), None
+
+    for copy_images in (True, False):
+        list(segment_stream([image], segment, 1, 1, copy_images))
+    assert not np.shares_memory(seen[0], image) and seen[1] is image
+
+
+def test_buffers_of_encoded_images_may_be_used_again(model: FastSAM, coffee: Path, cat: Path) -> None:
+    def socket() -> Iterator[bytearray | BytesIO]:
+        for kind in (bytearray, BytesIO):
+            buffer = kind()
+            for path in (coffee, cat, coffee):
+                content = path.read_bytes()
+                if isinstance(buffer, BytesIO):
+                    buffer.seek(0)
+                    buffer.truncate()
+                    buffer.write(content)
+                else:
+                    buffer[:] = content
+                yield buffer
+
+    items = list(model.segment_stream(socket(), keep_images=True))
+    for item, path in zip(items, [coffee, cat, coffee] * 2, strict=True):
+        np.testing.assert_array_equal(item.image, load_image(path))
 
 
 def test_colour_and_thresholds_are_passed_on(model: FastSAM, cat: Path) -> None:
