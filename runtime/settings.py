@@ -90,18 +90,21 @@ _DEFAULTS = EngineSettings()
 
 
 def refuse_settings(settings: EngineSettings, source: str, reason: str, has: Collection[str] = ()) -> None:
-    """Raise if a setting is given that an engine does not have.
+    """Refuse settings that an engine does not support.
 
     Example:
-        >>> refuse_settings(EngineSettings(threads=2), "model.onnx", "it has its own:", {"threads"})
+        >>> refuse_settings(EngineSettings(threads=2), "a.plan", "a plan runs on a GPU;")
+        Traceback (most recent call last):
+        fastsam_deploy.runtime.errors.ParameterError: a.plan: threads is 2; a plan runs on a GPU; leave threads out
 
     Args:
-        source: what the message calls the model.
-        reason: why the engine has none of them; "leave … out" follows.
-        has: names of the settings that the engine has.
+        settings: all settings.
+        source: the model, for the message.
+        reason: why the engine does not support them; "leave … out" follows in the message.
+        has: names of the settings that the engine supports.
 
     Raises:
-        ParameterError: names the settings.
+        ParameterError: a setting without support differs from its default.
     """
     refused = {name: value for name, value in settings.given().items() if name not in has}
     if refused:
@@ -111,7 +114,7 @@ def refuse_settings(settings: EngineSettings, source: str, reason: str, has: Col
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Which detections are kept.
+    """Which detections to keep.
 
     Example:
         >>> Thresholds(conf=0.25)
@@ -119,11 +122,11 @@ class Thresholds:
 
     Attributes:
         conf: keep detections with a score above it, [0, 1).
-        iou: of two boxes that overlap more than this, the better stays, (0, 1].
-        max_det: keep at most this many of an image, best first.
+        iou: of two boxes that overlap more than this, keep the better one, (0, 1].
+        max_det: keep at most this many detections of an image, best first.
 
     Raises:
-        ParameterError: a value is out of its range.
+        ParameterError: a value is out of range.
     """
 
     conf: float = 0.4
