@@ -14,6 +14,7 @@ from .errors import FastSamError, MissingDependencyError, PromptError
 from .formats import NO_PROMPT, Columns, coco, json, read, write
 from .masks.rows import Rows, row_numbers
 from .masks.store import Masks, concatenate
+from .spec import MAX_CLASSES
 
 if TYPE_CHECKING:
     from supervision import Detections
@@ -59,7 +60,7 @@ class Segments:
         masks: n masks, stored cropped.
         prompts: (n,) int64, number of the prompt that the segment answers; -1 without a prompt.
         fits: (n,) float32, how well the segment fits its prompt (see the package `prompts`); NaN without a prompt.
-        class_names: name of each class number.
+        class_names: name of each class number. A class without a name is called by its number: "class7".
         timing_ms: stage → milliseconds of the call that made these segments.
         probabilities: (n,) float32, probability of the segment's text (see `prompts.text`); NaN without a text prompt.
         features: a `MaskFeatures`, for text prompts, if the model has a CLIP. It holds the image, is neither saved nor
@@ -95,6 +96,7 @@ class Segments:
         wrong = [f"{name} {shapes[name]}, expected {right[name]}" for name in _ARRAYS if shapes[name] != right[name]]
         if wrong:
             raise ValueError(f"segments of {n} masks: {'; '.join(wrong)}")
+        object.__setattr__(self, "class_names", _names_for(self.classes, self.class_names))
 
     @classmethod
     def unprompted(
@@ -277,3 +279,12 @@ def join(parts: Sequence[Segments]) -> Segments:
     first = parts[0]
     columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
     return replace(first, masks=concatenate([part.masks for part in parts], first.image_hw), **columns)
+
+
+def _names_for(classes: NDArray[np.int64], class_names: Sequence[str]) -> tuple[str, ...]:
+    """The names, and more where there are fewer than classes: files of other exporters have lost them."""
+    lowest, highest = int(classes.min(initial=0)), int(classes.max(initial=0))
+    if lowest < 0 or highest >= MAX_CLASSES:
+        raise ValueError(f"class {lowest if lowest < 0 else highest}; expected numbers from 0 to {MAX_CLASSES - 1}")
+    missing = range(len(class_names), highest + 1 if len(classes) else 0)
+    return *class_names, *(f"class{number}" for number in missing)

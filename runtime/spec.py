@@ -27,6 +27,9 @@ METADATA_KEY = "fastsam_deploy"
 PROTOTYPE_STRIDE = 4
 """Pixels of the network's input along one pixel of a prototype."""
 
+MAX_CLASSES = 1 << 16
+"""Class numbers are below it."""
+
 SPLIT_OUTPUTS = ("boxes", "scores", "classes", "coefficients")
 """Outputs of the layout `split`: (b, max_det, 4), (b, max_det), (b, max_det) int32, (b, max_det, mask_dim).
 
@@ -219,7 +222,10 @@ class ModelSpec:
             document = json.loads(text)
             known = {k: v for k, v in document.items() if k in cls.__dataclass_fields__}
             known["size_hw"] = tuple(known.get("size_hw", (None, None)))
-            known["class_names"] = tuple(known.get("class_names", ("object",)))
+            names = known.get("class_names", ("object",))
+            if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+                raise TypeError(f"class_names are {names!r:.80}, expected a list of texts")
+            known["class_names"] = tuple(names)
             if known.get("suppression") is not None:
                 known["suppression"] = Suppression(**known["suppression"])
             return cls(**known)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import ModelError
-from ..spec import COUNT_OUTPUT, FLOATS, METADATA_KEY, SPLIT_OUTPUTS, ModelSpec, TensorInfo
+from ..spec import COUNT_OUTPUT, FLOATS, MAX_CLASSES, METADATA_KEY, SPLIT_OUTPUTS, ModelSpec, TensorInfo
 
 
 def spec_from_tensors(
@@ -45,13 +45,14 @@ def spec_from_tensors(
         base = ModelSpec.from_json(metadata[METADATA_KEY], source)
     else:
         base = _spec_from_ultralytics(metadata, image)
-    if class_count is not None and class_count != base.class_count:
-        if METADATA_KEY in metadata or "names" in metadata:
-            raise ModelError(
-                f"{source}: {detections} holds {class_count} classes and {mask_dim} mask coefficients, "
-                f"its metadata names {base.class_count} classes; export it again"
-            )
-        base = replace(base, class_names=tuple(f"class{i}" for i in range(class_count)))
+    if not base.class_names:
+        count = class_count or 1
+        base = replace(base, class_names=tuple(f"class{i}" for i in range(count)) if count > 1 else ("object",))
+    elif class_count is not None and class_count != base.class_count:
+        raise ModelError(
+            f"{source}: {detections} holds {class_count} classes and {mask_dim} mask coefficients, "
+            f"its metadata names {base.class_count} classes; export it again"
+        )
     return replace(
         base,
         input=image.name,
@@ -113,8 +114,28 @@ def _layout(detections: TensorInfo, mask_dim: int, source: str) -> tuple[str, in
     )
 
 
+def _class_names(names: Any) -> tuple[str, ...]:
+    """Names by class number, from {0: "cat", 2: "dog"} or ["cat", …]; empty if they are neither."""
+    if isinstance(names, str):
+        return (names,)
+    if isinstance(names, Sequence):
+        return tuple(map(str, names))
+    if not isinstance(names, Mapping):
+        return ()
+    try:
+        by_number = {int(number): str(name) for number, name in names.items()}
+    except (TypeError, ValueError):
+        return ()
+    if not by_number or min(by_number) < 0 or max(by_number) >= MAX_CLASSES:
+        return ()
+    return tuple(by_number.get(number, f"class{number}") for number in range(max(by_number) + 1))
+
+
 def _spec_from_ultralytics(metadata: Mapping[str, str], image: TensorInfo) -> ModelSpec:
-    """The spec in the metadata that ultralytics writes: names, imgsz, stride, args (Python literals)."""
+    """The spec in the metadata that ultralytics writes: names, imgsz, stride, args (Python literals).
+
+    It has no class names where the metadata has none.
+    """
 
     def literal(key: str, default: Any) -> Any:
         try:
@@ -122,9 +143,6 @@ def _spec_from_ultralytics(metadata: Mapping[str, str], image: TensorInfo) -> Mo
         except (KeyError, ValueError, SyntaxError):
             return default
 
-    names = literal("names", {0: "object"})
-    if isinstance(names, Mapping):
-        names = [names[k] for k in sorted(names)]
     fixed = [side for side in image.shape[2:] if side is not None]
     size = literal("imgsz", fixed or [1024])
     args = literal("args", {})
@@ -132,7 +150,7 @@ def _spec_from_ultralytics(metadata: Mapping[str, str], image: TensorInfo) -> Mo
     return ModelSpec(
         imgsz=int(max(fixed or size)) if isinstance(size, Sequence) else int(size),
         stride=int(literal("stride", 32)),
-        class_names=tuple(str(name) for name in names),
+        class_names=_class_names(literal("names", None)),
         precision="fp16" if half or image.dtype == "float16" else "fp32",
         tools={"ultralytics": metadata["version"]} if "version" in metadata else {},
     )

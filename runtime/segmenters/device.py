@@ -28,6 +28,7 @@ from ..segments import Prompt, Segments
 from ..settings import Thresholds
 from ..spec import ModelSpec, imgsz_for
 from ..stages.assemble import snap_to_border
+from ..stages.decode import class_numbers
 from ..stages.image import ImageSource, load_images
 from ..stages.letterbox import PADDING_VALUE, Letterbox, fit_model, groups
 
@@ -206,7 +207,7 @@ class DeviceSegmenter:
         )
         masks = DeviceMasks(place.image_hw, of_image, rows, numbers)
         boxes = snap_to_border(boxes_of(rows), place.image_hw)
-        scores, classes = rows["score"].astype(np.float32), rows["class_id"].astype(np.int64)
+        scores, classes = rows["score"].astype(np.float32), class_numbers(rows["class_id"])
         return Segments.unprompted(boxes, scores, classes, masks, self.spec.class_names)
 
     def _largest_batch(self, input_hw: tuple[int, int]) -> int:

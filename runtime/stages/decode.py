@@ -7,13 +7,14 @@ Equal to ultralytics' `non_max_suppression` (8.4): score strictly above `conf`, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
 from ..settings import Thresholds
-from ..spec import ModelSpec
+from ..spec import MAX_CLASSES, ModelSpec
 
 MAX_CANDIDATES = 30_000
 # Boxes of different classes are moved this far apart, so that one NMS serves all classes. It is also what
@@ -69,7 +70,7 @@ def decode(output: NDArray[np.floating], spec: ModelSpec, thresholds: Thresholds
         _refuse_nonfinite(output[:, 4])
         kept = output[output[:, 4] > np.float32(conf)][:max_det].astype(np.float32)
         _refuse_nonfinite(kept)
-        return Detections(kept[:, :4], kept[:, 4], kept[:, 5].astype(np.int64), kept[:, 6:])
+        return Detections(kept[:, :4], kept[:, 4], class_numbers(kept[:, 5]), kept[:, 6:])
     scores, classes, columns = _candidates(output[4 : 4 + spec.class_count], conf)
     boxes = _xyxy_from_cxcywh(output[:4, columns].T.astype(np.float32))
     _refuse_nonfinite(boxes)
@@ -77,6 +78,25 @@ def decode(output: NDArray[np.floating], spec: ModelSpec, thresholds: Thresholds
     coefficients = output[4 + spec.class_count :, columns[kept_rows]].T.astype(np.float32)
     _refuse_nonfinite(coefficients)
     return Detections(boxes[kept_rows], scores[kept_rows], classes[kept_rows], coefficients)
+
+
+def class_numbers(column: NDArray[np.number[Any]]) -> NDArray[np.int64]:
+    """(n,) int64 class numbers as the network gave them.
+
+    Raises:
+        ModelError: a number is negative, or too large for any network.
+
+    Example:
+        >>> class_numbers(np.array([0, 79], np.float32))
+        array([ 0, 79])
+    """
+    wrong = column[(column < 0) | (column >= MAX_CLASSES)]
+    if len(wrong):
+        raise ModelError(
+            f"the network's output holds class {wrong[0]:g}, expected 0 to {MAX_CLASSES - 1}; is the column of classes "
+            "the sixth, after x1, y1, x2, y2 and the score?"
+        )
+    return column.astype(np.int64)
 
 
 def nms(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], iou: float, max_det: int) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from fastsam_deploy.runtime.errors import FastSamError, MissingDependencyError
 from fastsam_deploy.runtime.masks.store import Masks
 from fastsam_deploy.runtime.segments import Segments
+from fastsam_deploy.runtime.wire.answer import answer_tensors, answers_from_tensors
 
 
 @pytest.fixture
@@ -143,6 +145,34 @@ def test_timing_that_is_filled_later_is_kept():
     segments = Segments.unprompted(empty.boxes_xyxy, empty.scores, empty.classes, empty.masks, timing_ms=timing)
     timing["masks"] = 3.0
     assert segments.timing_ms == {"masks": 3.0}
+
+
+def test_a_class_without_a_name_is_called_by_its_number(three, tmp_path):
+    """Files of other exporters have lost their names: everything that names classes raised IndexError."""
+    nameless = Segments.unprompted(three.boxes_xyxy, three.scores, np.array([0, 5, 2]), three.masks)
+    assert nameless.class_names == ("object", "class1", "class2", "class3", "class4", "class5")
+    assert nameless[[0]].class_names == nameless.class_names
+    for suffix in (".json", ".npz"):
+        nameless.save(tmp_path / f"x{suffix}")
+        _same(Segments.load(tmp_path / f"x{suffix}"), nameless, 1e-3)
+    nameless.save(tmp_path / "coco.json", format="coco")
+    document = json.loads((tmp_path / "coco.json").read_text())
+    names = {category["id"]: category["name"] for category in document["categories"]}
+    assert [names[row["category_id"]] for row in document["annotations"]] == ["object", "class5", "class2"]
+    (answer,) = answers_from_tensors(answer_tensors([nameless], ["bits"]), ("object",))
+    assert answer.class_names == nameless.class_names
+    if find_spec("supervision"):
+        assert nameless.to_supervision().data["class_name"].tolist() == ["object", "class5", "class2"]
+
+
+@pytest.mark.parametrize("number", [-1, 1 << 16, 10**12])
+def test_class_numbers_that_cannot_be_are_refused(three, number):
+    with pytest.raises(ValueError, match=f"class {number}; expected numbers from 0 to 65535"):
+        replace(three, classes=np.array([0, number, 1]))
+    document = three.to_json()
+    document["segments"][1]["class"] = number
+    with pytest.raises(FastSamError, match=f"class {number}"):
+        Segments.from_json(document)
 
 
 def test_supervision(three):

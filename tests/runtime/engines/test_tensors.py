@@ -85,6 +85,42 @@ def test_class_count_that_contradicts_the_names_is_refused():
         spec_from_tensors([IMAGES], [RAW, PROTOTYPES], {"names": "{0: 'a', 1: 'b'}"}, "m.onnx")
 
 
+@pytest.mark.parametrize("count", [3, 81])
+def test_more_or_fewer_names_than_classes_are_refused_with_both_numbers(count):
+    names = str({i: f"thing {i}" for i in range(count)})
+    eighty = TensorInfo("output0", "float32", (1, 116, 8400))
+    with pytest.raises(ModelError, match=f"holds 80 classes .* names {count} classes"):
+        spec_from_tensors([IMAGES], [eighty, PROTOTYPES], {"names": names}, "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        pytest.param("{0: 'cat', 2: 'dog'}", ("cat", "class1", "dog"), id="a gap moves no name"),
+        pytest.param("{'0': 'cat', '10': 'k', '2': 'dog'}", None, id="numbers as texts are in the order of numbers"),
+        pytest.param("['cat', 'dog', 'cup']", ("cat", "dog", "cup"), id="a list"),
+        pytest.param("'cat'", ("cat",), id="one text is no list of letters"),
+        pytest.param("{0: ", ("class0", "class1", "class2"), id="cut off"),
+        pytest.param("{}", ("class0", "class1", "class2"), id="empty"),
+        pytest.param("{'cat': 0, 'dog': 1}", ("class0", "class1", "class2"), id="the other way round"),
+        pytest.param("{-1: 'cat'}", ("class0", "class1", "class2"), id="negative"),
+        pytest.param("{10**9: 'cat'}", ("class0", "class1", "class2"), id="a billion"),
+        pytest.param("{1000000000: 'cat'}", ("class0", "class1", "class2"), id="a billion, written out"),
+    ],
+)
+def test_names_stand_at_their_numbers(names, expected):
+    count = 11 if expected is None else len(expected)
+    expected = expected or ("cat", "class1", "dog", *(f"class{i}" for i in range(3, 10)), "k")
+    raw = TensorInfo("output0", "float32", (1, 36 + count, 8400))
+    assert spec_from_tensors([IMAGES], [raw, PROTOTYPES], {"names": names}, "m.onnx").class_names == expected
+
+
+def test_names_of_our_own_metadata_are_a_list_of_texts():
+    for names in ('"cat"', "[0, 1]", "7"):
+        with pytest.raises(ModelError, match=r"m\.onnx: .*export it again"):
+            spec_from_tensors([IMAGES], [RAW, PROTOTYPES], {METADATA_KEY: f'{{"class_names": {names}}}'}, "m.onnx")
+
+
 @pytest.mark.parametrize("imgsz", [0, -32, 33, 1000, 639.5])
 def test_imgsz_names_the_neighbours(imgsz):
     with pytest.raises(ParameterError, match="multiple of the network's stride 32; use"):

@@ -119,3 +119,12 @@ def test_at_most_30000_candidates():
     output[4] = np.linspace(0.5, 0.9, 31_000)
     found = decode(output, ModelSpec(mask_dim=2), Thresholds(0.4, 0.9, 300))
     assert len(found.scores) == 300 and found.scores[0] == np.float32(0.9)
+
+
+@pytest.mark.parametrize("number", [-1.0, 65536.0, 1e12])
+def test_a_class_number_that_cannot_be_is_the_networks_fault(number):
+    rows = np.array([[0, 0, 9, 9, 0.9, 3, 1], [0, 0, 9, 9, 0.8, number, 1]], np.float32)
+    spec = ModelSpec(layout="nms", mask_dim=1)
+    assert decode(rows, spec, Thresholds(conf=0.85)).classes.tolist() == [3]
+    with pytest.raises(ModelError, match="holds class"):
+        decode(rows, spec, Thresholds(conf=0.5))
