@@ -1,1 +1,1 @@
-"""Images in, segments out: on the host, on a CUDA device, on a server, and as a stream."""
+"""Segmenters, which turn images into segments: on the host, on a CUDA device, on a server; and streams of images."""

@@ -1,4 +1,4 @@
-"""Images → segments on a CUDA device: one upload, every stage there, one download of all masks or of those wanted."""
+"""Images → segments on a CUDA device: one upload, all stages there, one download of all or the selected masks."""
 
 from __future__ import annotations
 
@@ -33,14 +33,19 @@ from ..stages.image import ImageSource, load_images
 from ..stages.letterbox import PADDING_VALUE, Letterbox, fit_model, groups
 
 _LARGEST_BATCH = 16
-"""Images that a network of any batch gets at once."""
-_THREADS_OF_A_STREAM = 3
+"""Largest batch for a network that accepts any batch."""
+_STREAM_THREADS = 3
 _KEPT_TABLES = 64
 """Geometries whose tables are kept: a camera has one, a folder of photographs a few."""
 
 
 class DeviceSegmenter:
-    """The stages of one network on its device. Calls wait for each other; `clone` gives one that runs beside it."""
+    """The stages around a network on its CUDA device. Calls wait for each other; a `clone` runs in parallel.
+
+    Example:
+        >>> segmenter = DeviceSegmenter(open_device_network("s.plan", settings), owns_network=True)  # doctest: +SKIP
+        >>> segmenter.warmup([(1, 1080, 1920)], Thresholds())  # doctest: +SKIP
+    """
 
     def __init__(
         self,
@@ -54,15 +59,17 @@ class DeviceSegmenter:
     ) -> None:
         """
         Args:
-            imgsz: longest side of the network's input; None: the model's own.
-            rect: input is the smallest rectangle round the image; False: a square.
-            graphs: shapes of input for which a CUDA graph is kept; 0: none.
-            owns_network: close the network with this.
-            clip: what text prompts ask; stays the caller's to close.
+            network: open; it must not be used elsewhere.
+            imgsz: longest side of the network's input, pixels; None: that of the model.
+            rect: the input is the smallest rectangle around the image; False: a square.
+            graphs: number of input shapes for which a CUDA graph is kept; 0: no graphs.
+            owns_network: close the network with this object.
+            clip: for text prompts; it is not closed with this object.
 
         Raises:
-            ModelError: it is not a YOLO segmentation network. ParameterError: imgsz does not fit it.
-            DeviceError: the device has no room.
+            ModelError: it is not a YOLO segmentation network.
+            ParameterError: imgsz does not fit the model.
+            DeviceError: the device has not enough memory.
         """
         self._network = network
         self._owns_network = owns_network
@@ -89,7 +96,7 @@ class DeviceSegmenter:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What the network says of itself, and whether CUDA graphs are used."""
+        """Description of the network, whether CUDA graphs are used, and the size of the buffers."""
         stages = self._running_stages()
         return {**self._network.description, "cuda_graphs": stages.uses_graphs, "buffers_mb": stages.nbytes / 1e6}
 
@@ -100,10 +107,10 @@ class DeviceSegmenter:
         thresholds: Sequence[Thresholds],
         color: str,
     ) -> list[Segments]:
-        """See `FastSAM.segment_batch`; thresholds are one for each image.
+        """See `FastSAM.segment_batch`. There is one value of thresholds for each image.
 
-        A prompt that asks nothing but the masks is answered where they lie. Any other may take long, or ask this very
-        model: it is answered here, while the device is free for others.
+        A prompt that only needs the masks is answered on the device. Any other prompt may take long or call this model
+        again: it is answered on the host, while other threads can use the device.
         """
         on_device = ask_masks_alone(prompt)
         loaded = load_images(images, color)
@@ -122,31 +129,31 @@ class DeviceSegmenter:
                     timing = {"load": loaded[i][1], **segments.timing_ms}
                     results[i] = replace(segments, timing_ms=timing)
         in_order = [results[i] for i in range(len(images))]
-        return in_order if prompt is None or on_device else [_answered(segments, prompt) for segments in in_order]
+        return in_order if prompt is None or on_device else [_select_on_host(segments, prompt) for segments in in_order]
 
     def sends_undecoded(self, image: ImageSource) -> bool:
-        """See `Segmenter.sends_undecoded`: it stays in this process."""
+        """See `Segmenter.sends_undecoded`: always False, as images stay in this process."""
         return False
 
     def for_stream(self) -> tuple[DeviceSegmenter, int]:
         """See `LocalSegmenter.for_stream`: images are read while others are on the device."""
-        return self, _THREADS_OF_A_STREAM
+        return self, _STREAM_THREADS
 
     def warmup(self, shapes: Sequence[tuple[int, int, int]], thresholds: Thresholds) -> None:
-        """Run so often for (batch, h, w) of images that whatever is made once is made: memory, kernels, graphs."""
+        """Run batches of (batch, h, w) until memory, kernels and graphs are ready."""
         for batch, height, width in shapes:
             image = np.full((height, width, 3), PADDING_VALUE, np.uint8)
-            for _ in range(3):  # kernel by kernel, captured, replayed
+            for _ in range(3):  # launched kernel by kernel, captured as a graph, replayed
                 self.segment_batch([image] * batch, None, [thresholds] * batch, "RGB")
 
     def clone(self) -> DeviceSegmenter:
-        """Another one of the same network, for another thread: own stream and buffers; see `DeviceNetwork.clone`."""
+        """A segmenter of the same network for another thread, with its own stream and buffers; see `DeviceNetwork`."""
         settings: dict[str, Any] = {**self._settings, "clip": self._clip}
         return DeviceSegmenter(self._network.clone(), **settings, owns_network=True)
 
     def close(self) -> None:
-        """Free memory and graphs, and the network, if it is this one's own."""
-        with self._lock, ExitStack() as stack:  # each of them, even where one fails; the stages first
+        """Free memory and graphs, and close the network, if this object owns it."""
+        with self._lock, ExitStack() as stack:  # all of them, even if one fails; the stages first
             stages, self._stages = self._stages, None
             if self._owns_network:
                 stack.callback(self._network.close)
@@ -166,17 +173,17 @@ class DeviceSegmenter:
         thresholds: list[Thresholds],
         prompt: Prompt | Sequence[Prompt] | None,
     ) -> list[Segments]:
-        """One network call for images that share an input shape.
+        """Run the network once for images with the same input shape.
 
         Args:
-            prompt: answered on the device; None: all masks are downloaded.
+            prompt: answered on the device; None: download all masks.
         """
         stages = self._running_stages()
         if self.spec.suppression is not None:
-            for asked in thresholds:
-                self.spec.suppression.check(asked)
+            for limits in thresholds:
+                self.spec.suppression.check(limits)
         start = perf_counter()
-        max_det = max(int(asked.max_det) for asked in thresholds)
+        max_det = max(int(limits.max_det) for limits in thresholds)
         shapes = stages.shapes(self._batch(len(images)), places[0].input_hw, max_det)
         tables = [self._tables_of(place, shapes) for place in places]
         answer = stages.run(shapes, images, tables, thresholds, with_words=prompt is None)
@@ -187,17 +194,17 @@ class DeviceSegmenter:
             segments = self._segments(stages, answer, row, place)
             if self._clip is not None:
                 segments = replace(segments, features=MaskFeatures(images[row], self._clip))
-            chosen = segments if prompt is None else segments.select(prompt)
-            chosen = replace(chosen, masks=chosen.masks.in_host_memory())
+            selected = segments if prompt is None else segments.select(prompt)
+            selected = replace(selected, masks=selected.masks.in_host_memory())
             timing = {"device": device_ms, "prompt": (perf_counter() - start) * 1000}
-            results.append(replace(chosen, timing_ms=timing))
+            results.append(replace(selected, timing_ms=timing))
         return results
 
     def _segments(self, stages: Stages, answer: Answer, row: int, place: Letterbox) -> Segments:
         """The segments of one image; their masks are on the device."""
         refuse_nonfinite(int(answer.summaries["flags"][row]))
         rows, numbers = rows_of(answer.detections[row], int(answer.summaries["kept"][row]))
-        of_image = DeviceAnswer(
+        image_answer = DeviceAnswer(
             stages.kernels,
             stages.stream,
             self._questions,
@@ -205,7 +212,7 @@ class DeviceSegmenter:
             answer.words_at,
             lambda first, count: stages.words(answer, first, count),
         )
-        masks = DeviceMasks(place.image_hw, of_image, rows, numbers)
+        masks = DeviceMasks(place.image_hw, image_answer, rows, numbers)
         boxes = snap_to_border(boxes_of(rows), place.image_hw)
         scores, classes = rows["score"].astype(np.float32), class_numbers(rows["class_id"])
         return Segments.unprompted(boxes, scores, classes, masks, self.spec.class_names)
@@ -214,20 +221,20 @@ class DeviceSegmenter:
         return self.spec.batch or self._network.largest_batch(input_hw) or _LARGEST_BATCH
 
     def _batch(self, count: int) -> int:
-        """Rows of the network's input: a model of fixed batch runs full."""
+        """Rows of the network's input: a model of fixed batch always runs a full batch."""
         return self.spec.batch or count
 
     def _tables_of(self, place: Letterbox, shapes: Shapes) -> Tables:
         tables = self._tables.pop(place, None) or Tables.of(place, shapes.prototypes_hw)
-        self._tables[place] = tables  # at the end: used last
+        self._tables[place] = tables  # the last one used is at the end
         if len(self._tables) > _KEPT_TABLES:
             self._tables.popitem(last=False)
         return tables
 
 
-def _answered(segments: Segments, prompt: Prompt | Sequence[Prompt]) -> Segments:
-    """What the prompt picks, with the time that it took."""
+def _select_on_host(segments: Segments, prompt: Prompt | Sequence[Prompt]) -> Segments:
+    """The segments that the prompt selects, with the time that this took."""
     start = perf_counter()
-    chosen = segments.select(prompt)
+    selected = segments.select(prompt)
     ms = (perf_counter() - start) * 1000
-    return replace(chosen, timing_ms={**segments.timing_ms, "prompt": segments.timing_ms["prompt"] + ms})
+    return replace(selected, timing_ms={**segments.timing_ms, "prompt": segments.timing_ms["prompt"] + ms})

@@ -24,12 +24,17 @@ from ..stages.image import ImageSource, load_images
 from ..stages.letterbox import Letterbox, fit_model, groups, letterbox
 from ..stages.postprocess import postprocess
 
-_BESIDE_THE_NETWORK = 2
-"""Threads of a stream that read an image or make masks while others have the network."""
+_EXTRA_THREADS = 2
+"""Threads of a stream that read images or make masks while others run the network."""
 
 
 class LocalSegmenter:
-    """Stages of one engine, in order. Usable from many threads at once."""
+    """The stages around an engine in this process. Safe to use from many threads at once.
+
+    Example:
+        >>> segmenter = LocalSegmenter(open_engine("FastSAM-s.onnx"), imgsz=640, owns_engine=True)  # doctest: +SKIP
+        >>> (segments,) = segmenter.segment_batch(["photo.jpg"], None, [Thresholds()], "RGB")  # doctest: +SKIP
+    """
 
     def __init__(
         self,
@@ -43,11 +48,12 @@ class LocalSegmenter:
     ) -> None:
         """
         Args:
-            imgsz: longest side of the network's input; None: the model's own.
-            rect: input is the smallest rectangle round the image; False: a square.
-            owns_engine: close the engine with this.
-            clip: what text prompts ask; stays the caller's to close.
-            runs_at_once: how many runs of the network a stream has under way; None: what the engine says is best.
+            engine: open.
+            imgsz: longest side of the network's input, pixels; None: that of the model.
+            rect: the input is the smallest rectangle around the image; False: a square.
+            owns_engine: close the engine with this object.
+            clip: for text prompts; it is not closed with this object.
+            runs_at_once: number of parallel runs of the network in a stream; None: the number that the engine suggests.
 
         Raises:
             ParameterError: imgsz does not fit the model.
@@ -74,7 +80,7 @@ class LocalSegmenter:
         thresholds: Sequence[Thresholds],
         color: str,
     ) -> list[Segments]:
-        """See `FastSAM.segment_batch`; thresholds are one for each image."""
+        """See `FastSAM.segment_batch`. There is one value of thresholds for each image."""
         loaded = load_images(images, color)
         places = [fit_model(_hw(pixels), self.spec, self.imgsz, self.rect) for pixels, _ in loaded]
         results: dict[int, Segments] = {}
@@ -91,29 +97,29 @@ class LocalSegmenter:
         return [results[i] for i in range(len(images))]
 
     def sends_undecoded(self, image: ImageSource) -> bool:
-        """See `Segmenter.sends_undecoded`: it stays in this process."""
+        """See `Segmenter.sends_undecoded`: always False, as images stay in this process."""
         return False
 
     def for_stream(self) -> tuple[LocalSegmenter, int]:
-        """The same for one stream, and how many threads should call it.
+        """A segmenter for one stream, and the number of threads to call it from. Do not close it.
 
-        They take turns at the network, which uses all processors for one run: images are read and masks made for others
-        meanwhile, and no more memory is taken than for as many runs as are of use. Not to be closed.
+        The threads take turns to run the network, since a single run uses all processors. Meanwhile, other threads read
+        images and make masks. This limits the memory to that of the runs that are useful in parallel.
         """
-        taking_turns = copy(self)
-        taking_turns._turn = BoundedSemaphore(self._runs_at_once)
-        return taking_turns, self._runs_at_once + _BESIDE_THE_NETWORK
+        for_stream = copy(self)
+        for_stream._turn = BoundedSemaphore(self._runs_at_once)
+        return for_stream, self._runs_at_once + _EXTRA_THREADS
 
     def close(self) -> None:
-        """Free the engine, if it is this one's own."""
+        """Close the engine, if this object owns it."""
         if self._owns_engine:
             self.engine.close()
 
     def _run(
         self, group: list[tuple[NDArray[np.uint8], float, Letterbox]]
     ) -> tuple[dict[str, NDArray[Any]], list[dict[str, float]]]:
-        """One network call for images that share an input shape; its outputs, and times for each image."""
-        # A model of fixed batch runs full; rows past the group are not looked at.
+        """Run the network once for images with the same input shape; returns outputs, and the times of each image."""
+        # A model of fixed batch always runs a full batch; rows after those of the group are ignored.
         blob = np.empty((self.spec.batch or len(group), 3, *group[0][2].input_hw), np.float32)
         blob[len(group) :] = 0
         timings = []

@@ -1,4 +1,4 @@
-"""What every segmenter offers: images → segments, wherever the stages run."""
+"""The interface of segmenters: images → segments, wherever the stages run."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from ..stages.image import ImageSource
 
 
 class Segmenter(Protocol):
-    """The stages around one network: `LocalSegmenter`, `DeviceSegmenter`, `RemoteSegmenter`. `close` may come twice."""
+    """A network and the stages around it. `LocalSegmenter`, `DeviceSegmenter` and `RemoteSegmenter` implement it.
+
+    Example:
+        >>> segmenter: Segmenter = open_segmenter("FastSAM-s.onnx", EngineSettings())  # doctest: +SKIP
+        >>> (segments,) = segmenter.segment_batch(["photo.jpg"], None, [Thresholds()], "RGB")  # doctest: +SKIP
+    """
 
     @property
     def spec(self) -> ModelSpec:
-        """What the model takes and gives."""
+        """Inputs and outputs of the model."""
         ...
 
     @property
     def device(self) -> str:
-        """What the network runs on: "cpu", "cuda:0", or the server's host."""
+        """Where the network runs: "cpu", "cuda:0", or the host of the server."""
         ...
 
     @property
@@ -41,17 +46,17 @@ class Segmenter(Protocol):
         thresholds: Sequence[Thresholds],
         color: str,
     ) -> list[Segments]:
-        """See `FastSAM.segment_batch`; thresholds are one for each image."""
+        """See `FastSAM.segment_batch`. There is one value of thresholds for each image."""
         ...
 
     def sends_undecoded(self, image: ImageSource) -> bool:
-        """Whether this image leaves the process as it is: to decode it first would only make the message larger."""
+        """Whether this image is sent to a server without decoding it. Decoded, it would make the request larger."""
         ...
 
     def for_stream(self) -> tuple[Segmenter, int]:
-        """What a stream calls, and from how many threads at once. It is closed with this one."""
+        """The segmenter for a stream, and the number of threads to call it from. It is closed with this one."""
         ...
 
     def close(self) -> None:
-        """Free what is its own: the network, or the connection."""
+        """Close the network, if it was opened by this object, or the connection. A second call does nothing."""
         ...

@@ -1,4 +1,4 @@
-"""Which segmenter serves a model: its stages run in this process, on a server, or all of them on a GPU."""
+"""Opening the segmenter for a model: its stages run in this process, on a server, or on a GPU."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ def open_segmenter(
     rect: bool | None = None,
     clip: Clip | None = None,
 ) -> Segmenter:
-    """A segmenter whose stages run in this process or on a server.
+    """Open a segmenter whose stages run in this process or on a server.
 
     Example:
         >>> segmenter = open_segmenter("FastSAM-s.onnx", EngineSettings(threads=2))  # doctest: +SKIP
         >>> (segments,) = segmenter.segment_batch(["photo.jpg"], None, [Thresholds()], "RGB")  # doctest: +SKIP
 
     Args:
-        model: path or address, see `open_network`; or an open engine, which stays the caller's to close.
-        settings: of the engine. An open one has its own, except for device and threads, which are not looked at.
+        model: path or address, see `open_network`; or an open engine, which is not closed with the segmenter.
+        settings: of the engine. An open engine has its own: device and threads are ignored, all others refused.
+        connection: settings for a server.
         imgsz, rect: see `FastSAM`.
-        clip: what text prompts ask; stays the caller's to close.
+        clip: for text prompts; it is not closed with the segmenter.
 
     Raises:
         See `FastSAM`.
@@ -49,7 +50,7 @@ def open_segmenter(
     if is_address(model):
         return _on_server(open_client(str(model), settings, connection), imgsz, rect, clip)
     if connection is not None:
-        raise ParameterError(f"connection is given, but {model} is on no server; leave connection out")
+        raise ParameterError(f"connection is given, but {model} is not on a server; leave connection out")
     if isinstance(model, (str, Path)):
         engine, opened = open_engine(model, settings), True
     else:
@@ -59,7 +60,7 @@ def open_segmenter(
 
 
 def _on_server(client: TritonClient, imgsz: int | None, rect: bool | None, clip: Clip | None) -> Segmenter:
-    """Everything is done there, or the network runs there and the stages around it here."""
+    """Open a segmenter whose stages all run on the server, or only the network."""
     if segments_images(client):
         return RemoteSegmenter(client, imgsz, rect, clip=clip)
     engine = SegmentationEngine(network_on_server(client))
@@ -75,16 +76,16 @@ def open_device_segmenter(
     graphs: int = 8,
     clip: Clip | None = None,
 ) -> DeviceSegmenter:
-    """A segmenter all of whose stages run on a GPU.
+    """Open a segmenter whose stages all run on a GPU.
 
     Example:
         >>> segmenter = open_device_segmenter("FastSAM-s.plan", EngineSettings("cuda"))  # doctest: +SKIP
 
     Args:
-        model: path, see `open_device_network`; or an open network, which stays the caller's to close.
-        settings: of the engine. An open network has its own, except for the device, which is not looked at.
+        model: path, see `open_device_network`; or an open network, which is not closed with the segmenter.
+        settings: of the engine. An open network has its own: the device is ignored, all others are refused.
         imgsz, rect, graphs: see `TRTFastSAM`.
-        clip: what text prompts ask; stays the caller's to close.
+        clip: for text prompts; it is not closed with the segmenter.
 
     Raises:
         See `TRTFastSAM`.

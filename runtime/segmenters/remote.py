@@ -27,30 +27,39 @@ if TYPE_CHECKING:
 
 
 class RemoteSegmenter:
-    """The counterpart of `LocalSegmenter` whose stages run on a server. Usable from many threads at once."""
+    """A segmenter whose stages run on a server. Safe to use from many threads at once.
+
+    Example:
+        >>> client = open_client("grpc://localhost:8001/fastsam", EngineSettings())  # doctest: +SKIP
+        >>> segmenter = RemoteSegmenter(client)  # doctest: +SKIP
+        >>> (segments,) = segmenter.segment_batch(["photo.jpg"], None, [Thresholds()], "RGB")  # doctest: +SKIP
+    """
 
     def __init__(
         self, client: TritonClient, imgsz: int | None = None, rect: bool | None = None, *, clip: Clip | None = None
     ) -> None:
         """
         Args:
-            client: of one of the two models; closed with this.
-            imgsz, rect: what the caller expects of the server; None for whatever it has.
-            clip: what text prompts ask, here and not on the server; stays the caller's to close.
+            client: for `fastsam` or `fastsam_device`; it is closed with this object.
+            imgsz, rect: the values that the server must have; None for any.
+            clip: for text prompts, which are then answered here and not on the server; it is not closed with this
+                object.
 
         Raises:
-            ParameterError: the server has another imgsz or rect.
+            ParameterError: the server has other values of imgsz or rect.
         """
         self._client = client
         self._clip = clip
-        given = parameters_of(client.config)
+        parameters = parameters_of(client.config)
         name = client.address.text
         try:
-            self.spec = ModelSpec.from_json(given.get(METADATA_KEY, ""), name)
-            self.imgsz, self.rect = int(given["imgsz"]), given["rect"] == "true"
-            for what, asked, served in (("imgsz", imgsz, self.imgsz), ("rect", rect, self.rect)):
-                if asked is not None and asked != served:
-                    raise ParameterError(f"{what} is {asked}, the server {name} has {served}; leave {what} out")
+            self.spec = ModelSpec.from_json(parameters.get(METADATA_KEY, ""), name)
+            self.imgsz, self.rect = int(parameters["imgsz"]), parameters["rect"] == "true"
+            for setting, expected, served in (("imgsz", imgsz, self.imgsz), ("rect", rect, self.rect)):
+                if expected is not None and expected != served:
+                    raise ParameterError(
+                        f"{setting} is {expected}, the server {name} has {served}; leave {setting} out"
+                    )
         except BaseException:
             client.close()
             raise
@@ -64,9 +73,9 @@ class RemoteSegmenter:
         thresholds: Sequence[Thresholds],
         color: str,
     ) -> list[Segments]:
-        """See `FastSAM.segment_batch`; each image is a request of its own, the server makes batches of them."""
+        """See `FastSAM.segment_batch`. Each image is a separate request; the server makes batches."""
         prompts = listed(prompt)
-        # Prompts of the caller's own kind are answered here, from everything; texts where the encoders are here.
+        # Unregistered kinds of prompts are answered here, from all segments; so are texts if there is a CLIP here.
         here = self._clip is not None and looks_at_image(prompts)
         sent = prompts if not here and all(map(is_registered, prompts)) else ()
         requests = []
@@ -81,7 +90,7 @@ class RemoteSegmenter:
         for i, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 with _numbered(i, len(images)):
-                    raise _our_error(answer, self._client.address.text) from answer
+                    raise _fastsam_error(answer, self._client.address.text) from answer
             (segments,) = answers_from_tensors(answer, self.spec.class_names, {"server": ms})
             if self._clip is not None:
                 segments = with_image(segments, _sent_image(requests[i]), self._clip)
@@ -89,11 +98,11 @@ class RemoteSegmenter:
         return results
 
     def sends_undecoded(self, image: ImageSource) -> bool:
-        """See `Segmenter.sends_undecoded`: files and their contents."""
+        """See `Segmenter.sends_undecoded`: True for files and their contents."""
         return is_plain_file(image)
 
     def for_stream(self) -> tuple[RemoteSegmenter, int]:
-        """See `LocalSegmenter.for_stream`: as many requests as the connection has under way at once."""
+        """See `LocalSegmenter.for_stream`: as many threads as the connection allows requests at once."""
         return self, self._client.in_flight
 
     def close(self) -> None:
@@ -102,12 +111,17 @@ class RemoteSegmenter:
 
 
 def segments_images(client: TritonClient) -> bool:
-    """Whether the model takes images (and not a network's tensors)."""
+    """Whether the model of a client takes images (and not the tensors of a network).
+
+    Example:
+        >>> segments_images(open_client("grpc://localhost:8001/fastsam", EngineSettings()))  # doctest: +SKIP
+        True
+    """
     return any(tensor["name"] == IMAGE for tensor in client.config.get("input", ()))
 
 
 class _numbered:  # noqa: N801 used as a statement
-    """Says which of several images an ImageError is about."""
+    """Adds the number of the image to an ImageError about one of several."""
 
     def __init__(self, i: int, count: int) -> None:
         self._i, self._count = i, count
@@ -121,13 +135,13 @@ class _numbered:  # noqa: N801 used as a statement
 
 
 def _image_tensor(image: ImageSource, color: str) -> dict[str, NDArray[Any]]:
-    """A file as it is: decoding is the server's work. Anything else as pixels."""
+    """A file as it is, which the server decodes; any other image as pixels."""
     content = encoded_bytes(image)
     return {PIXELS: load_image(image, color=color)[None]} if content is None else {IMAGE: _element(content)}
 
 
 def _sent_image(request: dict[str, NDArray[Any]]) -> ImageSource:
-    """What was sent, RGB: the caller's own may be a stream, which is at its end now."""
+    """The image as sent, in RGB. The source itself may be a stream that has been read to its end."""
     return bytes(request[IMAGE][0, 0]) if IMAGE in request else request[PIXELS][0]
 
 
@@ -137,7 +151,7 @@ def _element(content: bytes) -> NDArray[Any]:
     return tensor
 
 
-def _our_error(error: Exception, address: str) -> FastSamError:
+def _fastsam_error(error: Exception, address: str) -> FastSamError:
     if isinstance(error, FastSamError):
         return error
     return error_from_text(str(error)) or ServerError(f"{address}: {error}")

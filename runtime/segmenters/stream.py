@@ -1,4 +1,4 @@
-"""Many images one after the other, several under way at once: results in their order, an error for each item."""
+"""Streams of images: several are in progress at once, results keep their order, and each bad image has an error."""
 
 from __future__ import annotations
 
@@ -18,19 +18,26 @@ from ..stages.image import ImageSource, image_copy
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_Taken = tuple[int, ImageSource, ImageSource | FastSamError]
-"""Its place, what was given, and what is segmented."""
+_StreamInput = tuple[int, ImageSource, ImageSource | FastSamError]
+"""Position in the stream, source, and the image to segment or the error of copying it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StreamItem:
-    """What became of one image of a stream. Either `segments` or `error` is None.
+    """The result for one image of a stream. Either `segments` or `error` is None.
 
     Attributes:
-        index: its place in the stream, from 0.
-        source: what was given. An array is the caller's, not the copy that was segmented: if it is a buffer that is
-            used again, it holds a later picture by now. `image` does not.
-        image: (h, w, 3) uint8 RGB, where the stream keeps images and this one could be read.
+        index: position in the stream, from 0.
+        source: the image, as read from the input of the stream. An array is that of the caller, not the copy that was
+            segmented: if its buffer is reused, it may now hold a later picture; `image` does not.
+        segments: of the image.
+        error: why there are no segments.
+        image: (h, w, 3) uint8 RGB, if the stream keeps images and this one could be read.
+
+    Example:
+        >>> item = StreamItem(0, "photo.jpg", error=FastSamError("photo.jpg: no such file; check the path"))
+        >>> item.source, str(item.error)
+        ('photo.jpg', 'photo.jpg: no such file; check the path')
     """
 
     index: int
@@ -40,14 +47,19 @@ class StreamItem:
     image: NDArray[np.uint8] | None = None
 
     def result(self) -> Segments:
-        """The segments; raises the error where there is one."""
+        """The segments. Raises the error if there is one."""
         if self.segments is None:
             raise self.error or AssertionError("a stream item has segments or an error")
         return self.segments
 
 
 class SegmentOne(Protocol):
-    """Segments of one image, and the image where it is to be kept; called from many threads at once."""
+    """A function that returns the segments of an image, and the image if it is kept. Many threads call it at once.
+
+    Example:
+        >>> def segment(source: ImageSource) -> tuple[Segments, None]:
+        ...     return model.segment(source), None
+    """
 
     def __call__(self, source: ImageSource) -> tuple[Segments, NDArray[np.uint8] | None]: ...
 
@@ -58,17 +70,23 @@ def segment_stream(
     """See `FastSAM.segment_stream`.
 
     Args:
-        workers: images under way at once.
-        prefetch: images held at once.
-        copy_images: whether `images` may change an image after it has given it; it is then copied.
+        images: may be endless.
+        segment: called by the threads for each image.
+        workers: number of threads.
+        prefetch: number of images held at once.
+        copy_images: copy images in memory, as `images` may change them later.
 
     Raises:
         ParameterError: prefetch is below 1.
+
+    Example:
+        >>> for item in segment_stream(paths, segment, workers=3, prefetch=4):  # doctest: +SKIP
+        ...     print(item.source, item.error or len(item.segments))
     """
     if isinstance(prefetch, bool) or int(prefetch) != prefetch or prefetch < 1:
         raise ParameterError(f"prefetch is {prefetch}, expected a whole number of 1 or more, or None")
 
-    def segment_item(item: _Taken) -> StreamItem:
+    def segment_item(item: _StreamInput) -> StreamItem:
         index, source, kept = item
         if isinstance(kept, FastSamError):
             return StreamItem(index, source, error=kept)
@@ -78,11 +96,11 @@ def segment_stream(
             return StreamItem(index, source, error=error)
         return StreamItem(index, source, segments, image=image)
 
-    return in_order(segment_item, _taken(images, copy_images), min(workers, prefetch), prefetch)
+    return in_order(segment_item, _inputs(images, copy_images), min(workers, prefetch), prefetch)
 
 
-def _taken(images: Iterable[ImageSource], copy_images: bool) -> Iterator[_Taken]:
-    """Each image, copied before the next is asked for: cameras and video readers use one buffer for all frames."""
+def _inputs(images: Iterable[ImageSource], copy_images: bool) -> Iterator[_StreamInput]:
+    """Each image, copied before the next one is read: cameras and video readers use one buffer for all frames."""
     for index, source in enumerate(images):
         try:
             kept = image_copy(source) if copy_images else source
@@ -95,11 +113,21 @@ def _taken(images: Iterable[ImageSource], copy_images: bool) -> Iterator[_Taken]
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int
 ) -> Generator[Result, None, None]:
-    """`work` of each item in their order; threads work on those to come while the reader has the last one.
+    """Apply `work` to each item in several threads, with results in the order of the items.
 
-    `items` is read in the reader's thread, when a result is asked for; no more than `ahead` items and results are in
-    memory, that of the reader included. An error of `items` comes after the results before it, an error of `work` in
-    its result's place; either ends the threads, and so does a reader that stops early.
+    `items` is read in the thread of the caller, when a result is requested. At most `ahead` items and results are in
+    memory, including the one that the caller has. An error of `items` is raised after the results before it, an error
+    of `work` instead of its result. Either ends the threads, and so does a caller that stops early.
+
+    Args:
+        work: called in the threads.
+        items: may be endless.
+        workers: number of threads.
+        ahead: largest number of items and results in memory.
+
+    Example:
+        >>> list(in_order(str.upper, ["a", "b", "c"], workers=2, ahead=3))
+        ['A', 'B', 'C']
     """
     source, failure, more = iter(items), None, True
     waiting: deque[Future[Result]] = deque()
@@ -111,7 +139,7 @@ def in_order(
                     waiting.append(pool.submit(work, next(source)))
                 except StopIteration:
                     more = False
-                except Exception as error:  # noqa: BLE001 - told to the reader, in its turn
+                except Exception as error:  # noqa: BLE001 - raised after the results before it
                     more, failure = False, error
             if not waiting:
                 break

@@ -87,7 +87,7 @@ def test_what_is_no_model_of_ours_leaves_no_connection(monkeypatch: pytest.Monke
 def test_a_connection_needs_a_server(demo_onnx: Path) -> None:
     from fastsam_deploy.runtime import Connection
 
-    with pytest.raises(ParameterError, match=r"connection is given, but .* is on no server"):
+    with pytest.raises(ParameterError, match=r"connection is given, but .* is not on a server"):
         FastSAM(demo_onnx, connection=Connection())
 
 
