@@ -93,7 +93,7 @@ def test_a_prompt_after_is_a_prompt_before(model, coffee):
 
 def test_prompts_are_checked_against_the_image(model, coffee):
     with pytest.raises(PromptError, match="point 0"):
-        model.segment(coffee, Points([[600, 10]]))
+        model.segment(coffee, Points([[601, 10]]))
 
 
 def test_many_threads_share_one_model(model, coffee, cat):
