@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from numbers import Real
 from typing import Any
 
 from .errors import ModelError, ParameterError
@@ -38,6 +39,13 @@ SPLIT_OUTPUTS = ("boxes", "scores", "classes", "coefficients")
 
 COUNT_OUTPUT = "num_dets"
 """Output of the layout `split`: (b, 1) int32, the number of detections; the rows after them are zero."""
+
+MAX_INPUT_PIXELS = 2**28
+"""Limit of batch x H x W of a network's input, 3.2 GB in FP32: 16384 x 16384 pixels of one image. A network takes some
+fifty times as much to run on it. Checked before any memory is asked for."""
+
+MAX_IMGSZ = 16_384
+"""Limit of the longest side of a network's input, pixels."""
 
 _LAYOUTS = ("raw", "nms", "split")
 FLOATS = ("float32", "float16")
@@ -134,7 +142,7 @@ class ModelSpec:
         suppression: thresholds of the NMS in the graph; None without NMS, or if the file does not state them.
 
     Raises:
-        ModelError: layout, input_dtype or size_hw is not one that this version knows.
+        ModelError: layout, input_dtype or size_hw is not one that this version knows, or a number is out of its range.
 
     Example:
         >>> spec = ModelSpec(imgsz=640, class_names=("person", "dog"))
@@ -166,9 +174,28 @@ class ModelSpec:
             raise ModelError(
                 f"model spec: input {self.input} is {self.input_dtype}, expected float32 or float16; export it again"
             )
+        for name, value, most in (
+            ("stride", self.stride, MAX_IMGSZ),
+            ("imgsz", self.imgsz, MAX_IMGSZ),
+            ("mask_dim", self.mask_dim, MAX_IMGSZ),
+            ("batch", 1 if self.batch is None else self.batch, MAX_INPUT_PIXELS),
+        ):
+            if not _is_whole(value) or not 1 <= value <= most:
+                raise ModelError(f"model spec: {name} is {value!r:.60}, expected a whole number from 1 to {most}")
+        self._check_size()
+
+    def _check_size(self) -> None:
+        """Sides are multiples of the stride, and the input is of a size that memory can be asked for."""
         for side in self.size_hw:
-            if side is not None and (side < self.stride or side % self.stride):
+            if side is not None and (not _is_whole(side) or side < self.stride or side % self.stride):
                 raise ModelError(f"model spec: input size {self.size_hw} is not a multiple of {self.stride}")
+        height, width = (side or self.stride for side in self.size_hw)
+        pixels = (self.batch or 1) * height * width
+        if pixels > MAX_INPUT_PIXELS:
+            raise ModelError(
+                f"model spec: the input is batch {self.batch or 1} of {height} x {width}, {pixels:,} pixels; expected "
+                f"{MAX_INPUT_PIXELS:,} or fewer; export it with a smaller batch or imgsz"
+            )
 
     @property
     def class_count(self) -> int:
@@ -229,7 +256,7 @@ class ModelSpec:
             if known.get("suppression") is not None:
                 known["suppression"] = Suppression(**known["suppression"])
             return cls(**known)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ModelError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ModelError(
                 f"{source}: the text under metadata key {METADATA_KEY!r} is not a model spec ({error}); export it again"
             ) from error
@@ -245,8 +272,12 @@ def parameters_of(config: Mapping[str, Any]) -> dict[str, str]:
     return {name: value.get("string_value", "") for name, value in config.get("parameters", {}).items()}
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def check_imgsz(imgsz: int, stride: int = 32) -> int:
-    """Return `imgsz` if it is a positive multiple of `stride`.
+    """Return `imgsz` if it is a positive multiple of `stride`, and at most `MAX_IMGSZ`.
 
     Raises:
         ParameterError: it is not; the message suggests the nearest multiples.
@@ -260,8 +291,13 @@ def check_imgsz(imgsz: int, stride: int = 32) -> int:
         fastsam_deploy.runtime.errors.ParameterError: imgsz is 600, expected a multiple of the network's stride 32; \
 use 576 or 608
     """
-    if isinstance(imgsz, bool) or int(imgsz) != imgsz or imgsz < stride or imgsz % stride:
-        below = max(stride, int(imgsz) // stride * stride)
+    given: object = imgsz
+    if isinstance(given, bool) or not isinstance(given, Real):
+        raise ParameterError(f"imgsz is {imgsz!r:.60}, expected a whole number of pixels; use 640 or 1024")
+    if imgsz > MAX_IMGSZ:
+        raise ParameterError(f"imgsz is {imgsz}, expected {MAX_IMGSZ} pixels or fewer; more do not fit into memory")
+    if not imgsz >= stride or int(imgsz) != imgsz or imgsz % stride:  # NaN is not above anything
+        below = max(stride, int(max(0, imgsz)) // stride * stride)
         raise ParameterError(
             f"imgsz is {imgsz}, expected a multiple of the network's stride {stride}; use {below} or {below + stride}"
         )
@@ -279,7 +315,13 @@ def imgsz_for(spec: ModelSpec, imgsz: int | None) -> int:
         (640, 320)
     """
     if spec.fixed_hw is None:
-        return check_imgsz(spec.imgsz if imgsz is None else imgsz, spec.stride)
+        side = check_imgsz(spec.imgsz if imgsz is None else imgsz, spec.stride)
+        if (spec.batch or 1) * side * side > MAX_INPUT_PIXELS:
+            raise ParameterError(
+                f"imgsz is {side} in a model that takes {spec.batch} images at once, more than memory holds; expected "
+                f"{MAX_INPUT_PIXELS:,} pixels or fewer in all; use a smaller imgsz"
+            )
+        return side
     if imgsz is not None and imgsz != max(spec.fixed_hw):
         height, width = spec.fixed_hw
         raise ParameterError(

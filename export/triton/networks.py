@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...runtime.engines import open_network
+from ...runtime.engines.foreign import literal
 from ...runtime.engines.registry import engines_for, files_of
 from ...runtime.engines.tensorrt.plan_file import PlanFile, PlanRecord, read_plan
-from ...runtime.engines.tensors import spec_from_tensors
+from ...runtime.engines.tensors import spec_from_tensors, spec_of_network
 from ...runtime.errors import ModelError
 from ...runtime.spec import ModelSpec, TensorInfo
 
@@ -89,7 +89,7 @@ def read_network(path: Path) -> ServedNetwork:
 def _read_onnx(path: Path, backend: str) -> ServedNetwork:
     network = open_network(path)
     try:
-        spec = spec_from_tensors(network.inputs, network.outputs, network.metadata, path.name)
+        spec = spec_of_network(network)
         dtype = next(tensor.dtype for tensor in network.outputs if tensor.name == spec.detections)
     finally:
         network.close()
@@ -132,7 +132,7 @@ def _spec_from_header(file: PlanFile) -> tuple[ModelSpec, int]:
 
     What the header does not say and is otherwise in the plan, Triton refuses when it loads the model.
     """
-    described = {name: _literal(text) for name, text in file.metadata.items()}
+    described = {name: literal(text, text) for name, text in file.metadata.items()}
     settings = described.get("args")
     batch, names = described.get("batch"), described.get("names")
     if not isinstance(settings, Mapping) or not isinstance(batch, int) or not isinstance(names, Mapping | list):
@@ -157,10 +157,3 @@ def _spec_from_header(file: PlanFile) -> tuple[ModelSpec, int]:
         file.path.name,
     )
     return spec, batch
-
-
-def _literal(text: str) -> object:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text

@@ -6,8 +6,8 @@ Opening a text encoder imports the library `tokenizers`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -135,12 +135,14 @@ class TextEncoder:
 
         Raises:
             PromptError: a text is too long, or contains only spaces and characters that the tokenizer drops.
+            ModelError: the tokenizer fails.
         """
         settings = self.spec.text
         rows = np.full((len(texts), settings.context_length), settings.pad_id, np.int64)
         # One by one: a batch starts threads in the library, which then warns in every process that forks.
         for row, text in zip(rows, texts, strict=True):
-            encoding = self._tokenizer.encode(text)
+            with _as_model_error(f"{self.spec.name}: its tokenizer fails on {text!r:.60}"):
+                encoding = self._tokenizer.encode(text)
             token_ids = encoding.ids
             if all(encoding.special_tokens_mask):
                 raise PromptError(f"text {text!r:.60} has no token; expected words; write what the object looks like")
@@ -285,9 +287,21 @@ def _open_tokenizer(path: Path) -> Tokenizer:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise MissingDependencyError(f"text prompts: {error}; run: pip install 'fastsam-deploy[clip]'") from error
+    with _as_model_error(f"{path}: cannot be read as a tokenizer"):
+        tokenizer = Tokenizer.from_file(str(path))
+        # Rows are cut and padded here. The library's own settings can panic, or ask for more memory than there is,
+        # which ends the process.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+    return tokenizer
+
+
+@contextmanager
+def _as_model_error(doing: str) -> Iterator[None]:
+    """What the library raises as a `ModelError`: plain Exception, and panics of its Rust, which are no Exception."""
     try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises plain Exception
-        raise ModelError(
-            f"{path}: cannot be read as a tokenizer ({error!s:.200}); make the folder again with fastsam-export clip"
-        ) from error
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise ModelError(f"{doing} ({error!s:.200}); make the folder again with fastsam-export clip") from error

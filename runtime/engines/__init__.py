@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..connection import Address, Connection, is_address
 from ..settings import EngineSettings, refuse_settings
+from .failures import GuardedNetwork, as_model_error
 from .registry import TRITON, engine_for
 
 if TYPE_CHECKING:
@@ -63,8 +64,9 @@ def open_network(
         return network_on_server(client)
     path = Path(model)
     entry = engine_for(path, settings)
-    network: Network = entry.load(path.name, settings.device).network_from_file(path, settings)
-    return network
+    module = entry.load(path.name, settings.device)
+    with as_model_error(str(path), "cannot be opened"):
+        return GuardedNetwork(module.network_from_file(path, settings))
 
 
 def open_device_network(path: str | Path, settings: EngineSettings | None = None) -> DeviceNetwork:
@@ -86,7 +88,8 @@ def open_device_network(path: str | Path, settings: EngineSettings | None = None
     path, settings = Path(path), settings or EngineSettings("cuda")
     entry = engine_for(path, settings, pointers=True)
     module = entry.load(path.name, settings.device, pointers=True)
-    network: DeviceNetwork = module.device_network_from_file(path, settings)
+    with as_model_error(str(path), "cannot be opened"):
+        network: DeviceNetwork = module.device_network_from_file(path, settings)
     return network
 
 
@@ -113,7 +116,7 @@ def network_on_server(client: TritonClient) -> Network:
     from .triton.network import TritonNetwork
 
     try:
-        return TritonNetwork(client)
+        return GuardedNetwork(TritonNetwork(client))
     except BaseException:
         client.close()
         raise

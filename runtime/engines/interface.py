@@ -76,6 +76,7 @@ class Engine(Protocol):
 
         Raises:
             ParameterError: the shape is one that the model does not take.
+            ModelError: the network failed to run, or its outputs are not those of a segmentation network.
         """
         ...
 

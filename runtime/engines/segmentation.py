@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ..errors import ParameterError
 from ..spec import COUNT_OUTPUT, SPLIT_OUTPUTS, ModelSpec
+from .failures import as_model_error
 from .interface import Network
-from .tensors import spec_from_tensors
+from .tensors import check_outputs, spec_of_network
 
 
 class SegmentationEngine:
@@ -20,13 +21,14 @@ class SegmentationEngine:
     def __init__(self, network: Network) -> None:
         """
         Raises:
-            ModelError: the network's tensors are not those of a YOLO segmentation network; it is closed then.
+            ModelError: the network's tensors are not those of a YOLO segmentation network, or it cannot be run to see
+                them; it is closed then.
         """
         self._network = network
         self.device = network.device
         self.description = network.description
         try:
-            spec = spec_from_tensors(network.inputs, network.outputs, network.metadata, network.name)
+            spec = spec_of_network(network)
             # An engine may compute in less than the file holds: OpenVINO in BF16 where the processor can.
             self.spec: ModelSpec = replace(spec, precision=network.description.get("precision", spec.precision))
         except BaseException:
@@ -40,7 +42,7 @@ class SegmentationEngine:
         fits = len(images.shape) == 4 and all(
             want in (None, have) for want, have in zip(expected, images.shape, strict=True)
         )
-        if not fits or images.shape[2] % spec.stride or images.shape[3] % spec.stride:
+        if not fits or not images.size or images.shape[2] % spec.stride or images.shape[3] % spec.stride:
             shape = ", ".join("any" if side is None else str(side) for side in expected)
             raise ParameterError(
                 f"network input is {images.shape}, the model takes ({shape}) with H and W multiples of {spec.stride}; "
@@ -49,9 +51,14 @@ class SegmentationEngine:
         feed = {spec.input: images.astype(spec.input_dtype, copy=False)}
         if spec.layout != "split":
             detections, prototypes = self._network.run(feed, [spec.detections, spec.prototypes])
-            return {"detections": detections, "prototypes": prototypes}
-        counts, *columns, prototypes = self._network.run(feed, [COUNT_OUTPUT, *SPLIT_OUTPUTS, spec.prototypes])
-        return {"detections": _rows(*columns), "prototypes": prototypes, COUNT_OUTPUT: counts}
+            counts = {}
+        else:
+            count, *columns, prototypes = self._network.run(feed, [COUNT_OUTPUT, *SPLIT_OUTPUTS, spec.prototypes])
+            with as_model_error(self._network.name, "its outputs do not belong together"):
+                detections = _rows(*columns)
+            counts = {COUNT_OUTPUT: count}
+        check_outputs(detections, prototypes, spec, images.shape, self._network.name)
+        return {"detections": detections, "prototypes": prototypes, **counts}
 
     def close(self) -> None:
         """Free the network."""

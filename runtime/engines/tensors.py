@@ -2,13 +2,130 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..errors import ModelError
-from ..spec import COUNT_OUTPUT, FLOATS, MAX_CLASSES, METADATA_KEY, SPLIT_OUTPUTS, ModelSpec, TensorInfo
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FastSamError, ModelError
+from ..spec import COUNT_OUTPUT, FLOATS, METADATA_KEY, PROTOTYPE_STRIDE, SPLIT_OUTPUTS, ModelSpec, TensorInfo
+from .foreign import spec_from_ultralytics
+from .interface import Network
+
+_PROBED_SIDE = 64
+"""Pixels of the sides of an input that a network is run on to learn the shapes of its outputs."""
+
+_Shape = tuple[int, ...]
+
+
+def spec_of_network(network: Network) -> ModelSpec:
+    """The spec of a network; where its outputs have no fixed number of channels it is run once to learn it.
+
+    Raises:
+        ModelError: the network is no YOLO segmentation network, or fails to run.
+
+    Example:
+        >>> spec_of_network(open_network("FastSAM-s.onnx")).mask_dim  # doctest: +SKIP
+        32
+    """
+
+    def shapes_of_a_run(inputs: Mapping[str, _Shape]) -> dict[str, _Shape]:
+        (image,) = network.inputs
+        names = [tensor.name for tensor in network.outputs]
+        arrays = network.run({image.name: np.zeros(inputs[image.name], image.dtype)}, names)
+        return {name: np.shape(array) for name, array in zip(names, arrays, strict=True)}
+
+    outputs = with_known_shapes(network.inputs, network.outputs, shapes_of_a_run, network.name)
+    return spec_from_tensors(network.inputs, outputs, network.metadata, network.name)
+
+
+def with_known_shapes(
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[TensorInfo],
+    shapes_for: Callable[[Mapping[str, _Shape]], Mapping[str, _Shape]],
+    source: str,
+) -> tuple[TensorInfo, ...]:
+    """The outputs, with the shapes of a small input where the file says too little.
+
+    Exporters that do not fold the graph leave all sides of the outputs open, "(?, ?, ?)", channels included.
+
+    Args:
+        inputs, outputs: the tensors that the engine reports.
+        shapes_for: the shapes of the outputs for shapes of the inputs; called only where they are needed.
+        source: file name for messages.
+
+    Raises:
+        ModelError: the shapes are needed and cannot be learnt.
+
+    Example:
+        >>> images = TensorInfo("images", "float32", (None, 3, None, None))
+        >>> opened = TensorInfo("output0", "float32", (None, None, None))
+        >>> [str(tensor) for tensor in with_known_shapes(
+        ...     [images], [opened], lambda inputs: {"output0": (1, 37, inputs["images"][2] * 2)}, "model.onnx")]
+        ['output0 (1, 37, 128) float32']
+    """
+    if not _lack_channels(outputs):
+        return tuple(outputs)
+    image = _only_image_input(inputs, source)
+    batch, _, *sides = image.shape
+    shape = (batch or 1, 3, *(side or _PROBED_SIDE for side in sides))
+    try:
+        shapes = shapes_for({image.name: shape})
+    except FastSamError as error:
+        listed = "; ".join(map(str, outputs))
+        raise ModelError(
+            f"{source}: outputs are {listed}, and a run on {shape} to learn their sizes failed: {error}; "
+            "export it again with simplify=True"
+        ) from error
+    return tuple(replace(tensor, shape=tuple(shapes[tensor.name])) for tensor in outputs)
+
+
+def _lack_channels(outputs: Sequence[TensorInfo]) -> bool:
+    """Whether `spec_from_tensors` needs a side that is open; an output without any shape has no sides at all."""
+    mask_dims = {tensor.shape[1] for tensor in outputs if len(tensor.shape) == 4}
+    suppressed = {6 + mask_dim for mask_dim in mask_dims if mask_dim is not None}
+    without_rows = [t for t in outputs if len(t.shape) == 3 and t.shape[1] is None and t.shape[2] not in suppressed]
+    return None in mask_dims or bool(without_rows) or any(not tensor.shape for tensor in outputs)
+
+
+def check_outputs(
+    detections: NDArray[Any], prototypes: NDArray[Any], spec: ModelSpec, input_shape: _Shape, source: str
+) -> None:
+    """Check the types and shapes of what a network gave. The values are checked where they are used.
+
+    Args:
+        detections, prototypes: of one run.
+        spec: of the network.
+        input_shape: (b, 3, H, W) of the run.
+        source: what the message calls the network.
+
+    Raises:
+        ModelError: names the tensor, what it is, and what it should be.
+
+    Example:
+        >>> detections, prototypes = np.zeros((1, 37, 84), np.float32), np.zeros((1, 32, 8, 8), np.float32)
+        >>> check_outputs(detections, prototypes, ModelSpec(), (1, 3, 64, 64), "model.onnx")
+        Traceback (most recent call last):
+        ...
+        fastsam_deploy.runtime.errors.ModelError: model.onnx: gave prototypes (1, 32, 8, 8) float32 for an input \
+(1, 3, 64, 64), expected (1, 32, 16, 16) of floating-point numbers; export it again
+    """
+    batch, _, height, width = input_shape
+    values = spec.mask_dim + (4 + spec.class_count if spec.layout == "raw" else 6)
+    rows = (batch, values, None) if spec.layout == "raw" else (batch, None, values)
+    masks = (batch, spec.mask_dim, height // PROTOTYPE_STRIDE, width // PROTOTYPE_STRIDE)
+    for name, array, expected in (("detections", detections, rows), ("prototypes", prototypes, masks)):
+        fits = array.ndim == len(expected) and all(
+            want in (None, have) for want, have in zip(expected, array.shape, strict=True)
+        )
+        if not fits or not np.issubdtype(array.dtype, np.floating):
+            wanted = ", ".join("any" if side is None else str(side) for side in expected)
+            raise ModelError(
+                f"{source}: gave {name} {array.shape} {array.dtype} for an input {input_shape}, expected ({wanted}) of "
+                "floating-point numbers; export it again"
+            )
 
 
 def spec_from_tensors(
@@ -44,7 +161,7 @@ def spec_from_tensors(
     if METADATA_KEY in metadata:
         base = ModelSpec.from_json(metadata[METADATA_KEY], source)
     else:
-        base = _spec_from_ultralytics(metadata, image)
+        base = spec_from_ultralytics(metadata, image, source)
     if not base.class_names:
         count = class_count or 1
         base = replace(base, class_names=tuple(f"class{i}" for i in range(count)) if count > 1 else ("object",))
@@ -53,17 +170,20 @@ def spec_from_tensors(
             f"{source}: {detections} holds {class_count} classes and {mask_dim} mask coefficients, "
             f"its metadata names {base.class_count} classes; export it again"
         )
-    return replace(
-        base,
-        input=image.name,
-        detections=detections.name,
-        prototypes=prototypes.name,
-        layout=layout,
-        input_dtype=image.dtype,
-        batch=image.shape[0],
-        size_hw=(image.shape[2], image.shape[3]),
-        mask_dim=mask_dim,
-    )
+    try:
+        return replace(
+            base,
+            input=image.name,
+            detections=detections.name,
+            prototypes=prototypes.name,
+            layout=layout,
+            input_dtype=image.dtype,
+            batch=image.shape[0],
+            size_hw=(image.shape[2], image.shape[3]),
+            mask_dim=mask_dim,
+        )
+    except ModelError as error:
+        raise ModelError(f"{source}: {error}") from error
 
 
 def _only_image_input(inputs: Sequence[TensorInfo], source: str) -> TensorInfo:
@@ -111,46 +231,4 @@ def _layout(detections: TensorInfo, mask_dim: int, source: str) -> tuple[str, in
     raise ModelError(
         f"{source}: {detections} beside {mask_dim} prototypes is neither (b, {4 + mask_dim}+nc, anchors) "
         f"nor (b, max_det, {6 + mask_dim}); export a YOLOv8, YOLO11 or YOLO26 segmentation network"
-    )
-
-
-def _class_names(names: Any) -> tuple[str, ...]:
-    """Names by class number, from {0: "cat", 2: "dog"} or ["cat", …]; empty if they are neither."""
-    if isinstance(names, str):
-        return (names,)
-    if isinstance(names, Sequence):
-        return tuple(map(str, names))
-    if not isinstance(names, Mapping):
-        return ()
-    try:
-        by_number = {int(number): str(name) for number, name in names.items()}
-    except (TypeError, ValueError):
-        return ()
-    if not by_number or min(by_number) < 0 or max(by_number) >= MAX_CLASSES:
-        return ()
-    return tuple(by_number.get(number, f"class{number}") for number in range(max(by_number) + 1))
-
-
-def _spec_from_ultralytics(metadata: Mapping[str, str], image: TensorInfo) -> ModelSpec:
-    """The spec in the metadata that ultralytics writes: names, imgsz, stride, args (Python literals).
-
-    It has no class names where the metadata has none.
-    """
-
-    def literal(key: str, default: Any) -> Any:
-        try:
-            return ast.literal_eval(metadata[key])
-        except (KeyError, ValueError, SyntaxError):
-            return default
-
-    fixed = [side for side in image.shape[2:] if side is not None]
-    size = literal("imgsz", fixed or [1024])
-    args = literal("args", {})
-    half = isinstance(args, Mapping) and (args.get("half") is True or args.get("quantize") == 16)
-    return ModelSpec(
-        imgsz=int(max(fixed or size)) if isinstance(size, Sequence) else int(size),
-        stride=int(literal("stride", 32)),
-        class_names=_class_names(literal("names", None)),
-        precision="fp16" if half or image.dtype == "float16" else "fp32",
-        tools={"ultralytics": metadata["version"]} if "version" in metadata else {},
     )

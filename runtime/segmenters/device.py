@@ -21,7 +21,7 @@ from ..cuda.records import Tables, boxes_of, refuse_nonfinite
 from ..cuda.shapes import Shapes
 from ..cuda.stages import Answer, Stages
 from ..cuda.workspace import Workspace
-from ..engines.tensors import spec_from_tensors
+from ..engines.tensors import spec_from_tensors, with_known_shapes
 from ..errors import ModelError
 from ..prompts.base import ask_masks_alone
 from ..segments import Prompt, Segments
@@ -80,7 +80,8 @@ class DeviceSegmenter:
         self._stages: Stages | None = None
         self.rect = rect
         try:
-            self.spec: ModelSpec = spec_from_tensors(network.inputs, network.outputs, network.metadata, network.name)
+            outputs = with_known_shapes(network.inputs, network.outputs, network.output_shapes, network.name)
+            self.spec: ModelSpec = spec_from_tensors(network.inputs, outputs, network.metadata, network.name)
             self.imgsz = imgsz_for(self.spec, imgsz)
             with network.cuda_device.active():
                 self._questions = Workspace(network.cuda_device)

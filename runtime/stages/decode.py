@@ -17,6 +17,9 @@ from ..settings import Thresholds
 from ..spec import MAX_CLASSES, ModelSpec
 
 MAX_CANDIDATES = 30_000
+SCORE_ROUNDING = 0.01
+"""Scores may be as far outside [0, 1]: an INT8 file has steps of 1 / 128."""
+
 # Boxes of different classes are moved this far apart, so that one NMS serves all classes. It is also what
 # the reference does, float32 rounding included.
 CLASS_OFFSET_PX = np.float32(7680)
@@ -55,7 +58,7 @@ def decode(output: NDArray[np.floating], spec: ModelSpec, thresholds: Thresholds
         thresholds: which detections are kept.
 
     Raises:
-        ModelError: scores, or detections that are kept, hold NaN or infinity.
+        ModelError: scores, or detections that are kept, hold NaN or infinity, or scores are outside [0, 1].
         ParameterError: the graph suppresses with thresholds that cannot give these.
 
     Example:
@@ -67,7 +70,7 @@ def decode(output: NDArray[np.floating], spec: ModelSpec, thresholds: Thresholds
         spec.suppression.check(thresholds)
     conf, max_det = thresholds.conf, int(thresholds.max_det)
     if spec.layout != "raw":
-        _refuse_nonfinite(output[:, 4])
+        _check_scores(output[:, 4])
         kept = output[output[:, 4] > np.float32(conf)][:max_det].astype(np.float32)
         _refuse_nonfinite(kept)
         return Detections(kept[:, :4], kept[:, 4], class_numbers(kept[:, 5]), kept[:, 6:])
@@ -138,11 +141,22 @@ def _candidates(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Best score, its class and the column of each anchor above `conf`, from (nc, anchors) scores."""
     best = scores[0] if len(scores) == 1 else scores.max(0)
-    _refuse_nonfinite(best)
+    _check_scores(best)
     columns = np.flatnonzero(best > np.float32(conf))
     if len(columns) > MAX_CANDIDATES:
         columns = columns[np.argsort(-best[columns], kind="stable")[:MAX_CANDIDATES]]
     return best[columns].astype(np.float32), scores[:, columns].argmax(0), columns
+
+
+def _check_scores(scores: NDArray[np.floating]) -> None:
+    """Scores are probabilities: without the sigmoid at its end, a network's scores fit no threshold."""
+    _refuse_nonfinite(scores)
+    low, high = float(scores.min(initial=0)), float(scores.max(initial=0))
+    if low < -SCORE_ROUNDING or high > 1 + SCORE_ROUNDING:
+        raise ModelError(
+            f"the network's scores are from {low:.4g} to {high:.4g}; expected 0 to 1; "
+            "export it with the sigmoid of its head, as ultralytics does"
+        )
 
 
 def _refuse_nonfinite(values: NDArray[np.floating]) -> None:

@@ -248,6 +248,40 @@ def test_without_patches_dense_is_refused(folder):
         clip.images.encode_patches(np.zeros((1, 3, 64, 64), np.float32))
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        pytest.param(
+            {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "cannot be read", id="opening"
+        ),
+        pytest.param({"model": {"type": "Unigram", "unk_id": None, "vocab": [["a", 0.0]]}}, "fails on", id="a text"),
+    ],
+)
+def test_a_tokenizer_that_panics_is_a_model_error(folder: Path, change: dict[str, Any], says: str) -> None:
+    """A panic of the library's Rust is a BaseException, which passes every `except Exception`."""
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **change}), encoding="utf-8")
+    with pytest.raises(ModelError, match=rf"{says}.*make the folder again"), Clip.open(folder) as clip:
+        clip.encode_texts(["a dog"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        # Panics for a stride above the length; ends the process where memory for the padding is not to be had.
+        {"truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 50}},
+        {"padding": {"strategy": {"Fixed": 1000}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
+                     "pad_type_id": 0, "pad_token": "x"}},
+    ],
+)  # fmt: skip
+def test_the_librarys_own_cutting_and_padding_is_off(folder: Path, clip: Clip, settings: dict[str, Any]) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **settings}), encoding="utf-8")
+    with Clip.open(folder) as changed:
+        texts = ["the black cat on the grass"]
+        assert (changed.texts.tokens(texts) == clip.texts.tokens(texts)).all()
+
+
 def test_a_missing_tokenizer_library_names_the_pip_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'fastsam-deploy\[clip\]'"):

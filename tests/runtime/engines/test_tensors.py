@@ -6,7 +6,7 @@ import pytest
 
 from fastsam_deploy.runtime.engines.tensors import spec_from_tensors
 from fastsam_deploy.runtime.errors import ModelError, ParameterError
-from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec, TensorInfo, check_imgsz
+from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec, TensorInfo, check_imgsz, imgsz_for
 
 IMAGES = TensorInfo("images", "float32", (None, 3, None, None))
 RAW = TensorInfo("output0", "float32", (None, 37, None))
@@ -121,8 +121,20 @@ def test_names_of_our_own_metadata_are_a_list_of_texts():
             spec_from_tensors([IMAGES], [RAW, PROTOTYPES], {METADATA_KEY: f'{{"class_names": {names}}}'}, "m.onnx")
 
 
-@pytest.mark.parametrize("imgsz", [0, -32, 33, 1000, 639.5])
+@pytest.mark.parametrize("imgsz", [0, -32, float("-inf"), float("nan"), 33, 1000, 639.5])
 def test_imgsz_names_the_neighbours(imgsz):
     with pytest.raises(ParameterError, match="multiple of the network's stride 32; use"):
         check_imgsz(imgsz)
     assert check_imgsz(1024) == 1024
+
+
+@pytest.mark.parametrize("imgsz", [100_000, 3_200_000, 10**400, float("inf"), "640", None, True])
+def test_imgsz_that_no_memory_holds_or_is_no_number_is_refused(imgsz):
+    with pytest.raises(ParameterError, match=r"imgsz is .*expected (16384 pixels or fewer|a whole number)"):
+        check_imgsz(imgsz)
+
+
+def test_imgsz_of_many_images_at_once_is_limited():
+    with pytest.raises(ParameterError, match="takes 512 images at once"):
+        imgsz_for(ModelSpec(batch=512), 2048)
+    assert imgsz_for(ModelSpec(batch=16), 2048) == 2048
