@@ -13,8 +13,7 @@ from ...runtime.engines.registry import engines_for, files_of
 from ...runtime.engines.tensorrt.plan_file import PlanFile, PlanRecord, read_plan
 from ...runtime.engines.tensors import spec_from_tensors, spec_of_network
 from ...runtime.errors import ModelError
-from ...runtime.network import TensorInfo
-from ...runtime.spec import ModelSpec
+from ...runtime.spec import ModelSpec, TensorInfo
 
 _ANY_BATCH = 1 << 16
 

@@ -19,6 +19,7 @@ from PIL import Image
 from ..masks.overlap import mask_iou
 from ..masks.store import Masks
 from ..stages.letterbox import Letterbox, fit
+from ..system.fork import unforked
 from .spec import ImageInput
 
 BACKGROUNDS = ("mean", "black", "white", "blur")
@@ -158,8 +159,10 @@ def patch_shares(masks: Masks, place: Letterbox, grid_hw: tuple[int, int]) -> ND
         step = max(1, _STRIP_PIXELS // width)
         for start in range(0, height, step):
             strip = mask[start : start + step].astype(np.float32)
-            by_row += rows[:, y + start : y + start + len(strip)] @ strip
-        shares[i] = by_row @ columns[:, x : x + width].T
+            with unforked:
+                by_row += rows[:, y + start : y + start + len(strip)] @ strip
+        with unforked:
+            shares[i] = by_row @ columns[:, x : x + width].T
     flat = shares.reshape(len(masks), grid_hw[0] * grid_hw[1])
     flat /= flat.sum(axis=1, keepdims=True)
     return flat

@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from ..engines import open_network
 from ..engines.interface import Network
 from ..errors import MissingDependencyError, ModelError, PromptError
 from ..settings import EngineSettings
+from ..system.fork import ForkLock
 from .spec import TOKENIZER_FILE, ClipSpec, check_encoder, read_clip_spec
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class Clip:
         self.texts = texts
         self._owned: tuple[Network, ...] = ()
         self._cache: OrderedDict[tuple[str, bool], NDArray[np.float32]] = OrderedDict()
-        self._lock = Lock()
+        self._lock = ForkLock()
 
     @classmethod
     def open(cls, folder: str | Path, device: str = "cpu", threads: int | None = None) -> Clip:

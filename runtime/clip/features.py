@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from ..masks.store import Masks
 from ..segments import Segments
 from ..stages.image import ImageSource, load_image
 from ..stages.letterbox import fit
+from ..system.fork import ForkLock, unforked
 from .crops import mask_crops, near_duplicates, patch_shares, whole_image
 from .encoders import Clip
 
@@ -45,7 +45,7 @@ class MaskFeatures:
         self._patches: NDArray[np.float32] | None = None
         self._duplicates: tuple[tuple[tuple[bytes, ...], float], list[int]] | None = None
         # Held while encoding: a second thread with the same masks waits for the features instead of encoding again.
-        self._lock = Lock()
+        self._lock = ForkLock()
 
     def of_crops(
         self, masks: Masks, background: str = "mean", resize: str = "letterbox", duplicate_iou: float | None = None
@@ -90,7 +90,8 @@ class MaskFeatures:
             rows = [i for i, key in enumerate(keys) if key not in self._cache]
             grid_h, grid_w, length = self._patches.shape
             shares = patch_shares(masks[rows].trimmed(), fit(masks.image_hw, settings.size_hw), (grid_h, grid_w))
-            pooled = shares @ self._patches.reshape(-1, length)
+            with unforked:
+                pooled = shares @ self._patches.reshape(-1, length)
             for i, feature in zip(rows, pooled / np.linalg.norm(pooled, axis=1, keepdims=True), strict=True):
                 self._cache[keys[i]] = feature
             return self._stacked(keys)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from ..masks.packed import PackedCrops
 from ..masks.rows import Rows, row_numbers
 from ..masks.store import Masks
+from ..system.fork import cached_property
 from . import launchers
 from .driver.stream import Stream
 from .launchers import Kernels

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import ModelError
-from ..network import TensorInfo
-from ..spec import MAX_CLASSES, ModelSpec
+from ..spec import MAX_CLASSES, ModelSpec, TensorInfo
 
 
 def literal(text: str, otherwise: Any = None) -> Any:

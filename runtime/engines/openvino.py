@@ -13,11 +13,12 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from ..errors import DeviceError, ModelError, ParameterError
-from ..network import TensorInfo
 from ..settings import HINTS, EngineSettings
-from ..spec import METADATA_KEY, ModelSpec
+from ..spec import METADATA_KEY, ModelSpec, TensorInfo
 from ..system.cpu import name_and_flags, usable_cpus
+from ..system.fork import PerProcess, unforked
 from .model_cache import ModelCache, Prepared
+from .reopening import reopening
 
 _TYPES = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
 _ADDS_IN_32_BITS = {"avx_vnni", "avx512_vnni", "amx_int8"}
@@ -44,9 +45,10 @@ class OpenVinoNetwork:
         precision = settings.precision
         self.name = path.name
         self.device = "cpu"
-        self._lock = threading.Lock()
         core = ov.Core()
-        compiled, self.metadata, kept = _compiled(core, path, _properties(settings), settings.cache)
+        reopen = reopening(path, settings, lambda path, settings: _Compiled(_compiled(ov.Core(), path, settings)[0]))
+        with unforked:
+            compiled, self.metadata, kept = _compiled(core, path, settings)
         computed = _name_of_type(compiled.get_property("INFERENCE_PRECISION_HINT"))
         if precision not in (None, computed):
             # OpenVINO takes the hint and computes in another precision.
@@ -66,39 +68,52 @@ class OpenVinoNetwork:
         }
         self.inputs = tuple(map(_info, compiled.inputs))
         self.outputs = tuple(map(_info, compiled.outputs))
-        self._compiled: ov.CompiledModel | None = compiled
-        self._idle: list[ov.InferRequest] = []
+        self._compiled: PerProcess[_Compiled] = PerProcess(_Compiled(compiled), reopen)
 
     def run(self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See `Network.run`."""
-        with self._lock:
-            if self._compiled is None:
-                raise ModelError(f"{self.name}: the engine is closed; open the model again")
-            # A request is used by one thread at a time; there are as many as runs were ever under way at once.
-            request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
+        compiled = self._compiled.get()
+        if compiled is None:
+            raise ModelError(f"{self.name}: the engine is closed; open the model again")
+        request = compiled.lend()
         try:
             # The input is read where it lies. The outputs are copied (1 ms of 9 MB): the request's own memory is
             # written again by its next run.
-            results = request.infer(dict(feed), share_inputs=True, share_outputs=False)
+            with unforked:
+                results = request.infer(dict(feed), share_inputs=True, share_outputs=False)
             arrays: list[NDArray[Any]] = [results[name] for name in outputs]
         except RuntimeError as error:  # the only kind that OpenVINO raises
             raise ModelError(f"{self.name}: OpenVINO failed to run it: {_reason(error)}") from error
-        with self._lock:
-            if self._compiled is not None:
-                self._idle.append(request)
+        compiled.take_back(request)
         return arrays
 
     def close(self) -> None:
         """Free the model; runs that are under way end first in their own threads."""
-        with self._lock:
-            self._compiled = None
-            self._idle.clear()
+        self._compiled.take()
 
     def __enter__(self) -> OpenVinoNetwork:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Compiled:
+    """A compiled model and its idle requests: as many as runs were ever under way at once."""
+
+    def __init__(self, model: ov.CompiledModel) -> None:
+        self._model = model
+        self._idle: list[ov.InferRequest] = []
+        self._lock = threading.Lock()
+
+    def lend(self) -> ov.InferRequest:
+        """A request for one thread at a time."""
+        with self._lock:
+            return self._idle.pop() if self._idle else self._model.create_infer_request()
+
+    def take_back(self, request: ov.InferRequest) -> None:
+        with self._lock:
+            self._idle.append(request)
 
 
 def network_from_file(path: Path, settings: EngineSettings) -> OpenVinoNetwork:
@@ -132,9 +147,10 @@ def _properties(settings: EngineSettings) -> dict[str, Any]:
 
 
 def _compiled(
-    core: ov.Core, path: Path, properties: dict[str, Any], cache: bool | str | Path
+    core: ov.Core, path: Path, settings: EngineSettings
 ) -> tuple[ov.CompiledModel, Mapping[str, str], str | None]:
     """The model, its metadata, and what became of the cache (None: not asked for)."""
+    properties, cache = _properties(settings), settings.cache
     try:
         if not cache:
             model, metadata = _read(core, path)

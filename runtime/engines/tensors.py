@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FastSamError, ModelError
-from ..network import TensorInfo
-from ..spec import COUNT_OUTPUT, FLOATS, METADATA_KEY, PROTOTYPE_STRIDE, SPLIT_OUTPUTS, ModelSpec
+from ..spec import COUNT_OUTPUT, FLOATS, METADATA_KEY, PROTOTYPE_STRIDE, SPLIT_OUTPUTS, ModelSpec, TensorInfo
 from .foreign import spec_from_ultralytics
 from .interface import Network
 

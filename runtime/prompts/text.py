@@ -14,6 +14,7 @@ from ..clip.encoders import Clip
 from ..clip.features import MaskFeatures
 from ..errors import ParameterError, PromptError
 from ..segments import Segments
+from ..system.fork import unforked
 from .base import PromptKind
 from .fields import check_types, known_keys, without_nulls
 
@@ -141,7 +142,8 @@ class Text(PromptKind):
             mask_features = features.of_patches(masks)
         else:
             mask_features = features.of_crops(masks, self.background, self.resize, self.duplicate_iou)
-        cosines[:, rows] = text_features @ mask_features.T
+        with unforked:
+            cosines[:, rows] = text_features @ mask_features.T
         return cosines
 
     def probabilities(self, segments: Segments) -> NDArray[np.float32]:

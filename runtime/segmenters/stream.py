@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -130,6 +131,7 @@ def in_order(
         ['A', 'B', 'C']
     """
     source, failure, more = iter(items), None, True
+    process = os.getpid()
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers, "fastsam-stream")
     try:
@@ -144,7 +146,13 @@ def in_order(
             if not waiting:
                 break
             yield waiting.popleft().result()
+            if os.getpid() != process:
+                raise FastSamError(
+                    "a stream that was begun before this process was forked has no threads here; expected one of this "
+                    "process; begin it in the worker itself"
+                )
         if failure is not None:
             raise failure
     finally:
-        pool.shutdown(cancel_futures=True)
+        if os.getpid() == process:  # in a forked child there are no threads to wait for
+            pool.shutdown(cancel_futures=True)

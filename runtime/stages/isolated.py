@@ -13,7 +13,6 @@ import selectors
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import FastSamError, ImageError, ParameterError
+from ..system.fork import ForkLock, tell_of_forks
 from .image import MAX_PIXELS, ImageFile, ImageSource, load_image
 from .reading.opening import file_content, is_encoded, source_name
 
@@ -58,8 +58,8 @@ class IsolatedLoader:
                 raise ParameterError(f"{name} is {value!r}, expected a number above 0")
         self._seconds, self._memory_bytes = seconds, int(memory_bytes)
         self._child: subprocess.Popen[bytes] | None = None
-        self._owner = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
+        tell_of_forks(self)
 
     def load_image(
         self, source: ImageSource, *, color: str = "RGB", max_pixels: int | None = MAX_PIXELS, name: str | None = None
@@ -95,6 +95,12 @@ class IsolatedLoader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def after_fork(self) -> None:
+        """See `Inherited.after_fork`: the child that decodes is the other process's."""
+        child, self._child = self._child, None
+        if child is not None:
+            _close_pipes(child)
+
     def _exchanged(
         self, request: dict[str, Any], content: bytes, name: str
     ) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
@@ -127,8 +133,6 @@ class IsolatedLoader:
 
     def _start(self) -> float:
         """Make sure that a child of this process runs; the seconds that its start may take."""
-        if self._owner != os.getpid():  # after a fork the child is the other process's
-            self._owner, self._child = os.getpid(), None
         if self._child is not None and self._child.poll() is None:
             return 0
         self._stop()
@@ -144,13 +148,16 @@ class IsolatedLoader:
 
     def _stop(self) -> None:
         child, self._child = self._child, None
-        if child is None or self._owner != os.getpid():
-            return
-        child.kill()
-        child.wait()
-        for stream in (child.stdin, child.stdout):
-            if stream is not None:
-                stream.close()
+        if child is not None:
+            child.kill()
+            child.wait()
+            _close_pipes(child)
+
+
+def _close_pipes(child: subprocess.Popen[bytes]) -> None:
+    for stream in (child.stdin, child.stdout):
+        if stream is not None:
+            stream.close()
 
 
 def _python() -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..segments import Segments
 from ..settings import Thresholds
 from ..spec import ModelSpec
+from ..system.fork import unforked
 from .assemble import assemble, snap_to_border
 from .decode import decode
 from .letterbox import Letterbox
@@ -49,7 +50,8 @@ def postprocess(
     decoded = decode(detections, spec, thresholds)
     decoded_at = perf_counter()
     boxes = place.boxes_to_image(decoded.boxes_xyxy)
-    masks = assemble(decoded.coefficients, prototypes, boxes, place)
+    with unforked:
+        masks = assemble(decoded.coefficients, prototypes, boxes, place)
     # A detection without a pixel is no segment: dropped, as in ultralytics.
     kept = np.flatnonzero(masks.areas)
     boxes = snap_to_border(boxes[kept], place.image_hw)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import BinaryIO
 from ..errors import FastSamError
 from . import drafts
 from .places import Place, place_of
+from .scratch import scratch_folder
 
 _NO_ROOM = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, or choose another folder")
 _ADVICE = {**_NO_ROOM, errno.EISDIR: "choose another name", errno.ENAMETOOLONG: "choose a shorter name"}
@@ -42,7 +42,7 @@ def write_atomically(path: Path, content: bytes, *, synced: bool = True) -> None
         FastSamError: the file cannot be written.
 
     Example:
-        >>> with tempfile.TemporaryDirectory() as folder:
+        >>> with scratch_folder() as folder:
         ...     write_atomically(Path(folder, "answer.json"), b"{}")
         ...     Path(folder, "answer.json").read_text()
         '{}'
@@ -64,7 +64,7 @@ def stream_to(path: Path, *, synced: bool = True, error: type[FastSamError] = Fa
         FastSamError: the file cannot be written (raised before the block runs), or the disk is full.
 
     Example:
-        >>> with tempfile.TemporaryDirectory() as folder:
+        >>> with scratch_folder() as folder:
         ...     with stream_to(Path(folder, "rows.txt")) as stream:
         ...         _ = stream.write(b"a row")
         ...     Path(folder, "rows.txt").read_text()
@@ -106,8 +106,8 @@ def draft_of(path: Path, *, parents: bool = False, error: type[FastSamError] = F
     with _os_errors_as(error, path):
         place = place_of(path)
     if place.direct:
-        with tempfile.TemporaryDirectory() as folder:
-            draft = Path(folder) / f"draft{path.suffix}"
+        with scratch_folder() as folder:
+            draft = folder / f"draft{path.suffix}"
             draft.touch()
             with _os_errors_as(error, path, of_drafts=()):
                 yield draft
@@ -170,7 +170,7 @@ def draft_folder(
         FastSamError: the folder cannot be written, or exists and may not be replaced.
 
     Example:
-        >>> with tempfile.TemporaryDirectory() as parent:
+        >>> with scratch_folder() as parent:
         ...     with draft_folder(Path(parent, "clip")) as draft:
         ...         _ = (draft / "clip.json").write_text("{}")
         ...     [path.name for path in Path(parent, "clip").iterdir()]

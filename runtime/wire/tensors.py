@@ -36,7 +36,7 @@ Outputs, where n is the largest number of segments of any of the b images; the r
 
 from __future__ import annotations
 
-from ..network import TensorInfo
+from ..spec import TensorInfo
 
 IMAGE, PIXELS, PROMPT = "IMAGE", "PIXELS", "PROMPT"
 IMAGE_SIZE = "IMAGE_SIZE"

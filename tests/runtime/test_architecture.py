@@ -18,7 +18,6 @@ ORDER = [
     "errors",
     "system",
     "settings",
-    "network",
     "spec",
     "connection",
     "masks",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,10 @@ from ...errors import DeviceError, ModelError, ParameterError
 from ...settings import EngineSettings
 from ...spec import METADATA_KEY
 from ...system.cpu import usable_cpus
+from ...system.fork import PerProcess
+from ...system.scratch import scratch_folder
 from ..model_cache import ModelCache, Prepared
+from ..reopening import reopening
 from .tensors import tensor_infos
 
 
@@ -29,9 +31,10 @@ class OnnxRuntimeNetwork:
         """
         device, threads = settings.device, settings.threads
         provider = _provider(device)
-        self._session: ort.InferenceSession | None
-        self._session, kept = _session(path, provider, threads, settings.cache)
-        active = self._session.get_providers()[0]
+        reopen = reopening(path, settings, lambda path, settings: _session(path, settings, provider)[0])
+        session, kept = _session(path, settings, provider)
+        self._session: PerProcess[ort.InferenceSession] = PerProcess(session, reopen)
+        active = session.get_providers()[0]
         if active != provider[0]:
             raise DeviceError(
                 f"{path.name}: asked for device {device!r} ({provider[0]}), ONNX Runtime chose {active}; "
@@ -39,7 +42,7 @@ class OnnxRuntimeNetwork:
             )
         self.name = path.name
         self.device = device
-        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
         self.description: dict[str, Any] = {
             "file": path.name,
             "engine": "onnxruntime",
@@ -48,20 +51,21 @@ class OnnxRuntimeNetwork:
             "threads": threads or usable_cpus(),
             **({} if kept is None else {"cache": kept}),
         }
-        self.inputs = tensor_infos(self._session.get_inputs())
-        self.outputs = tensor_infos(self._session.get_outputs())
+        self.inputs = tensor_infos(session.get_inputs())
+        self.outputs = tensor_infos(session.get_outputs())
 
     def run(self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See `Network.run`."""
-        if self._session is None:
+        session = self._session.get()
+        if session is None:
             raise ModelError(f"{self.name}: the engine is closed; open the model again")
         # No I/O binding: arrays go in and out of `run` without a copy already (docs/adr/0009).
-        arrays: list[NDArray[Any]] = self._session.run(list(outputs), dict(feed))
+        arrays: list[NDArray[Any]] = session.run(list(outputs), dict(feed))
         return arrays
 
     def close(self) -> None:
         """Free the session."""
-        self._session = None
+        self._session.take()
 
     def __enter__(self) -> OnnxRuntimeNetwork:
         return self
@@ -123,9 +127,10 @@ def _provider(device: str) -> tuple[str, dict[str, Any]]:
 
 
 def _session(
-    path: Path, provider: tuple[str, dict[str, Any]], threads: int | None, cache: bool | str | Path
+    path: Path, settings: EngineSettings, provider: tuple[str, dict[str, Any]]
 ) -> tuple[ort.InferenceSession, str | None]:
     """The session, and what became of the cache (None: not asked for)."""
+    threads, cache = settings.threads, settings.cache
     if not cache:
         return _open(str(path), path, provider, _options(threads)), None
     file = ModelCache(path, cache, f"onnxruntime {ort.__version__}", {})
@@ -134,9 +139,9 @@ def _session(
         options = _options(threads)
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         return _open(kept.content, path, provider, options), f"read: {file.path}"
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         options = _options(threads)
-        options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+        options.optimized_model_filepath = str(folder / "optimised.onnx")
         session = _open(str(path), path, provider, options)
         return session, file.write(Prepared(Path(options.optimized_model_filepath).read_bytes()))
 

@@ -1,0 +1,240 @@
+"""Forked children: what a process has open stays its own, and a child opens its own.
+
+A forked child is a copy of its parent with one thread. Thread pools have no threads there, a lock may be held by a
+thread that does not exist, sockets and shared memory belong to the parent. So a child neither uses nor destroys what
+the parent had open; and a fork waits for what must not be copied half done (`unforked`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Inherited(Protocol):
+    """What has to know that it was copied by a fork."""
+
+    def after_fork(self) -> None:
+        """Called in the child, before anything else runs there."""
+        ...
+
+
+class PerProcess(Generic[T]):
+    """A value that each process opens for itself: a session of a library, a connection.
+
+    In a forked child the parent's value is never used and never destroyed: its destructor would wait for threads that
+    are not there. The first use opens another one.
+
+    Example:
+        >>> import os
+        >>> opened_by = PerProcess(os.getpid(), reopen=os.getpid)
+        >>> opened_by.get() == os.getpid()
+        True
+        >>> opened_by.take() == os.getpid(), opened_by.get()
+        (True, None)
+    """
+
+    def __init__(self, value: T, reopen: Callable[[], T], abandon: Callable[[T], None] = lambda _: None) -> None:
+        """
+        Args:
+            value: of this process.
+            reopen: opens that of a forked child, on first use there.
+            abandon: lets go of file descriptors that a forked child has inherited, without a word to anybody else.
+        """
+        self._value: T | None = value
+        self._reopen, self._abandon = reopen, abandon
+        self._is_inherited = False
+        self._lock = threading.Lock()
+        _process.skip_exit_handlers = _exit_skipper()
+        tell_of_forks(self)
+
+    def get(self) -> T | None:
+        """The value of this process; None once it was taken.
+
+        Raises:
+            What `reopen` raises, in a forked child.
+        """
+        value = self._value
+        if value is not None:
+            return value
+        with self._lock:
+            if self._is_inherited:
+                self._value, self._is_inherited = self._reopen(), False
+            return self._value
+
+    def take(self) -> T | None:
+        """The value, which the caller closes: `get` is None from now on. None if this process has none open."""
+        with self._lock:
+            value, self._value, self._is_inherited = self._value, None, False
+            return value
+
+    def after_fork(self) -> None:
+        """See `Inherited.after_fork`."""
+        self._lock = threading.Lock()
+        if self._value is None:
+            return
+        keep_for_ever(self._value)
+        value, self._value, self._is_inherited = self._value, None, True
+        self._abandon(value)
+
+
+class ForkLock:
+    """A lock that is free in a forked child, whatever thread of the parent held it.
+
+    Example:
+        >>> with ForkLock():
+        ...     pass
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        tell_of_forks(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def after_fork(self) -> None:
+        """See `Inherited.after_fork`."""
+        self._lock = threading.Lock()
+
+
+class cached_property(functools.cached_property[T]):  # noqa: N801 - used as functools' own
+    """As `functools.cached_property`, whose lock a thread of the parent may hold up to Python 3.11.
+
+    Example:
+        >>> class Number:
+        ...     @cached_property
+        ...     def value(self) -> int:
+        ...         return 7
+        >>> Number().value
+        7
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        super().__init__(compute)
+        tell_of_forks(self)
+
+    def after_fork(self) -> None:
+        """See `Inherited.after_fork`."""
+        self.lock = threading.RLock()  # one for all instances of the class
+
+
+class _Unforked:
+    """See `unforked`."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._is_forking = False
+        self._thread = threading.local()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._after_fork
+            )
+
+    def __enter__(self) -> None:
+        depth = getattr(self._thread, "depth", 0)
+        if not depth:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._is_forking)  # or a fork would never find a gap
+                self._inside += 1
+        self._thread.depth = depth + 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.depth -= 1
+        if not self._thread.depth:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+    def _before_fork(self) -> None:
+        forks_inside = int(getattr(self._thread, "depth", 0) > 0)
+        self._changed.acquire()
+        self._changed.wait_for(lambda: not self._is_forking)
+        self._is_forking = True
+        self._changed.wait_for(lambda: self._inside == forks_inside)
+
+    def _after_fork(self) -> None:
+        self._is_forking = False
+        self._changed.notify_all()
+        self._changed.release()
+
+
+unforked = _Unforked()
+"""`with unforked:` keeps a fork that another thread wants waiting until the block ends.
+
+Libraries need it that hold locks while they compute and reset them in no child: OpenBLAS, which NumPy's matrix
+products run on, and OpenVINO. Without it the child's first product, or its first model, would wait for ever.
+
+Example:
+    >>> with unforked:
+    ...     product = sum(a * b for a, b in [(1, 2), (3, 4)])
+    >>> product
+    14
+"""
+
+
+def tell_of_forks(inherited: Inherited) -> None:
+    """Have `inherited.after_fork` called in each forked child, for as long as the object lives."""
+    _process.inherited.add(inherited)
+
+
+def keep_for_ever(value: object) -> None:
+    """Let this never be destroyed, not even when the interpreter ends."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
+
+
+class _Process:
+    """What this process has to do after a fork."""
+
+    def __init__(self) -> None:
+        self.inherited: weakref.WeakSet[Inherited] = weakref.WeakSet()
+        self.skip_exit_handlers: Callable[[], None] = lambda: None
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.after_fork)
+
+    def after_fork(self) -> None:
+        """In the child."""
+        self.skip_exit_handlers()
+        for inherited in list(self.inherited):
+            inherited.after_fork()
+
+
+@functools.cache
+def _exit_skipper() -> Callable[[], None]:
+    """What makes a process end without the exit handlers that C libraries have registered so far.
+
+    They wait for threads that a forked child does not have: ONNX Runtime from 1.29 on hangs there if it was imported
+    before the fork, OpenVINO hangs or aborts. Handlers run in reverse order, so `_exit` comes before all of those; it
+    gets the exit code from `on_exit`, which only glibc has. What Python does at its end (`atexit`, flushing) comes
+    earlier and is not affected.
+    """
+    libc: Any = ctypes.CDLL(None) if os.name == "posix" else None
+    if not hasattr(libc, "on_exit"):
+        return lambda: None
+    end, flush = (ctypes.cast(function, ctypes.c_void_p) for function in (libc._exit, libc.fflush))
+    on_exit, at_exit = libc.on_exit, libc["__cxa_atexit"]
+
+    def skip() -> None:
+        on_exit(end, None)
+        at_exit(flush, None, None)  # what C libraries wrote with stdio
+
+    return skip
+
+
+_process = _Process()
