@@ -39,6 +39,13 @@ def test_every_package_is_on_the_map(top: str) -> None:
         assert f"`{top}/{path.name}`" in TEXT, f"CONTRIBUTING.md has no row for {top}/{path.name}"
 
 
+def test_a_constant_is_where_the_table_says() -> None:
+    rows = re.findall(r"`([A-Z_]+)` in `([\w/.]+)`", TEXT)
+    assert len(rows) >= 4
+    for name, path in rows:
+        assert re.search(rf"^{name} = ", (ROOT / path).read_text(encoding="utf-8"), re.M), f"{path} has no {name}"
+
+
 def test_the_map_is_in_the_order_of_imports() -> None:
     rows = re.findall(r"^\| (`runtime/.*?) \|", TEXT.split("## Which file")[0], re.M)
     names = [name.removesuffix(".py") for row in rows for name in re.findall(r"`runtime/([\w.]+)`", row)]
