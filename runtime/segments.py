@@ -193,9 +193,32 @@ class Segments:
             first += part.prompt_count
         return join(parts)
 
-    def to_coco(self, image_id: int | str = 0, first_id: int = 1) -> list[dict[str, Any]]:
-        """COCO annotations; see `formats.coco.annotations_of`. `save(path, format="coco")` writes a whole COCO file."""
-        return coco.annotations_of(self, image_id, first_id)
+    def to_coco(
+        self,
+        image_id: int | str = 0,
+        first_id: int = 1,
+        *,
+        boxes: str = "detections",
+        polygons: bool = False,
+        tolerance_px: float = 0.0,
+    ) -> list[dict[str, Any]]:
+        """COCO annotations. `save(path, format="coco")` writes a whole COCO file, with boxes of detections and RLE.
+
+        Args:
+            image_id: ID of the image in the COCO file.
+            first_id: ID of the first annotation; the others follow.
+            boxes: `bbox` is "detections", the network's box, whose edges near the border of the image lie on it; or
+                "masks", the extent of the mask, as in COCO's own annotations.
+            polygons: write polygons instead of RLE; holes are joined to the outline by seams.
+            tolerance_px: simplifies polygons, see `Masks.polygons`.
+
+        Raises:
+            ParameterError: a setting is not as described.
+
+        Example:
+            >>> segments.to_coco(image_id=7, boxes="masks", polygons=True)  # doctest: +SKIP
+        """
+        return coco.annotations_of(self, image_id, first_id, boxes=boxes, polygons=polygons, tolerance_px=tolerance_px)
 
     def to_json(self) -> dict[str, Any]:
         """All values as plain JSON, masks as COCO RLE; `from_json` reads it back.

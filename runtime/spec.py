@@ -53,29 +53,6 @@ FLOATS = ("float32", "float16")
 
 
 @dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """One input or output of a network.
-
-    Attributes:
-        name: name of the tensor.
-        dtype: name of its NumPy dtype; "bytes" for strings.
-        shape: size of each dimension, None where it may vary.
-
-    Example:
-        >>> str(TensorInfo("images", "float32", (None, 3, 640, 640)))
-        'images (?, 3, 640, 640) float32'
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-
-    def __str__(self) -> str:
-        dims = ", ".join("?" if d is None else str(d) for d in self.shape)
-        return f"{self.name} ({dims}) {self.dtype}"
-
-
-@dataclass(frozen=True, slots=True)
 class Suppression(Thresholds):
     """The thresholds of a graph that contains NMS. Detections that the graph drops cannot be recovered.
 

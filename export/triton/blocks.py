@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ...runtime.spec import TensorInfo
+from ...runtime.network import TensorInfo
 
 TRITON_DTYPE = {
     "float32": "TYPE_FP32",

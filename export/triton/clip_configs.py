@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...runtime.clip.spec import ClipSpec
+from ...runtime.network import TensorInfo
 from ...runtime.serving.clip import CLIP_IMAGE, CLIP_TEXT, image_tensors, text_tensors
-from ...runtime.spec import TensorInfo
 from .blocks import parameters_block, queue_block, tensor_of, tensors_block
 from .configs import HEAD, NEWEST_VERSION, Serving
 

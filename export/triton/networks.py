@@ -13,7 +13,8 @@ from ...runtime.engines.registry import engines_for, files_of
 from ...runtime.engines.tensorrt.plan_file import PlanFile, PlanRecord, read_plan
 from ...runtime.engines.tensors import spec_from_tensors, spec_of_network
 from ...runtime.errors import ModelError
-from ...runtime.spec import ModelSpec, TensorInfo
+from ...runtime.network import TensorInfo
+from ...runtime.spec import ModelSpec
 
 _ANY_BATCH = 1 << 16
 

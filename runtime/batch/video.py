@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,16 +16,21 @@ from ..errors import FastSamError
 from ..pipeline import FastSAM
 from ..render import draw_prompts, draw_segments
 from ..segments import Prompt
-from ..sources.video import Video, VideoInfo
+from ..sources.video import Frame, Video, VideoInfo
 from ..system.atomic import draft_of
+from .frame_rate import mpeg4_rate
 from .images import as_json
 from .outputs import JsonLines
 
 _CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
+_LONGEST_GAP_S = 600.0
 
 
 class VideoWriter:
-    """A video file that appears whole at the end, or not at all.
+    """A video file with a constant rate, that appears whole at the end or not at all.
+
+    A frame is repeated until the time of the next one, so that a variable rate and missing frames leave the video in
+    step. A gap of more than ten minutes is not filled.
 
     Example:
         >>> info = VideoInfo((480, 640), fps=25.0, frames=2)
@@ -37,7 +43,8 @@ class VideoWriter:
         """
         Args:
             path: `.mp4`, `.mov` (MPEG-4) or `.avi` (Motion JPEG).
-            info: size and rate of the frames that will be written.
+            info: size and rate of the frames that will be written. MPEG-4 cannot store every rate: it gets the next
+                higher one that it can.
 
         Raises:
             FastSamError: another ending, or the file cannot be written. At the end of the block: the disk is full.
@@ -46,11 +53,13 @@ class VideoWriter:
         if codec is None:
             raise FastSamError(f"{path}: ending {path.suffix!r}, expected one of {', '.join(_CODECS)}")
         self._path = path
-        self._hw, self._count = info.hw, 0
+        self._hw, self._count, self._skipped = info.hw, 0, 0
+        self._fps = mpeg4_rate(info.fps) if codec == "mp4v" else info.fps
+        self._previous: NDArray[np.uint8] | None = None
         size = info.hw[1], info.hw[0]
         with ExitStack() as stack:
             self._draft = stack.enter_context(draft_of(path))
-            self._writer = cv2.VideoWriter(str(self._draft), cv2.VideoWriter.fourcc(*codec), info.fps, size)
+            self._writer = cv2.VideoWriter(str(self._draft), cv2.VideoWriter.fourcc(*codec), self._fps, size)
             if not self._writer.isOpened():
                 raise FastSamError(
                     f"{path}: cannot be written, or OpenCV {cv2.__version__} has no {codec}; choose another folder, "
@@ -58,8 +67,12 @@ class VideoWriter:
                 )
             self._kept = stack.pop_all()
 
-    def write(self, image: NDArray[np.uint8]) -> None:
-        """Add a frame, (h, w, 3) uint8 RGB.
+    def write(self, image: NDArray[np.uint8], time_s: float | None = None) -> None:
+        """Add a frame.
+
+        Args:
+            image: (h, w, 3) uint8 RGB.
+            time_s: when it is shown, seconds from the start; None for right after the frame before it.
 
         Raises:
             FastSamError: its size is not that of `info`; OpenCV would leave it out.
@@ -70,8 +83,22 @@ class VideoWriter:
                 f"{self._path}: frame {self._count} is {width}×{height}, expected {w}×{h}: all frames of a video have "
                 "one size; scale it"
             )
-        self._writer.write(image[..., ::-1])
+        image_bgr = np.ascontiguousarray(image[..., ::-1])
+        if time_s is not None:
+            self._fill_until(time_s, image_bgr)
+        self._writer.write(image_bgr)
         self._count += 1
+        self._previous = image_bgr
+
+    def _fill_until(self, time_s: float, image_bgr: NDArray[np.uint8]) -> None:
+        """Repeat the frame before, at the start the first one, until a time."""
+        repeats = round(time_s * self._fps) - self._skipped - self._count
+        if repeats > _LONGEST_GAP_S * self._fps:
+            self._skipped += repeats
+            return
+        for _ in range(repeats):
+            self._writer.write(image_bgr if self._previous is None else self._previous)
+            self._count += 1
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -115,11 +142,12 @@ def segment_video(
 
     Args:
         model: open.
-        video: open; it is read to its end.
+        video: open; it is read to its end. Afterwards `video.missing` says what could not be decoded.
         path: of the video, for the lines of JSON.
         prompt: for every frame; None for everything.
         writer: gets the frames with overlays; None for no video.
-        json_lines: gets a line for each frame, `as_json` with frame (from 0) and time_s; None for no JSON.
+        json_lines: gets a line for each frame, `as_json` with frame (its number, from 0) and time_s (of the container's
+            time stamps, seconds); None for no JSON.
         contours: outline the segments in the overlays.
 
     Yields:
@@ -134,12 +162,19 @@ def segment_video(
         ...     sum(segment_video(model, video, Path("clip.mp4"), None, None, None))
         1204
     """
+    under_way: deque[Frame] = deque()
+
+    def images() -> Iterator[NDArray[np.uint8]]:
+        for frame in video.frames():
+            under_way.append(frame)
+            yield frame.image
+
     keep = writer is not None
-    for item in model.segment_stream(video, prompt, color="BGR", keep_images=keep, copy_images=False):
-        segments = item.result()
+    for item in model.segment_stream(images(), prompt, color="BGR", keep_images=keep, copy_images=False):
+        segments, frame = item.result(), under_way.popleft()
         if writer is not None and item.image is not None:
-            writer.write(draw_prompts(draw_segments(item.image, segments, contours=contours), prompt))
+            writer.write(draw_prompts(draw_segments(item.image, segments, contours=contours), prompt), frame.time_s)
         if json_lines is not None:
             plain = as_json(segments, path, model)
-            json_lines.write({"frame": item.index, "time_s": round(item.index / video.info.fps, 6), **plain})
+            json_lines.write({"frame": frame.number, "time_s": round(frame.time_s, 6), **plain})
         yield len(segments)

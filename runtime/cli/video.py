@@ -39,13 +39,20 @@ def video(
 
     Frames are read and drawn while the network works on others. They are independent: nothing is tracked.
 
+    Damaged frames are left out and reported, and the exit code is then 2. The video with overlays has a constant rate:
+    frames are repeated where the rate of the original varies.
+
     Example: fastsam video clip.mp4 --points "[[320,180]]" --output clip.overlay.mp4
     """
+    from dataclasses import replace
+
     from rich.console import Console
 
     from ..batch.console import say, with_progress
+    from ..batch.frame_rate import constant_rate
     from ..batch.outputs import JsonLines
     from ..batch.video import VideoWriter, segment_video
+    from ..errors import ImageError
     from ..opening import model_files, open_model
     from ..sources.video import Video
     from ..system.identity import check_outputs
@@ -60,10 +67,17 @@ def video(
         source = stack.enter_context(Video(path))
         fastsam = stack.enter_context(open_model(model, settings, clip=prompts.clip))
         lines = stack.enter_context(JsonLines(json_target)) if json_target is not None else None
-        writer = stack.enter_context(VideoWriter(output, source.info)) if output is not None else None
+        writer = None
+        if output is not None:
+            rate = constant_rate(source.timestamps.times_s, source.info.fps)
+            writer = stack.enter_context(VideoWriter(output, replace(source.info, fps=rate)))
         done = segment_video(fastsam, source, path, prompt, writer, lines, contours=contours)
         for count in with_progress(done, console, total=source.info.frames):
             frames, segments = frames + 1, segments + count
     seconds = perf_counter() - start
     where = f" → {output}" if output is not None else ""
     say(console, f"{path}: {frames} frames, {segments} segments, {frames / seconds:.1f} frames/s{where}")
+    if source.missing:
+        raise ImageError(
+            f"{path}: {source.missing}; the others are done. The file is damaged: copy it again from where it came"
+        )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
-from ..spec import TensorInfo
+from ..network import TensorInfo
 
 FORMAT = 1
 """Highest `format` of clip.json that this version reads."""

@@ -3,47 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
-from ..spec import TensorInfo
+from ..network import OpenNetwork
 from .driver.device import Device
 
 Shape = tuple[int, ...]
 
 
-class DeviceNetwork(Protocol):
+class DeviceNetwork(OpenNetwork, Protocol):
     """A network whose inputs and outputs lie on a CUDA device. Calls wait for each other. `close` may come twice.
 
     Example:
         >>> network.output_shapes({"images": (1, 3, 640, 640)})  # doctest: +SKIP
         {'output0': (1, 37, 8400), 'output1': (1, 32, 160, 160)}
     """
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        ...
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]: ...
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]: ...
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """What the file says of itself."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """The device it runs on: "cuda:0", …"""
-        ...
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """Library, version and settings in use, for reports."""
-        ...
 
     @property
     def cuda_device(self) -> Device: ...
@@ -86,5 +60,3 @@ class DeviceNetwork(Protocol):
     def clone(self) -> DeviceNetwork:
         """Another one of the same network, which can run at the same time on its own stream."""
         ...
-
-    def close(self) -> None: ...

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..errors import FastSamError, ModelError
-from ..spec import TensorInfo
+from ..network import TensorInfo
 from .interface import Network
 
 _LONGEST_REASON = 300

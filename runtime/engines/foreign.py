@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import ModelError
-from ..spec import MAX_CLASSES, ModelSpec, TensorInfo
+from ..network import TensorInfo
+from ..spec import MAX_CLASSES, ModelSpec
 
 
 def literal(text: str, otherwise: Any = None) -> Any:

@@ -7,37 +7,12 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from ..spec import ModelSpec, TensorInfo
+from ..network import OpenNetwork
+from ..spec import ModelSpec
 
 
-class Network(Protocol):
+class Network(OpenNetwork, Protocol):
     """Any network that is ready to run. Thread-safe. `close` may be called twice."""
-
-    @property
-    def name(self) -> str:
-        """What messages call it: file name or address."""
-        ...
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]: ...
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]: ...
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """What the file says of itself (ONNX metadata_props)."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """What it runs on, as asked for: "cpu", "cuda:0", …"""
-        ...
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """Library, version and settings in use, for reports."""
-        ...
 
     def run(self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """The outputs of these names, arrays of the caller's own.
@@ -49,8 +24,6 @@ class Network(Protocol):
             ModelError: the network is closed, or failed to run.
         """
         ...
-
-    def close(self) -> None: ...
 
 
 class Engine(Protocol):

@@ -13,8 +13,9 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from ..errors import DeviceError, ModelError, ParameterError
+from ..network import TensorInfo
 from ..settings import HINTS, EngineSettings
-from ..spec import METADATA_KEY, ModelSpec, TensorInfo
+from ..spec import METADATA_KEY, ModelSpec
 from ..system.cpu import name_and_flags, usable_cpus
 from ..system.fork import PerProcess, unforked
 from .model_cache import ModelCache, Prepared

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FastSamError, ModelError
-from ..spec import COUNT_OUTPUT, FLOATS, METADATA_KEY, PROTOTYPE_STRIDE, SPLIT_OUTPUTS, ModelSpec, TensorInfo
+from ..network import TensorInfo
+from ..spec import COUNT_OUTPUT, FLOATS, METADATA_KEY, PROTOTYPE_STRIDE, SPLIT_OUTPUTS, ModelSpec
 from .foreign import spec_from_ultralytics
 from .interface import Network
 

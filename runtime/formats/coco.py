@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
+
+from ..errors import ParameterError
+from ..masks.seams import joined
 from . import Columns
 from .json import rows
 
 SUFFIX = ".json"
+
+BOXES = ("detections", "masks")
+"""What `bbox` of an annotation can be."""
 
 
 def encode(columns: Columns) -> bytes:
@@ -26,23 +33,50 @@ def encode(columns: Columns) -> bytes:
     return (json.dumps(document) + "\n").encode()
 
 
-def annotations_of(columns: Columns, image_id: int | str = 0, first_id: int = 1) -> list[dict[str, Any]]:
+def annotations_of(
+    columns: Columns,
+    image_id: int | str = 0,
+    first_id: int = 1,
+    *,
+    boxes: str = "detections",
+    polygons: bool = False,
+    tolerance_px: float = 0.0,
+) -> list[dict[str, Any]]:
     """COCO annotations: the keys of `json.rows`, and `category_id`, the class number + 1, as COCO counts from 1.
 
     Args:
-        image_id: id of the image in the COCO file.
-        first_id: id of the first annotation; the next ones follow.
+        columns: the segments of one image.
+        image_id: ID of the image in the COCO file.
+        first_id: ID of the first annotation; the others follow.
+        boxes: what `bbox` (x, y, w, h) is. "detections": the box that the network gave. Edges within 20 px of the
+            border of the image lie on it, and it may be larger or smaller than the mask. "masks": the extent of the
+            mask, which is what COCO's own annotations have.
+        polygons: whether `segmentation` is a list of polygons, one for each part of the mask, instead of RLE. COCO's
+            polygons have no holes: each hole is joined to the outline by a seam without width (see `masks.seams`), and
+            pycocotools reads the same pixels back. A mask without pixels stays RLE, as it has no polygon.
+        tolerance_px: simplifies polygons, see `Masks.polygons`; 0: exact.
+
+    Raises:
+        ParameterError: `boxes` is neither, or a tolerance is given without polygons or is negative.
 
     Example:
         >>> import numpy as np
         >>> from fastsam_deploy.runtime import Masks, Segments
-        >>> masks = Masks.from_dense(np.ones((1, 4, 5)))
-        >>> segments = Segments.unprompted(masks.boxes_xyxy(), np.ones(1, np.float32), np.zeros(1, np.int64), masks)
+        >>> masks = Masks.from_dense([[[0, 1, 1, 0]]])
+        >>> box, score, number = np.array([[0, 0, 4, 1]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64)
+        >>> segments = Segments.unprompted(box, score, number, masks)
         >>> annotation = annotations_of(segments, image_id=7)[0]
-        >>> annotation["id"], annotation["image_id"], annotation["category_id"], annotation["area"]
-        (1, 7, 1, 20)
+        >>> annotation["id"], annotation["image_id"], annotation["category_id"], annotation["area"], annotation["bbox"]
+        (1, 7, 1, 2, [0.0, 0.0, 4.0, 1.0])
+        >>> annotation = annotations_of(segments, boxes="masks", polygons=True)[0]
+        >>> annotation["bbox"], annotation["segmentation"]
+        ([1.0, 0.0, 2.0, 1.0], [[1.0, 0.0, 3.0, 0.0, 3.0, 1.0, 1.0, 1.0]])
     """
-    return [
+    if boxes not in BOXES:
+        raise ParameterError(f"boxes is {boxes!r}, expected one of {', '.join(BOXES)}")
+    if not 0 <= tolerance_px < np.inf or (tolerance_px and not polygons):
+        raise ParameterError(f"tolerance_px is {tolerance_px}, expected 0 or more, and polygons=True with it")
+    annotations = [
         {
             "id": first_id + i,
             "image_id": image_id,
@@ -52,3 +86,10 @@ def annotations_of(columns: Columns, image_id: int | str = 0, first_id: int = 1)
         }
         for i, (number, row) in enumerate(zip(columns.classes, rows(columns), strict=True))
     ]
+    if boxes == "masks":
+        for annotation, (x1, y1, x2, y2) in zip(annotations, columns.masks.boxes_xyxy().tolist(), strict=True):
+            annotation["bbox"] = [x1, y1, x2 - x1, y2 - y1]
+    if polygons:
+        for annotation, parts in zip(annotations, columns.masks.polygons(tolerance_px), strict=True):
+            annotation["segmentation"] = [joined(part).ravel().tolist() for part in parts] or annotation["segmentation"]
+    return annotations

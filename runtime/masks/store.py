@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..system.fork import cached_property
-from . import polygons, rle
+from . import rle
 from .packed import PackedCrops
+from .polygons import Polygon, outlines
 from .rows import Rows, row_numbers
+from .simplify import simplified
 
 
 class Masks(ABC):
@@ -190,13 +192,26 @@ class Masks(ABC):
         """COCO RLE of each mask, {"size": [h, w], "counts": str}, made from the crops."""
         return [rle.encode(crop, (corner[0], corner[1]), self.image_hw) for crop, corner in self._placed()]
 
-    def polygons(self, tolerance_px: float = 0.0) -> list[list[NDArray[np.int64]]]:
-        """Outer and inner borders of each mask: lists of (k, 2) int64 points (x, y), pixels of the image.
+    def polygons(self, tolerance_px: float = 0.0) -> list[list[Polygon]]:
+        """The outlines of each mask: for each part of it, its outer ring and its holes.
+
+        Coordinates are edges of pixels of the image: pixel (x, y) covers [x, x + 1] × [y, y + 1]. Without a tolerance,
+        the polygons cover the pixels of the mask exactly.
 
         Args:
-            tolerance_px: simplify with Douglas-Peucker to this distance; 0 keeps every corner.
+            tolerance_px: leave out corners that lie at most this far from the simplified outline. The polygons stay
+                valid: where a ring would cross another, or vanish, it keeps more of its corners.
+
+        Returns:
+            n lists of `Polygon`, empty for a mask without pixels.
+
+        Example:
+            >>> ((part,),) = Masks.from_dense([[[1, 1, 1], [1, 0, 1], [1, 1, 1]]]).polygons()
+            >>> part.outer.tolist(), [hole.tolist() for hole in part.holes], part.area
+            ([[0, 0], [3, 0], [3, 3], [0, 3]], [[[2, 1], [1, 1], [1, 2], [2, 2]]], 8.0)
         """
-        return [polygons.borders(crop, corner, tolerance_px) for crop, corner in self._placed()]
+        exact = (outlines(crop, corner) for crop, corner in self._placed())
+        return [simplified(parts, tolerance_px) if tolerance_px > 0 else parts for parts in exact]
 
     def boxes_xyxy(self) -> NDArray[np.float32]:
         """(n, 4) float32, the extent of each mask itself, pixels, right and bottom exclusive; 0 for an empty mask."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..clip.encoders import Clip, ImageEncoder, TextEncoder
 from ..clip.spec import TOKENIZER_FILE, ClipSpec, clip_spec_from_json
 from ..errors import ModelError, ServerError
-from ..spec import TensorInfo
+from ..network import TensorInfo
 
 CLIP_IMAGE, CLIP_TEXT = "clip_image", "clip_text"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from heapq import heappop, heappush
 from pathlib import Path
 
 import cv2
@@ -11,6 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
+from .containers import Container, read_container
+from .timestamps import MOST_FAILURES, Timestamps, read_packets, timestamps_of
+
+_DECODER_DELAY = 16
+_HELD_FRAMES = 4
+"""After damage, a decoder may give frames out of order. So many are held to put them back: memory stays bounded."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +26,8 @@ class VideoInfo:
     """Properties of a video, as given in its file.
 
     Attributes:
-        hw: (h, w) of a frame, pixels.
-        fps: frames per second.
+        hw: (h, w) of a frame, pixels, upright.
+        fps: frames per second, on average.
         frames: number of frames according to the container; an estimate.
 
     Example:
@@ -33,14 +41,75 @@ class VideoInfo:
     frames: int
 
 
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A frame of a video.
+
+    Attributes:
+        number: its place in the video, from 0. Frames that are missing have numbers too.
+        time_s: when it is shown, from the container's time stamps; seconds from the start.
+        image: (h, w, 3) uint8 BGR, upright.
+
+    Example:
+        >>> Frame(3, 0.12, np.zeros((480, 640, 3), np.uint8)).number
+        3
+    """
+
+    number: int
+    time_s: float
+    image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class MissingFrames:
+    """Frames of a video that cannot be decoded.
+
+    Attributes:
+        ranges: (first, last) number of each run of missing frames, ascending.
+        frames: how many frames the video has, with these.
+        missing_bytes: what is absent at the end of the file. Where the container holds no number of frames, those that
+            were there are not in `ranges`.
+
+    Example:
+        >>> missing = MissingFrames(((4, 4), (6, 8)), frames=12)
+        >>> missing.count, str(missing)
+        (4, '4 of 12 frames missing: 4, 6–8')
+    """
+
+    ranges: tuple[tuple[int, int], ...]
+    frames: int
+    missing_bytes: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many frames are missing."""
+        return sum(last - first + 1 for first, last in self.ranges)
+
+    def __bool__(self) -> bool:
+        return bool(self.ranges or self.missing_bytes)
+
+    def __str__(self) -> str:
+        parts = [str(first) if first == last else f"{first}–{last}" for first, last in self.ranges[:20]]
+        more = ", …" if len(self.ranges) > 20 else ""
+        numbers = f"{self.count} of {self.frames} frames missing: {', '.join(parts)}{more}" if parts else ""
+        cut = f"the file is cut off, {self.missing_bytes} bytes are absent at its end" if self.missing_bytes else ""
+        return "; ".join(filter(None, (numbers, cut)))
+
+
 class Video:
     """A video file that is open for reading. Iterate over its frames once. As a context manager it closes itself.
 
+    A damaged frame is left out and the next ones are read, up to the number of frames of the container; `missing` then
+    says which. Frames are turned upright as the file says (phones).
+
     Example:
         >>> with Video(Path("clip.mp4")) as video:  # doctest: +SKIP
-        ...     for frame_bgr in video:
-        ...         print(frame_bgr.shape)
+        ...     for frame in video.frames():
+        ...         print(frame.number, frame.time_s, frame.image.shape)
     """
+
+    missing: MissingFrames
+    """What could not be decoded, known after the last frame."""
 
     def __init__(self, path: Path) -> None:
         """
@@ -54,6 +123,7 @@ class Video:
             raise ImageError(f"{path}: no such file; check the path")
         self._path = path
         self._capture = cv2.VideoCapture(str(path))
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         width, height = (int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if not self._capture.isOpened() or width < 1 or height < 1:
             self._capture.release()
@@ -64,23 +134,90 @@ class Video:
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         frames = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
         self.info = VideoInfo((height, width), fps if 0 < fps < 1000 else 25.0, frames)
+        self.missing = MissingFrames((), frames)
+        self._is_damaged = False
+
+    @cached_property
+    def timestamps(self) -> Timestamps:
+        """When each frame is shown. The first use reads through the file, without decoding it."""
+        return timestamps_of(read_packets(self._path, self.info.frames), self.info.fps)
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        """Frames as (h, w, 3) uint8 BGR, a new array each.
+        """Images of `frames`."""
+        return (frame.image for frame in self.frames())
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames that can be decoded, in the order of their numbers; each image is a new array.
 
         Raises:
             ImageError: no frame can be decoded, or the size of a frame is not `info.hw`.
         """
-        count = 0
-        while True:
-            decoded, frame = self._capture.read()
-            if not decoded:
-                break
-            self._check_size(count, frame)
-            count += 1
+        ranges: list[tuple[int, int]] = []
+        following, last_s = 0, 0.0
+        for frame in self._in_order():
+            if frame.number < following:  # a second one, or one that is too late
+                continue
+            if frame.number > following:
+                ranges.append((following, frame.number - 1))
+            following = frame.number + 1
+            last_s = frame.time_s
             yield frame
-        if count == 0:
+        if following == 0:
             raise ImageError(f"{self._path}: no frame can be decoded; the file is damaged or cut off")
+        container = read_container(self._path)
+        frames = self._count(container, following, last_s)
+        if frames > following:
+            ranges.append((following, frames - 1))
+        self.missing = MissingFrames(tuple(ranges), frames, container.missing_bytes)
+
+    def _count(self, container: Container, following: int, last_s: float) -> int:
+        """How many frames the video has, if the last one that was decoded is number `following` - 1."""
+        if container.is_counted:
+            return max(following, self.info.frames)
+        if container.is_trimmed or not len(self.timestamps.times_s):
+            return following
+        # Not the number of packets: those of VP8 may hold frames that are not shown.
+        at = self.timestamps.number_at
+        return following + max(at(float(self.timestamps.times_s[-1])) - at(last_s), 0)
+
+    def _in_order(self) -> Iterator[Frame]:
+        held: list[tuple[int, int, Frame]] = []
+        for order, frame in enumerate(self._decoded()):
+            heappush(held, (frame.number, order, frame))
+            while len(held) > (_HELD_FRAMES if self._is_damaged else 0):
+                yield heappop(held)[2]
+        while held:
+            yield heappop(held)[2]
+
+    def _decoded(self) -> Iterator[Frame]:
+        """Frames as the decoder gives them."""
+        attempts, failures, previous = 0, 0, None
+        most = max(self.info.frames, len(self.timestamps.times_s)) + _DECODER_DELAY
+        while failures < MOST_FAILURES and (attempts < most or not failures):
+            decoded, image = self._capture.read()
+            attempts += 1
+            if not decoded:  # damaged, or the end: OpenCV does not say which
+                failures += 1
+                continue
+            self._is_damaged |= failures > 0
+            failures = 0
+            number = previous.number + 1 if previous is not None else 0
+            self._check_size(number, image)
+            previous = self._timed(image, number, attempts - 1, previous.time_s if previous is not None else None)
+            yield previous
+
+    def _timed(self, image: NDArray[np.uint8], number: int, attempt: int, previous_s: float | None) -> Frame:
+        """The frame with its time; after damage its number comes from that, before it is `number`."""
+        stamps = self.timestamps
+        time_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        end_s = stamps.times_s[-1] + 1 / stamps.fps if len(stamps.times_s) else float("inf")
+        if self._is_damaged:
+            # 0 stands for "no time stamp", and damaged ones may be anything.
+            time_s = time_s if 0 < time_s <= end_s else attempt / stamps.fps
+            return Frame(stamps.number_at(time_s), time_s, image)
+        if previous_s is not None and not previous_s < time_s <= end_s:
+            time_s = previous_s + 1 / stamps.fps
+        return Frame(number, time_s, image)
 
     def _check_size(self, number: int, frame: NDArray[np.uint8]) -> None:
         """With FFmpeg, OpenCV scales a frame of another size; its other readers return it as it is."""

@@ -36,7 +36,7 @@ Outputs, where n is the largest number of segments of any of the b images; the r
 
 from __future__ import annotations
 
-from ..spec import TensorInfo
+from ..network import TensorInfo
 
 IMAGE, PIXELS, PROMPT = "IMAGE", "PIXELS", "PROMPT"
 IMAGE_SIZE = "IMAGE_SIZE"

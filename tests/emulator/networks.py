@@ -11,7 +11,8 @@ import numpy as np
 from fastsam_deploy.runtime.cuda.driver.device import Device
 from fastsam_deploy.runtime.cuda.driver.stream import Stream
 from fastsam_deploy.runtime.engines import open_engine
-from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec, TensorInfo
+from fastsam_deploy.runtime.network import TensorInfo
+from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec
 from fastsam_deploy.runtime.stages.letterbox import fit_model, letterbox
 
 Shape = tuple[int, ...]

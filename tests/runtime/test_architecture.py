@@ -18,6 +18,7 @@ ORDER = [
     "errors",
     "system",
     "settings",
+    "network",
     "spec",
     "connection",
     "masks",

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from fastsam_deploy.runtime.errors import FastSamError, MissingDependencyError
+from fastsam_deploy.runtime.errors import FastSamError, MissingDependencyError, ParameterError
 from fastsam_deploy.runtime.masks.store import Masks
 from fastsam_deploy.runtime.segments import Segments
 from fastsam_deploy.runtime.wire.answer import answer_tensors, answers_from_tensors
@@ -145,6 +145,38 @@ def test_timing_that_is_filled_later_is_kept():
     segments = Segments.unprompted(empty.boxes_xyxy, empty.scores, empty.classes, empty.masks, timing_ms=timing)
     timing["masks"] = 3.0
     assert segments.timing_ms == {"masks": 3.0}
+
+
+def test_coco_boxes_are_those_of_detections_or_of_masks(three):
+    wider = replace(three, boxes_xyxy=np.tile(np.array([0, 0, 30, 20], np.float32), (3, 1)))
+    assert [row["bbox"] for row in wider.to_coco()] == [[0, 0, 30, 20]] * 3
+    extents = [[3, 2, 6, 6], [10, 0, 20, 20], [29, 19, 1, 1]]
+    assert [row["bbox"] for row in wider.to_coco(boxes="masks")] == extents
+    assert [row["id"] for row in wider.to_coco(7, 5, boxes="masks")] == [5, 6, 7]
+
+
+def test_coco_polygons_are_read_by_pycocotools(three):
+    from pycocotools import mask as coco
+
+    for row, mask in zip(three.to_coco(polygons=True), three.masks, strict=True):
+        read = coco.decode(coco.merge(coco.frPyObjects(row["segmentation"], *mask.shape))).astype(bool)
+        np.testing.assert_array_equal(read, mask)
+    nothing = replace(three[[0]], masks=Masks.from_dense(np.zeros((1, 20, 30))))
+    assert nothing.to_coco(polygons=True)[0]["segmentation"] == nothing.masks.rle()[0], "it has no polygon"
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"boxes": "mask"}, "one of detections, masks"),
+        ({"tolerance_px": 1.0}, "polygons=True"),
+        ({"polygons": True, "tolerance_px": -1.0}, "0 or more"),
+        ({"polygons": True, "tolerance_px": float("nan")}, "0 or more"),
+    ],
+)
+def test_settings_of_coco_are_checked(three, settings, says):
+    with pytest.raises(ParameterError, match=says):
+        three.to_coco(**settings)
 
 
 def test_a_class_without_a_name_is_called_by_its_number(three, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ...spec import TensorInfo
+from ...network import TensorInfo
 
 _DTYPES = {"float": "float32", "double": "float64"}  # ONNX Runtime's own names; the others are NumPy's
 

@@ -13,7 +13,7 @@ import tensorrt as trt
 from ...cuda.driver.device import Device
 from ...cuda.network import Shape
 from ...errors import DeviceError, ModelError, ParameterError
-from ...spec import TensorInfo
+from ...network import TensorInfo
 from .log import TensorRTLog
 from .plan_file import PlanFile, ShapeRange
 

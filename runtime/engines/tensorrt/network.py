@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ...cuda.driver.device import Device, device_number
 from ...cuda.network import Shape
 from ...errors import DeviceError, ModelError, ParameterError
+from ...network import TensorInfo
 from ...settings import EngineSettings
-from ...spec import TensorInfo
 from .buffers import Buffers
 from .context import Lane, Profiles, SharedEngine
 from .log import tensorrt_log

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from ...errors import ModelError
-from ...spec import TensorInfo, parameters_of
+from ...network import TensorInfo
+from ...spec import parameters_of
 from .client import TritonClient
 
 _DTYPES = {"TYPE_FP32": "float32", "TYPE_FP16": "float16", "TYPE_INT64": "int64", "TYPE_INT32": "int32"}

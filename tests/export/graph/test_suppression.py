@@ -22,8 +22,9 @@ from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.engines.tensors import spec_from_tensors
 from fastsam_deploy.runtime.errors import ModelError, ParameterError
 from fastsam_deploy.runtime.measure.fidelity import fidelity
+from fastsam_deploy.runtime.network import TensorInfo
 from fastsam_deploy.runtime.pipeline import FastSAM
-from fastsam_deploy.runtime.spec import ModelSpec, Suppression, TensorInfo
+from fastsam_deploy.runtime.spec import ModelSpec, Suppression
 from fastsam_deploy.runtime.stages.decode import Detections, decode
 
 # Of TensorRT's published operator table (onnx-tensorrt, docs/operators.md).

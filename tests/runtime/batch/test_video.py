@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from fastsam_deploy.runtime import FastSAM, FastSamError, ImageError, Points, PromptError, Segments, load_image
+from fastsam_deploy.runtime.batch.frame_rate import constant_rate, slots_at
 from fastsam_deploy.runtime.batch.outputs import JsonLines
 from fastsam_deploy.runtime.batch.video import VideoWriter, segment_video
 from fastsam_deploy.runtime.cli.main import app
 from fastsam_deploy.runtime.sources.video import Video, VideoInfo
+from tests.runtime.sources import mp4
 
 FRAMES, SIZE_HW, IMGSZ = 6, (150, 240), 160
 
@@ -125,6 +128,9 @@ class ChangingCapture:
     def __init__(self, _: str) -> None:
         self._sizes_hw = iter([SIZE_HW, SIZE_HW, (SIZE_HW[0] // 2, SIZE_HW[1])])
 
+    def set(self, *_: float) -> bool:
+        return False
+
     def isOpened(self) -> bool:  # noqa: N802
         return True
 
@@ -147,6 +153,103 @@ def test_a_video_that_changes_its_size_is_refused(tmp_path: Path, monkeypatch: p
     assert isinstance(done.exception, ImageError)
     assert "in.avi: frame 2 is 240×75, expected 240×150 as the video says" in str(done.exception)
     assert [path.name for path in tmp_path.iterdir()] == ["in.avi"]
+
+
+def _run(path: Path, *options: str) -> tuple[Any, list[dict]]:
+    """Result of the command, and its lines of JSON."""
+    lines = path.with_name("answers.jsonl")
+    done = CliRunner().invoke(app, ["video", str(path), "--imgsz", str(IMGSZ), "--json", str(lines), *options])
+    return done, [json.loads(line) for line in lines.read_text().splitlines()]
+
+
+def test_a_damaged_frame_is_an_error_at_the_end(clip: Path, tmp_path: Path):
+    """OpenCV does not tell it from the end of the video: what came after it was lost, with exit code 0."""
+    content, path, overlay = clip.read_bytes(), tmp_path / "in.avi", tmp_path / "overlay.avi"
+    starts = [i for i in range(len(content)) if content.startswith(b"\xff\xd8\xff", i)]
+    path.write_bytes(content[: starts[2]] + bytes(starts[3] - starts[2] - 8) + content[starts[3] - 8 :])
+    done, rows = _run(path, "--output", str(overlay))
+    assert isinstance(done.exception, ImageError)
+    assert f"in.avi: 1 of {FRAMES} frames missing: 2; the others are done" in str(done.exception)
+    assert [row["frame"] for row in rows] == [0, 1, 3, 4, 5]
+    assert [row["time_s"] for row in rows] == [number / 12.5 for number in (0, 1, 3, 4, 5)]
+    whole = _run(clip, "--output", str(tmp_path / "whole.avi"))[1]
+    assert [row["segments"] for row in rows] == [row["segments"] for row in whole if row["frame"] != 2]
+    frames = _frames(overlay)
+    assert len(frames) == FRAMES, "the frame before stands for the missing one"
+    np.testing.assert_array_equal(frames[1], frames[2])
+    for number in (0, 1, 3, 4, 5):
+        np.testing.assert_array_equal(frames[number], _frames(tmp_path / "whole.avi")[number])
+
+
+def test_half_a_video_is_an_error_at_the_end(clip: Path, tmp_path: Path):
+    path, content = tmp_path / "in.avi", clip.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    done, rows = _run(path, "--output", str(tmp_path / "overlay.avi"))
+    assert isinstance(done.exception, ImageError)
+    assert f"of {FRAMES} frames missing: " in str(done.exception)
+    assert "the file is cut off" in str(done.exception)
+    assert 1 < len(rows) < FRAMES
+    assert len(_frames(tmp_path / "overlay.avi")) == len(rows)
+
+
+@pytest.mark.parametrize("name", ["overlay.mp4", "overlay.avi"])
+def test_a_variable_rate_keeps_its_times(name: str, clip: Path, tmp_path: Path):
+    """Times were number / average rate: up to 1.8 s off."""
+    path, times_s = tmp_path / "in.mp4", [0.0, 0.1, 0.2, 1.5, 2.5, 2.6]
+    _write(path, np.array(_frames(clip))[..., ::-1])
+    mp4.set_times(path, times_s)
+    done, rows = _run(path, "--output", str(tmp_path / name))
+    assert done.exit_code == 0, done.output
+    np.testing.assert_allclose([row["time_s"] for row in rows], times_s, atol=0.001)
+    capture = cv2.VideoCapture(str(tmp_path / name))
+    rate, frames = capture.get(cv2.CAP_PROP_FPS), _frames(tmp_path / name)
+    assert len(frames) == round(times_s[-1] * rate) + 1
+    means = np.array([frame.astype(float).mean((0, 1)) for frame in frames])
+    changes = 1 + np.flatnonzero(np.abs(np.diff(means, axis=0)).max(1) > 0.5)
+    np.testing.assert_allclose(changes / rate, times_s[1:], atol=0.05)
+
+
+def test_a_long_gap_is_not_filled(tmp_path: Path):
+    """A time stamp that is off by a day would repeat a frame a million times."""
+    path = tmp_path / "out.avi"
+    with VideoWriter(path, VideoInfo(SIZE_HW, 10.0, 4)) as writer:
+        for time_s in (0.0, 0.2, 86_400.0, 86_400.3):
+            writer.write(np.zeros((*SIZE_HW, 3), np.uint8), time_s)
+    assert len(_frames(path)) == 7
+
+
+def test_a_video_that_starts_late_is_in_step(tmp_path: Path):
+    path = tmp_path / "out.avi"
+    with VideoWriter(path, VideoInfo(SIZE_HW, 10.0, 2)) as writer:
+        writer.write(np.zeros((*SIZE_HW, 3), np.uint8), 0.3)
+        writer.write(np.full((*SIZE_HW, 3), 255, np.uint8), 0.4)
+    assert [frame.mean() > 128 for frame in _frames(path)] == [False] * 4 + [True]
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.avi"])
+@pytest.mark.parametrize("fps", [24000 / 1001, 29.998237, 65.7, 66.667, 105611 / 500, 118.733, 239.417, 240.0])
+def test_any_rate_can_be_written(name: str, fps: float, tmp_path: Path):
+    """The MPEG-4 encoder refuses 66.667 as OpenCV writes it, 66667 / 1000."""
+    _write(tmp_path / name, np.zeros((2, *SIZE_HW, 3), np.uint8), fps)
+    capture = cv2.VideoCapture(str(tmp_path / name))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(fps, abs=0.01)
+
+
+@pytest.mark.parametrize("fps", [24.0, 29.97, 59.94, 66.667, 240.0])
+def test_a_constant_rate_is_kept(fps: float):
+    jitter_s = np.random.default_rng(0).uniform(-0.004, 0.004, 500)
+    for times_s in (np.arange(500) / fps, np.sort(np.arange(500) / fps + jitter_s)):
+        assert constant_rate(times_s, fps) == fps
+        assert len(np.unique(slots_at(times_s, fps))) == 500
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rate_keeps_frames_in_step(seed: int):
+    generator = np.random.default_rng(seed)
+    times_s = np.cumsum(generator.choice([0.016, 0.033, 0.1, 1.0], 300))
+    rate = constant_rate(times_s, 299 / (times_s[-1] - times_s[0]))
+    assert np.abs(slots_at(times_s, rate) / rate - times_s).max() <= 0.05
+    assert rate <= 63
 
 
 def test_what_is_no_video_is_said(tmp_path: Path, coffee: Path):

@@ -17,8 +17,8 @@ from fastsam_deploy.runtime.clip.encoders import Clip, ImageEncoder, TextEncoder
 from fastsam_deploy.runtime.clip.spec import check_encoder, clip_spec_from_json, read_clip_spec
 from fastsam_deploy.runtime.engines import open_network
 from fastsam_deploy.runtime.errors import DeviceError, MissingDependencyError, ModelError, PromptError
+from fastsam_deploy.runtime.network import TensorInfo
 from fastsam_deploy.runtime.settings import EngineSettings
-from fastsam_deploy.runtime.spec import TensorInfo
 
 pytest.importorskip("tokenizers", reason="needs the extra [clip]")
 

@@ -6,7 +6,8 @@ import pytest
 
 from fastsam_deploy.runtime.engines.tensors import spec_from_tensors
 from fastsam_deploy.runtime.errors import ModelError
-from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec, TensorInfo
+from fastsam_deploy.runtime.network import TensorInfo
+from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec
 
 IMAGES = TensorInfo("images", "float32", (None, 3, None, None))
 OUTPUTS = [TensorInfo("o", "float32", (None, 37, None)), TensorInfo("p", "float32", (None, 32, None, None))]

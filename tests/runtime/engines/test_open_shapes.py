@@ -15,9 +15,9 @@ from onnx import TensorProto, helper
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.engines.tensors import with_known_shapes
 from fastsam_deploy.runtime.errors import ModelError
+from fastsam_deploy.runtime.network import TensorInfo
 from fastsam_deploy.runtime.pipeline import FastSAM
 from fastsam_deploy.runtime.settings import EngineSettings
-from fastsam_deploy.runtime.spec import TensorInfo
 
 
 @pytest.fixture(scope="module")

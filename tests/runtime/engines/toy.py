@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsam_deploy.runtime.engines.registry import EngineEntry
+from fastsam_deploy.runtime.network import TensorInfo
 from fastsam_deploy.runtime.settings import EngineSettings
-from fastsam_deploy.runtime.spec import TensorInfo
 
 ENTRY = EngineEntry(
     "toy",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
@@ -96,20 +96,6 @@ def test_union_margin_and_join(stack, margin):
     for box, row, column in zip(masks.boxes_xyxy(), rows, columns, strict=True):
         y, x = np.flatnonzero(row), np.flatnonzero(column)
         assert box.tolist() == ([x[0], y[0], x[-1] + 1, y[-1] + 1] if len(x) else [0, 0, 0, 0])
-
-
-@settings(deadline=None)
-@given(hnp.arrays(np.bool_, st.tuples(st.just(1), st.integers(2, 12), st.integers(2, 12))))
-def test_polygons_drawn_again_are_the_mask(stack):
-    import cv2
-
-    masks = Masks.from_dense(stack)
-    canvas = np.zeros(stack.shape[1:], np.uint8)
-    borders = masks.polygons()[0]
-    cv2.drawContours(canvas, [border.astype(np.int32).reshape(-1, 1, 2) for border in borders], -1, 1, cv2.FILLED)
-    # Filling with the even-odd rule closes one-pixel holes' borders, which belong to the mask.
-    assert (canvas.astype(bool) | ~stack[0]).all()
-    assert all(border.min() >= 0 and (border < stack.shape[:0:-1]).all() for border in borders)
 
 
 def test_rows_are_taken_by_slice_bools_and_numbers():

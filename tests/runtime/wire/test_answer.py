@@ -20,7 +20,7 @@ from fastsam_deploy.runtime import (
     PromptError,
     Segments,
 )
-from fastsam_deploy.runtime.spec import TensorInfo
+from fastsam_deploy.runtime.network import TensorInfo
 from fastsam_deploy.runtime.wire import tensors as wire_tensors
 from fastsam_deploy.runtime.wire.answer import (
     OUTPUTS,
