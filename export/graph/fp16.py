@@ -12,15 +12,15 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from ..errors import ExportError
 
 
-def computed_in_fp16(model: onnx.ModelProto, tail: set[str] | None = None) -> onnx.ModelProto:
-    """Convert weights and arithmetic to FP16, up to and including the last convolutions of the head.
+def computed_in_fp16(model: onnx.ModelProto, kept: set[str] | None = None) -> onnx.ModelProto:
+    """Convert weights and arithmetic to FP16, but for the first convolution and the decoding of boxes and scores.
 
-    What follows them, the decoding of boxes and scores, stays in FP32: FP16 has a spacing of 0.5 above 512, so boxes in
-    pixels of the input would be off by as much. The model is changed in place and returned.
+    FP16 has a spacing of 0.5 above 512, so boxes in pixels of the input would be off by as much if they were decoded
+    in it. And all layers inherit what the first convolution loses. The model is changed in place and returned.
 
     Args:
-        tail: names of the nodes that stay in FP32; None: those that decode detections. No other part gained
-            anything by staying in FP32 (docs/adr/0011).
+        kept: names of the nodes that stay in FP32; None: `nodes_kept_fp32`. No other part gained anything by staying in
+            FP32 (docs/adr/0011).
 
     Raises:
         ExportError: a weight is too large for FP16.
@@ -36,10 +36,10 @@ def computed_in_fp16(model: onnx.ModelProto, tail: set[str] | None = None) -> on
     graph = model.graph
     _lift_constants(graph)
     floats = float_tensors(model)
-    tail = decoding_nodes(graph) if tail is None else tail
-    half = [node for node in graph.node if node.name not in tail]
+    kept = nodes_kept_fp32(graph) if kept is None else kept
+    half = [node for node in graph.node if node.name not in kept]
     made = {output for node in half for output in node.output} & floats
-    made_high = {output for node in graph.node if node.name in tail for output in node.output} & floats
+    made_high = {output for node in graph.node if node.name in kept for output in node.output} & floats
     inputs = [tensor.name for tensor in graph.input if tensor.name in floats]
     entering = sorted({name for node in half if node.op_type != "Shape" for name in node.input} & made_high)
     _halve_weights(graph, half)
@@ -48,9 +48,9 @@ def computed_in_fp16(model: onnx.ModelProto, tail: set[str] | None = None) -> on
         _rename_inputs(node, {name: f"{name}_fp16" for name in inputs})
         if node.op_type != "Shape":
             _rename_inputs(node, {name: f"{name}_fp16" for name in entering})
-    crossing = sorted({name for node in graph.node if node.name in tail for name in node.input} & made)
+    crossing = sorted({name for node in graph.node if node.name in kept for name in node.input} & made)
     for node in graph.node:
-        if node.name in tail:
+        if node.name in kept:
             _rename_inputs(node, {name: f"{name}_fp32" for name in crossing})
     ends = [output.name for output in graph.output if output.name in made]
     for node in graph.node:
@@ -65,7 +65,7 @@ def computed_in_fp16(model: onnx.ModelProto, tail: set[str] | None = None) -> on
     return model
 
 
-def rounded_like_fp16(model: onnx.ModelProto, tail: set[str] | None = None) -> onnx.ModelProto:
+def rounded_like_fp16(model: onnx.ModelProto, kept: set[str] | None = None) -> onnx.ModelProto:
     """Copy a graph so that it computes in FP32 and rounds every weight and every result to FP16.
 
     This shows what FP16 costs without a GPU. Where a processor has no FP16 kernel, ONNX Runtime computes in FP32 and
@@ -73,7 +73,7 @@ def rounded_like_fp16(model: onnx.ModelProto, tail: set[str] | None = None) -> o
 
     Args:
         model: FP32.
-        tail: see `computed_in_fp16`.
+        kept: see `computed_in_fp16`.
 
     Raises:
         ExportError: a weight is too large for FP16.
@@ -89,15 +89,15 @@ def rounded_like_fp16(model: onnx.ModelProto, tail: set[str] | None = None) -> o
     graph = result.graph
     _lift_constants(graph)
     floats = float_tensors(result)
-    tail = decoding_nodes(graph) if tail is None else tail
-    used = {name for node in graph.node if node.name not in tail for name in node.input}
+    kept = nodes_kept_fp32(graph) if kept is None else kept
+    used = {name for node in graph.node if node.name not in kept for name in node.input}
     for weight in graph.initializer:
         if weight.name in used and weight.data_type == TensorProto.FLOAT:
             values = _rounded(numpy_helper.to_array(weight), weight.name).astype(np.float32)
             weight.CopyFrom(numpy_helper.from_array(values, weight.name))
     nodes: list[NodeProto] = []
     for node in graph.node:
-        made = [name for name in node.output if name in floats and node.name not in tail]
+        made = [name for name in node.output if name in floats and node.name not in kept]
         node.output[:] = [f"{name}_exact" if name in made else name for name in node.output]
         nodes.append(node)
         for name in made:
@@ -132,6 +132,32 @@ def float_tensors(model: onnx.ModelProto) -> set[str]:
     graph = onnx.shape_inference.infer_shapes(model).graph
     known = [*graph.value_info, *graph.output, *graph.input]
     return {tensor.name for tensor in known if tensor.type.tensor_type.elem_type == TensorProto.FLOAT}
+
+
+def nodes_kept_fp32(graph: onnx.GraphProto) -> set[str]:
+    """Names of the nodes that stay in FP32 in an FP16 file: those up to the first convolution, and the decoding.
+
+    Example:
+        >>> x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 8, 8]) for name in ("x", "d"))
+        >>> weight = numpy_helper.from_array(np.ones((3, 3, 1, 1), np.float32), "w")
+        >>> convolutions = [helper.make_node("Conv", [a, "w"], [b], f"{a} to {b}") for a, b in ("xa", "ab", "bd")]
+        >>> sorted(nodes_kept_fp32(helper.make_graph(convolutions, "graph", [x], [y], [weight])))
+        ['x to a']
+    """
+    return _first_nodes(graph) | decoding_nodes(graph)
+
+
+def _first_nodes(graph: onnx.GraphProto) -> set[str]:
+    """The nodes between the image and the output of the first convolution, as far as they are computed from it."""
+    before = {tensor.name for tensor in graph.input}
+    names = set()
+    for node in graph.node:
+        if before.isdisjoint(node.input) or node.op_type == "Shape":
+            continue
+        names.add(node.name)
+        if node.op_type != "Conv":
+            before.update(node.output)
+    return names
 
 
 def decoding_nodes(graph: onnx.GraphProto) -> set[str]:
