@@ -5,6 +5,17 @@ Any other exception is a bug and keeps its traceback.
 """
 
 
+def pip_install(*extras: str) -> str:
+    """The command that installs optional features, for the end of a message.
+
+    Example:
+        >>> pip_install("cpu", "clip")
+        "pip install 'fastsam-deploy[cpu,clip]' (in a checkout: pip install '.[cpu,clip]')"
+    """
+    names = ",".join(extras)
+    return f"pip install 'fastsam-deploy[{names}]' (in a checkout: pip install '.[{names}]')"
+
+
 class FastSamError(Exception):
     """Base class of all errors that this project raises on purpose.
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -279,6 +279,12 @@ class FastSAM:
     def close(self) -> None:
         """Close the engine and the CLIP if they were opened by this object, or the connection to the server."""
         self._owned.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"an open {type(self).__name__} cannot be pickled or copied; give the path of the model to the other "
+            "process and open it there"
+        )
 
     def __enter__(self) -> FastSAM:
         return self

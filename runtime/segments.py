@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import FastSamError, MissingDependencyError, PromptError
+from .errors import FastSamError, MissingDependencyError, PromptError, pip_install
 from .formats import NO_PROMPT, Columns, coco, json, read, write
 from .masks.rows import Rows, row_numbers
 from .masks.store import Masks, concatenate
@@ -176,18 +176,19 @@ class Segments:
         points are 0 and 1 and the boxes 2 and 3 in `[Points(two, mode="each"), Boxes(two)]`.
 
         Raises:
-            PromptError: the prompt lies outside the image, or the list of prompts is empty.
+            PromptError: the prompt lies outside the image, is no prompt, or the list of prompts is empty.
 
         Example:
             >>> segments.select(Points([[320, 240]]))  # doctest: +SKIP
         """
-        if not isinstance(prompt, Sequence):
-            return prompt.select_from(self)
+        given: object = prompt
+        if isinstance(given, str) or not isinstance(prompt, Sequence):  # a text is a sequence too
+            return _checked_prompt(prompt).select_from(self)
         if not prompt:
             raise PromptError("no prompts in the list; give Everything(), Points(…), Boxes(…) or Text(…)")
         parts, first = [], 0
         for part in prompt:
-            answer = part.select_from(self)
+            answer = _checked_prompt(part).select_from(self)
             numbers = np.where(answer.prompts == NO_PROMPT, NO_PROMPT, answer.prompts + first)
             parts.append(replace(answer, prompts=numbers))
             first += part.prompt_count
@@ -247,9 +248,7 @@ class Segments:
         try:
             from supervision import Detections
         except ImportError as error:
-            raise MissingDependencyError(
-                f"to_supervision: {error}; run: pip install 'fastsam-deploy[supervision]'"
-            ) from error
+            raise MissingDependencyError(f"to_supervision: {error}; run: {pip_install('supervision')}") from error
         names = np.array([self.class_names[i] for i in self.classes], dtype=str)
         return Detections(
             xyxy=self.boxes_xyxy.copy(),
@@ -290,6 +289,21 @@ class Segments:
             return cls(**{name: getattr(columns, name) for name in (*_ARRAYS, "masks", "class_names")})
         except ValueError as error:
             raise FastSamError(f"{source}: {error}; expected what Segments.save or to_json wrote") from error
+
+
+def _checked_prompt(prompt: Any) -> Prompt:
+    """
+    Raises:
+        PromptError: it is no prompt; the message says which one its value would make.
+    """
+    if hasattr(prompt, "select_from"):
+        return cast(Prompt, prompt)
+    advice = "Everything(), Points([[x, y]]), Boxes([[x1, y1, x2, y2]]) or Text('…')"
+    if isinstance(prompt, str):
+        advice = f"Text({prompt!r:.60})"
+    elif isinstance(prompt, Mapping):
+        advice = f"{advice}; JSON is for the option --prompt and for servers"
+    raise PromptError(f"prompt is {prompt!r:.60} ({type(prompt).__name__}), expected {advice}")
 
 
 def join(parts: Sequence[Segments]) -> Segments:

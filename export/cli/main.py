@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ...runtime.batch.console import say, warnings_shown
 from ...runtime.cli.groups import with_groups
-from ...runtime.errors import FastSamError, MissingDependencyError, ParameterError
+from ...runtime.errors import FastSamError, MissingDependencyError, ParameterError, pip_install
 from ...runtime.system.signals import exit_on_signals
 from .engine import engine
 from .options import ImgszOption, PhotographsOption, SuppressionOptions
@@ -71,7 +71,7 @@ def onnx(
     try:
         from ..to_onnx import export_onnx
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(f"{error}; run: pip install 'fastsam-deploy[export]'") from error
+        raise MissingDependencyError(f"{error}; run: {pip_install('export')}") from error
 
     target = output or Path(Path(checkpoint).stem + ".onnx")
     chosen: dict[str, Any] = {"dynamic": dynamic, "batch": batch, "opset": opset, "half": half, "compact": compact}
@@ -182,7 +182,7 @@ def clip(
         with Console(stderr=True).status("starting") as status:
             proof = export_clip(name, output, half=half, images=images, step=status.update)
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(f"{error}; run: pip install 'fastsam-deploy[export,clip-export]'") from error
+        raise MissingDependencyError(f"{error}; run: {pip_install('export', 'clip-export')}") from error
     _report_clip(proof, Console())
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ...runtime.batch.console import say
-from ...runtime.errors import MissingDependencyError
+from ...runtime.errors import MissingDependencyError, pip_install
 from .options import ImgszOption
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def quantize(
         from ..quantize.judge import QuantizationLimits
         from ..quantize.to_int8 import quantize_model
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(f"{error}; run: pip install 'fastsam-deploy[export]'") from error
+        raise MissingDependencyError(f"{error}; run: {pip_install('export')}") from error
 
     target_path = output or model.with_name(f"{model.stem}-int8.onnx")
     with Console(stderr=True).status("starting") as status:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ...runtime.engines import open_engine
 from ...runtime.engines.segmentation import SegmentationEngine
 from ...runtime.engines.tensorrt.plan_file import PlanRecord, read_plan, version_of_plan
-from ...runtime.errors import MissingDependencyError
+from ...runtime.errors import MissingDependencyError, pip_install
 from ...runtime.spec import ModelSpec
 from ...runtime.system.atomic import draft_of, drafts_of, scratch_beside
 from ..errors import ExportError
@@ -184,7 +184,7 @@ def _tensorrt_modules() -> tuple[Any, Any, Any]:
         return builder, engine, import_module(f"{engines}.log")
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
-            f"{error}; run: pip install 'fastsam-deploy[trt]', or use NVIDIA's TensorRT image; with --trtexec --run no "
+            f"{error}; run: {pip_install('trt')}, or use NVIDIA's TensorRT image; with --trtexec --run no "
             "Python package is needed"
         ) from error
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..engines import open_network
 from ..engines.interface import Network
-from ..errors import MissingDependencyError, ModelError, PromptError
+from ..errors import MissingDependencyError, ModelError, PromptError, pip_install
 from ..settings import EngineSettings
 from ..system.fork import ForkLock
 from .spec import TOKENIZER_FILE, ClipSpec, check_encoder, read_clip_spec
@@ -286,7 +286,7 @@ def _open_tokenizer(path: Path) -> Tokenizer:
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
-        raise MissingDependencyError(f"text prompts: {error}; run: pip install 'fastsam-deploy[clip]'") from error
+        raise MissingDependencyError(f"text prompts: {error}; run: {pip_install('clip')}") from error
     with _as_model_error(f"{path}: cannot be read as a tokenizer"):
         tokenizer = Tokenizer.from_file(str(path))
         # Rows are cut and padded here. The library's own settings can panic, or ask for more memory than there is,

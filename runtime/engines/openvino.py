@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
 from ..errors import DeviceError, ModelError, ParameterError
@@ -19,6 +18,10 @@ from ..spec import METADATA_KEY, ModelSpec
 from ..system.cpu import name_and_flags, usable_cpus
 from ..system.fork import PerProcess, unforked
 from .model_cache import ModelCache, Prepared
+from .telemetry import without_telemetry
+
+with without_telemetry():
+    import openvino as ov
 from .reopening import reopening
 
 _TYPES = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}

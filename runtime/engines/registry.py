@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingDependencyError, ModelError, ParameterError
+from ..errors import MissingDependencyError, ModelError, ParameterError, pip_install
 from ..settings import EngineSettings, refuse_settings
 
 
@@ -75,7 +75,7 @@ class EngineEntry:
             return import_module((pointers and self.device_module) or self.module, __package__)
         except ModuleNotFoundError as error:
             extra = extra or next(iter(self.extras.values()))
-            raise MissingDependencyError(f"{source}: {error}; run: pip install 'fastsam-deploy[{extra}]'") from error
+            raise MissingDependencyError(f"{source}: {error}; run: {pip_install(extra)}") from error
 
 
 ENGINES: tuple[EngineEntry, ...] = (

@@ -16,7 +16,7 @@ def row_numbers(rows: Rows, count: int) -> NDArray[np.int64]:
     """(k,) int64, the numbers of the rows that are meant among `count`.
 
     Raises:
-        IndexError: a number does not exist, or there are more or fewer bools than rows.
+        IndexError: a number does not exist, rows are no list, or there are more or fewer bools than rows.
 
     Example:
         >>> row_numbers([True, False, True], 3)
@@ -26,6 +26,11 @@ def row_numbers(rows: Rows, count: int) -> NDArray[np.int64]:
     """
     if not isinstance(rows, slice):
         rows = np.asarray(rows)
+        if rows.ndim != 1:
+            raise IndexError(
+                f"rows are {rows.tolist()!r:.60}, expected a slice, a list of row numbers or one bool for each row; "
+                "row 0 alone is [0:1] or [[0]], its pixels are masks.dense()[0]"
+            )
         rows = rows if rows.size else rows.astype(np.int64)  # NumPy makes an empty list float
     numbers: NDArray[np.int64] = np.arange(count)[rows]
     return numbers

@@ -18,7 +18,7 @@ import numpy as np
 from .. import __version__
 from ..engines import registry
 from ..engines.registry import EngineEntry, engines_for
-from ..errors import FastSamError, MissingDependencyError
+from ..errors import FastSamError, MissingDependencyError, pip_install
 from ..settings import EngineSettings
 from ..system.cpu import name_and_flags, usable_cpus
 
@@ -124,7 +124,7 @@ def _try_engine(model: Path | None, entry: EngineEntry, device: str) -> dict[str
     except FastSamError as error:
         return {**row, "reason": f"{error}{_gain_of(error, entry)}"}
     except ImportError as error:
-        return {**row, "reason": f"{error}; run: pip install 'fastsam-deploy[cpu]'"}
+        return {**row, "reason": f"{error}; run: {pip_install('cpu')}"}
     try:
         height, width = engine.spec.fixed_hw or (_PROBE_SIDE, _PROBE_SIDE)
         blob = np.full((engine.spec.batch or 1, 3, height, width), 0.5, np.float32)

@@ -67,6 +67,16 @@ def kind_of_key(key: str) -> type[PromptKind]:
     return kind
 
 
+def registered_keys() -> tuple[str, ...]:
+    """The keys of all kinds in JSON.
+
+    Example:
+        >>> registered_keys()
+        ('points', 'boxes', 'text', 'everything')
+    """
+    return tuple(_KINDS)
+
+
 def is_registered(prompt: Prompt) -> TypeGuard[PromptKind]:
     """Whether a prompt is of a registered kind. Other prompts have only `select_from`, and cannot be sent.
 

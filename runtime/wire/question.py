@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import ImageError, ParameterError, PromptError
 from ..prompts.base import PromptKind, looks_at_image
 from ..prompts.fields import known_keys
-from ..prompts.kinds import is_registered, kind_of_json
+from ..prompts.kinds import is_registered, kind_of_json, registered_keys
 from ..segments import Prompt, Segments
 from ..settings import Thresholds
 from ..stages.image import MAX_PIXELS_ON_SERVER
@@ -138,6 +138,12 @@ class Question:
             raise PromptError(
                 f"{PROMPT}: {text[:80]!r} is not JSON ({error}); expected an object such as {{}}"
             ) from error
+        bare = [key for key in registered_keys() if isinstance(document, dict) and key in document]
+        if bare:
+            raise PromptError(
+                f"{PROMPT}: {bare[0]!r} stands at the top; expected prompts in a list: "
+                f'{{"prompts": [{{"{bare[0]}": …}}]}}'
+            )
         settings = known_keys(document, ("prompts", *_THRESHOLDS, "masks"), PROMPT)
         prompts = settings.pop("prompts", [])
         masks = settings.pop("masks", "rle")

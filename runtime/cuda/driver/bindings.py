@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from ...errors import MissingDependencyError
+from ...errors import MissingDependencyError, pip_install
 from . import process
 
 
@@ -22,9 +22,7 @@ def load() -> Any:
     try:
         return import_module("cuda.bindings.driver")
     except ImportError as error:
-        raise MissingDependencyError(
-            f"CUDA graphs need cuda-bindings: {error}; run: pip install 'fastsam-deploy[cuda]'"
-        ) from error
+        raise MissingDependencyError(f"CUDA graphs need cuda-bindings: {error}; run: {pip_install('cuda')}") from error
 
 
 class BindingsError(Exception):

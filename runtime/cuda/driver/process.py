@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any, Protocol, TypeVar
 
-from ...errors import DeviceError, MissingDependencyError
+from ...errors import DeviceError, MissingDependencyError, pip_install
 
 T = TypeVar("T")
 
@@ -131,7 +131,7 @@ def _loaded() -> Any:
         driver = import_module("pycuda.driver")
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
-            f"device 'cuda' needs PyCUDA: {error}; run: pip install 'fastsam-deploy[cuda]' "
+            f"device 'cuda' needs PyCUDA: {error}; run: {pip_install('cuda')} "
             "(PyCUDA is compiled then: it needs g++ and the headers of CUDA)"
         ) from error
     except ImportError as error:  # also where the driver is older than the headers that PyCUDA was built with

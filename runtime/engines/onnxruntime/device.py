@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...cuda.driver.device import Device, device_number
 from ...cuda.network import Shape
-from ...errors import DeviceError, ModelError, ParameterError
+from ...errors import DeviceError, ModelError, ParameterError, pip_install
 from ...settings import EngineSettings
 from .tensors import tensor_infos
 
@@ -150,7 +150,7 @@ class OnnxRuntimeCudaNetwork:
         if provider not in ort.get_available_providers():
             raise DeviceError(
                 f"{self.name}: this ONNX Runtime {ort.__version__} has {', '.join(ort.get_available_providers())}, "
-                f"expected {provider}; run: pip uninstall onnxruntime && pip install 'fastsam-deploy[gpu]'"
+                f"expected {provider}; run: pip uninstall onnxruntime && {pip_install('gpu')}"
             )
         settings: dict[str, Any] = {}
         if self._memory == "cuda":

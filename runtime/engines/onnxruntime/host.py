@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ...errors import DeviceError, ModelError, ParameterError
+from ...errors import DeviceError, ModelError, ParameterError, pip_install
 from ...settings import EngineSettings
 from ...spec import METADATA_KEY
 from ...system.cpu import usable_cpus
@@ -120,7 +121,7 @@ def _provider(device: str) -> tuple[str, dict[str, Any]]:
         if "CUDAExecutionProvider" not in available:
             raise DeviceError(
                 f"device {device!r}: this ONNX Runtime {ort.__version__} has {', '.join(available)}; "
-                "run: pip uninstall onnxruntime && pip install 'fastsam-deploy[gpu]', or pass device='cpu'"
+                f"run: pip uninstall onnxruntime && {pip_install('gpu')}, or pass device='cpu'"
             )
         return "CUDAExecutionProvider", {"device_id": int(number or 0)}
     raise DeviceError(f"device is {device!r}, expected 'cpu', 'cuda' or 'cuda:N'")
@@ -139,8 +140,12 @@ def _session(
         options = _options(threads)
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         return _open(kept.content, path, provider, options), f"read: {file.path}"
-    with scratch_folder() as folder:
+    with ExitStack() as stack:
         options = _options(threads)
+        try:
+            folder = stack.enter_context(scratch_folder())
+        except OSError as error:  # no folder for temporary files, or none that can be written to
+            return _open(str(path), path, provider, options), f"not written: {error}"
         options.optimized_model_filepath = str(folder / "optimised.onnx")
         session = _open(str(path), path, provider, options)
         return session, file.write(Prepared(Path(options.optimized_model_filepath).read_bytes()))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fastsam_deploy.runtime.engines import registry
+from fastsam_deploy.runtime.errors import pip_install
 from fastsam_deploy.runtime.measure import doctor
 
 ENTRIES = {entry.name: entry for entry in registry.ENGINES}
@@ -74,7 +75,7 @@ def test_libraries_are_really_imported(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for importing, reason in (
         (broken, "libnvinfer.so.10: undefined symbol"),
-        (missing, "not installed (No module named 'tensorrt'); run: pip install 'fastsam-deploy[trt]'"),
+        (missing, f"not installed (No module named 'tensorrt'); run: {pip_install('trt')}"),
     ):
         monkeypatch.setattr(registry, "import_module", importing)
         assert doctor._try_library(ENTRIES["tensorrt"]) == {
