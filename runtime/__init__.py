@@ -76,14 +76,13 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         module = import_module(f".{_MODULE_OF[name]}", __name__)
-    except ModuleNotFoundError as error:
-        if error.name != "cv2":
-            raise
-        from .errors import MissingDependencyError
+    except ImportError as error:
+        from .errors import MissingDependencyError, opencv_fault
 
-        raise MissingDependencyError(
-            f"{name} needs OpenCV, which is not installed; run: pip install 'fastsam-deploy[cpu]'"
-        ) from error
+        fault = opencv_fault(error)
+        if fault is None:
+            raise
+        raise MissingDependencyError(f"{name}: {fault}") from error
     value = getattr(module, name)
     globals()[name] = value
     return value

@@ -4,6 +4,9 @@ All of these are expected failures: a command prints the message in one line and
 Any other exception is a bug and keeps its traceback.
 """
 
+ONE_OPENCV = "pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python-headless"
+"""Leaves one build of OpenCV, the one that needs no window system: both put their files into the same folder."""
+
 
 def pip_install(*extras: str) -> str:
     """The command that installs optional features, for the end of a message.
@@ -14,6 +17,23 @@ def pip_install(*extras: str) -> str:
     """
     names = ",".join(extras)
     return f"pip install 'fastsam-deploy[{names}]' (in a checkout: pip install '.[{names}]')"
+
+
+def opencv_fault(error: ImportError) -> str | None:
+    """What is wrong with OpenCV and what repairs it, in one line; None where the error is of another library.
+
+    Example:
+        >>> opencv_fault(ModuleNotFoundError("No module named 'cv2'", name="cv2"))
+        "OpenCV is not installed; run: pip install 'fastsam-deploy[cpu]' (in a checkout: pip install '.[cpu]')"
+        >>> opencv_fault(ImportError("libGL.so.1: cannot open shared object file", name="cv2"))
+        'OpenCV does not load (libGL.so.1: cannot open shared object file); run: pip uninstall -y opencv-python \
+opencv-python-headless && pip install opencv-python-headless'
+    """
+    if (error.name or "").partition(".")[0] != "cv2" and "libGL" not in str(error):
+        return None
+    if isinstance(error, ModuleNotFoundError):
+        return f"OpenCV is not installed; run: {pip_install('cpu')}"
+    return f"OpenCV does not load ({error}); run: {ONE_OPENCV}"
 
 
 class FastSamError(Exception):

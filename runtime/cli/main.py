@@ -11,7 +11,7 @@ import typer
 
 from .. import __version__
 from ..batch.console import warnings_shown
-from ..errors import FastSamError
+from ..errors import FastSamError, opencv_fault
 from ..system.signals import exit_on_signals
 from .bench_fidelity import app as bench_app
 from .bench_speed import speed
@@ -161,10 +161,11 @@ def main() -> int:
     except FastSamError as error:
         print(f"fastsam: {error}", file=sys.stderr)  # noqa: T201
         return FAILED
-    except ModuleNotFoundError as error:
-        if error.name != "cv2":
+    except ImportError as error:
+        fault = opencv_fault(error)
+        if fault is None:
             raise
-        print("fastsam: OpenCV is not installed; run: pip install 'fastsam-deploy[cpu]'", file=sys.stderr)  # noqa: T201
+        print(f"fastsam: {fault}", file=sys.stderr)  # noqa: T201
         return FAILED
     return 0
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,12 +19,13 @@ import numpy as np
 from .. import __version__
 from ..engines import registry
 from ..engines.registry import EngineEntry, engines_for
-from ..errors import FastSamError, MissingDependencyError, pip_install
+from ..errors import ONE_OPENCV, FastSamError, MissingDependencyError, opencv_fault, pip_install
 from ..settings import EngineSettings
 from ..system.cpu import name_and_flags, usable_cpus
 
 _PACKAGES = (
-    "numpy", "opencv-python", "opencv-python-headless", "pillow", "pycocotools", "onnxruntime", "onnxruntime-gpu",
+    "numpy", "opencv-python", "opencv-python-headless", "opencv-contrib-python",
+    "opencv-contrib-python-headless", "pillow", "pycocotools", "onnxruntime", "onnxruntime-gpu",
     "openvino", "tensorrt", "pycuda", "cuda-bindings", "tritonclient", "tokenizers", "supervision", "torch",
     "ultralytics",
 )  # fmt: skip
@@ -51,8 +53,8 @@ def examine(model: Path | None = None) -> dict[str, Any]:
         model: file to try; None for the demo model. Its suffix decides which engines are tried.
 
     Returns:
-        Plain JSON values: versions, cpu, engines (each with `works` and `reason`), libraries, and model (None if it
-        cannot be read).
+        Plain JSON values: versions, warnings about them, cpu, engines (each with `works` and `reason`), libraries, and
+        model (None if it cannot be read).
 
     Example:
         >>> report = examine()  # doctest: +SKIP
@@ -62,11 +64,13 @@ def examine(model: Path | None = None) -> dict[str, Any]:
     entries = engines_for(".onnx" if model is None else model.suffix) or engines_for(".onnx")
     tried = [(entry, device) for device in _DEVICES for entry in entries if entry.runs_on(device)]
     engines = [_try_engine(model, entry, device) for entry, device in tried]
+    packages = {name: _installed(name) for name in _PACKAGES}
     return {
         "fastsam_deploy": __version__,
         "python": f"{platform.python_implementation()} {platform.python_version()} ({sys.executable})",
         "system": platform.platform(),
-        "packages": {name: _installed(name) for name in _PACKAGES},
+        "packages": packages,
+        "warnings": _warnings(packages),
         "cpu": _cpu(),
         "engines": engines,
         "libraries": [row for entry in registry.ENGINES if (row := _try_library(entry))] + [_try_driver()],
@@ -99,7 +103,18 @@ def lines(report: dict[str, Any]) -> list[str]:
     for title, rows in sections.items():
         width = max(map(len, rows))
         text += [title, *(f"  {name:{width}}  {value}" for name, value in rows.items())]
-    return text
+    return text + [f"Warning: {warning}" for warning in report["warnings"]]
+
+
+def _warnings(packages: Mapping[str, str | None]) -> list[str]:
+    """Faults of the installation itself."""
+    builds = [f"{name} {number}" for name, number in packages.items() if name.startswith("opencv-") and number]
+    if len(builds) < 2:
+        return []
+    return [
+        f"{' and '.join(builds)} are both installed; they overwrite each other's files, and after an update of one cv2 "
+        f"may not load; run: {ONE_OPENCV}"
+    ]
 
 
 def _verdict(row: dict[str, Any]) -> str:
@@ -124,7 +139,7 @@ def _try_engine(model: Path | None, entry: EngineEntry, device: str) -> dict[str
     except FastSamError as error:
         return {**row, "reason": f"{error}{_gain_of(error, entry)}"}
     except ImportError as error:
-        return {**row, "reason": f"{error}; run: {pip_install('cpu')}"}
+        return {**row, "reason": opencv_fault(error) or f"{error}; run: {pip_install('cpu')}"}
     try:
         height, width = engine.spec.fixed_hw or (_PROBE_SIDE, _PROBE_SIDE)
         blob = np.full((engine.spec.batch or 1, 3, height, width), 0.5, np.float32)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -64,3 +66,23 @@ def test_a_cache_needs_no_folder_for_temporary_files(
     network = open_network(tmp_path / "m.onnx", EngineSettings(engine="onnxruntime", cache=True))
     assert network.description["cache"].startswith("not written: ")
     network.close()
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param("from fastsam_deploy.runtime.cli.main import main; sys.exit(main())", id="command"),
+        pytest.param("from fastsam_deploy.runtime import FastSAM", id="import"),
+    ],
+)
+def test_an_opencv_that_does_not_load_is_one_line_with_what_to_install(tmp_path: Path, program: str) -> None:
+    """The build with windows on a machine without libGL: an ImportError, no ModuleNotFoundError."""
+    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file', name='cv2')")
+    start = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.argv = ['fastsam', 'segment', 'x.jpg']; "
+    run = subprocess.run(
+        [sys.executable, "-c", start + program], capture_output=True, text=True, timeout=60, check=False
+    )
+    last = run.stderr.splitlines()[-1]
+    assert "OpenCV does not load (libGL.so.1: cannot open shared object file); run: pip uninstall" in last
+    assert "pip install opencv-python-headless" in last
+    assert ("Traceback" in run.stderr) is ("import FastSAM" in program)

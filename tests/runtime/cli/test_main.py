@@ -18,7 +18,7 @@ from PIL import Image
 
 from fastsam_deploy.runtime.cli import main as cli
 from fastsam_deploy.runtime.cli.prompts import parse_prompt
-from fastsam_deploy.runtime.errors import PromptError
+from fastsam_deploy.runtime.errors import PromptError, pip_install
 from fastsam_deploy.runtime.prompts.boxes import Boxes
 from fastsam_deploy.runtime.prompts.points import Points
 from fastsam_deploy.runtime.prompts.text import Text
@@ -484,7 +484,7 @@ def test_a_missing_opencv_is_told_in_one_line(folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(folder), rest]))}
     done = command("segment", "photos/cat.jpg", env=environment)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "fastsam: OpenCV is not installed; run: pip install 'fastsam-deploy[cpu]'\n"
+    assert done.stderr == f"fastsam: OpenCV is not installed; run: {pip_install('cpu')}\n"
     done = command("doctor", env=environment)
     assert done.returncode == 2
     assert "onnxruntime cpu" in done.stdout

@@ -147,3 +147,21 @@ def test_a_plan_is_tried_with_tensorrt_only(monkeypatch: pytest.MonkeyPatch, tmp
     tried.clear()
     doctor.examine(tmp_path / "model.onnx")
     assert tried == [("onnxruntime", "cpu"), ("openvino", "cpu"), ("onnxruntime", "cuda")]
+
+
+def test_two_builds_of_opencv_are_a_warning_with_the_lines_that_repair_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def installed(*names: str) -> list[str]:
+        monkeypatch.setattr(doctor, "_installed", lambda name: "5.0" if name in names else None)
+        monkeypatch.setattr(doctor, "_try_engine", lambda *_: {"name": "x", "works": False, "reason": "", "spec": None})
+        report = doctor.examine()
+        assert [line for line in doctor.lines(report) if line.startswith("Warning")] == [
+            f"Warning: {warning}" for warning in report["warnings"]
+        ]
+        return list(report["warnings"])
+
+    (warning,) = installed("opencv-python", "opencv-python-headless")
+    assert warning.startswith("opencv-python 5.0 and opencv-python-headless 5.0 are both installed")
+    assert warning.endswith(
+        "pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python-headless"
+    )
+    assert installed("opencv-python") == installed("opencv-python-headless") == installed() == []
