@@ -185,7 +185,7 @@ def test_shared_memory_is_used_and_given_back(server, local, coffee, transport, 
         regions = (
             remote._segmenter._client._regions
             if model != "fastsam_engine"
-            else (remote._segmenter.engine._network._client._regions)
+            else (remote._segmenter.engine._network._network._client._regions)
         )
         assert sum(region.known for region in regions._all) >= 1
         held = {path for path in Path("/dev/shm").glob("fastsam_*") if f"fastsam_{os.getpid()}_" in path.name} - before
@@ -225,7 +225,7 @@ def test_addresses_that_lead_nowhere(server):
             FastSAM(f"{transport}://127.0.0.1:9/fastsam", connection=quick)
     with pytest.raises(ParameterError, match="is not the address of a model"):
         FastSAM("grpc://host:8001")
-    with pytest.raises(ParameterError, match="on no server"):
+    with pytest.raises(ParameterError, match="is not on a server"):
         FastSAM(connection=quick)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ VALUES = np.arange(1000, dtype=np.float32)
 
 
 def pieces() -> set[Path]:
-    return set(Path("/dev/shm").glob(f"fastsam_{os.getpid()}_*"))
+    """Those of this process; servers that other tests have started use its number, too, and a port behind it."""
+    mine = re.compile(rf"fastsam_{os.getpid()}_[0-9a-f]{{32}}")
+    return {path for path in Path("/dev/shm").iterdir() if mine.fullmatch(path.name)}
 
 
 @pytest.fixture
