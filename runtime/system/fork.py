@@ -20,7 +20,16 @@ T = TypeVar("T")
 
 
 class Inherited(Protocol):
-    """What has to know that it was copied by a fork."""
+    """What has to know that it was copied by a fork.
+
+    Example:
+        >>> class Counter:
+        ...     count = 5
+        ...     def after_fork(self) -> None:
+        ...         self.count = 0
+        >>> counter = Counter()
+        >>> tell_of_forks(counter)
+    """
 
     def after_fork(self) -> None:
         """Called in the child, before anything else runs there."""
@@ -190,12 +199,21 @@ Example:
 
 
 def tell_of_forks(inherited: Inherited) -> None:
-    """Have `inherited.after_fork` called in each forked child, for as long as the object lives."""
+    """Have `inherited.after_fork` called in each forked child, for as long as the object lives.
+
+    Example:
+        >>> lock = ForkLock()  # tells of itself
+        >>> tell_of_forks(lock)  # twice is once
+    """
     _process.inherited.add(inherited)
 
 
 def keep_for_ever(value: object) -> None:
-    """Let this never be destroyed, not even when the interpreter ends."""
+    """Let this never be destroyed, not even when the interpreter ends.
+
+    Example:
+        >>> keep_for_ever(object())
+    """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
 
 
