@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer
 
+from ...runtime.engines.telemetry import without_telemetry
 from ...runtime.measure.findings import Comparison, Finding
 from ..errors import ExportError
 from ..proof.outputs import malformed, share_off
@@ -184,7 +185,8 @@ def _compare_tower(
     path: Path, name: str, inputs: NDArray[np.generic], source: ClipSource, comparison: Comparison
 ) -> None:
     """Compare every input alone, then all in chunks, with the features that the library computes."""
-    import onnxruntime
+    with without_telemetry():
+        import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     expected = _reference(name, inputs, source)

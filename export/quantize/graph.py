@@ -14,13 +14,16 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationMethod, QuantType
-from onnxruntime.quantization.calibrate import TensorData, TensorsData
-from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from ...runtime.engines.telemetry import without_telemetry
 from ...runtime.errors import ParameterError
 from ..errors import ExportError
 from ..graph.fp16 import computed_in_fp16, decoding_nodes
+
+with without_telemetry():
+    from onnxruntime.quantization import CalibrationMethod, QuantType
+    from onnxruntime.quantization.calibrate import TensorData, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 TARGETS = ("tensorrt", "cpu")
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ...runtime.engines import open_engine
 from ...runtime.engines.interface import Engine
 from ...runtime.engines.onnxruntime.tensors import tensor_infos
 from ...runtime.engines.segmentation import SegmentationEngine
+from ...runtime.engines.telemetry import without_telemetry
 from ...runtime.masks.overlap import mask_ious
 from ...runtime.measure.fidelity import fidelity
 from ...runtime.measure.findings import Comparison, Finding
@@ -26,6 +26,9 @@ from ...runtime.segments import Segments
 from ...runtime.settings import Thresholds
 from ...runtime.system.cpu import usable_cpus
 from ..errors import ExportError
+
+with without_telemetry():
+    import onnxruntime as ort
 
 _SHOWN = Thresholds(0.4, 0.9, 300)
 """Detections that are compared."""

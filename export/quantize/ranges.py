@@ -8,15 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
+from ...runtime.engines.telemetry import without_telemetry
 from ...runtime.errors import ParameterError
 from ...runtime.spec import ModelSpec
 from ...runtime.stages.image import load_image
 from ...runtime.stages.letterbox import fit_model, letterbox
 from ...runtime.system.cpu import usable_cpus
 from ..errors import ExportError
+
+with without_telemetry():
+    import onnxruntime as ort
 
 METHODS = ("minmax", "percentile", "entropy")
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, TextIO
 
-from ..errors import FastSamError
+from ..errors import FastSamError, ParameterError
 from ..sources.paths import OVERLAY_STEM
+from ..stages.reading.formats import SUFFIXES
 from ..system.atomic import stream_to
 from ..system.identity import check_outputs, refuse_overwriting
 
@@ -79,7 +80,13 @@ class OutputFolder:
 
         Raises:
             FastSamError: the folder cannot be made, or one of `outputs` is an input.
+            ParameterError: the name is that of a picture, and no folder has it.
         """
+        if folder.suffix.lower() in SUFFIXES and not folder.is_dir():
+            raise ParameterError(
+                f"{folder}: has the name of a picture, expected a folder, in which pictures get the names of their "
+                f"images; give a folder such as {folder.with_suffix('')}"
+            )
         self.folder = folder
         self._known = check_outputs(inputs, outputs or {})
         _make_folder(folder)

@@ -1,29 +1,36 @@
-"""Keeps OpenVINO from reporting that it was imported: nothing here looks up a host that nobody named."""
+"""Keeps the libraries of engines from reporting that they were used: nothing here looks up a host that nobody named."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_LIBRARY = "openvino_telemetry"
+_OPENVINO = "openvino_telemetry"
+_ONNX_RUNTIME = "ORT_DISABLE_TELEMETRY"
 
 
 @contextmanager
 def without_telemetry() -> Iterator[None]:
-    """Hide OpenVINO's telemetry in the block. An `import openvino` there uses the stand-in that OpenVINO has for it.
+    """Import OpenVINO or ONNX Runtime in the block, for the first time in a process, and it reports nothing.
 
-    Otherwise the import looks up a host, and fails for a user without a home folder.
+    OpenVINO looks up a host while it is imported, and fails for a user without a home folder; where its telemetry is
+    not installed it has a stand-in. ONNX Runtime (1.32 and later) keeps an identifier in the user's cache folder and
+    sends events; it reads its variable while it is imported. A value that the user has set stays.
 
     Example:
         >>> with without_telemetry():  # doctest: +SKIP
         ...     import openvino
     """
-    known = sys.modules.get(_LIBRARY)
-    sys.modules[_LIBRARY] = None  # type: ignore[assignment]  # an import of it raises ImportError
+    module, variable = sys.modules.get(_OPENVINO), os.environ.get(_ONNX_RUNTIME)
+    sys.modules[_OPENVINO] = None  # type: ignore[assignment]  # an import of it raises ImportError
+    os.environ[_ONNX_RUNTIME] = "1" if variable is None else variable
     try:
         yield
     finally:
-        del sys.modules[_LIBRARY]
-        if known is not None:
-            sys.modules[_LIBRARY] = known
+        del sys.modules[_OPENVINO]
+        if module is not None:
+            sys.modules[_OPENVINO] = module
+        if variable is None:
+            del os.environ[_ONNX_RUNTIME]

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ...cuda.driver.device import Device, device_number
 from ...cuda.network import Shape
 from ...errors import DeviceError, ModelError, ParameterError, pip_install
 from ...settings import EngineSettings
+from ..telemetry import without_telemetry
 from .tensors import tensor_infos
+
+with without_telemetry():
+    import onnxruntime as ort
 
 _PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 

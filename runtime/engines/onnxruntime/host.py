@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ...errors import DeviceError, ModelError, ParameterError, pip_install
@@ -19,7 +18,11 @@ from ...system.fork import PerProcess
 from ...system.scratch import scratch_folder
 from ..model_cache import ModelCache, Prepared
 from ..reopening import reopening
+from ..telemetry import without_telemetry
 from .tensors import tensor_infos
+
+with without_telemetry():
+    import onnxruntime as ort
 
 
 class OnnxRuntimeNetwork:

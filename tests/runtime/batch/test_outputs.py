@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fastsam_deploy.runtime.batch.outputs import JsonLines, OutputFolder, output_names
-from fastsam_deploy.runtime.errors import FastSamError
+from fastsam_deploy.runtime.errors import FastSamError, ParameterError
 
 
 @pytest.fixture
@@ -125,3 +125,12 @@ def test_a_full_disk_behind_json_lines_is_said(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(FastSamError, match="standard output is closed"), JsonLines("-") as lines:
         lines.write({"a": 1})
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.JPG", "folder/out.webp"])
+def test_an_output_that_has_the_name_of_a_picture_is_no_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ParameterError, match=r"out\.\w+: has the name of a picture, expected a folder"):
+        OutputFolder(tmp_path / name, [])
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "is a folder.png").mkdir()
+    OutputFolder(tmp_path / "is a folder.png", [])
