@@ -30,6 +30,10 @@ class ServedNetwork:
         output_dtype: of its outputs.
         max_batch: largest batch that it takes.
         plan: the plan itself, where the file is a plan; ultralytics writes a header in front of it.
+
+    Example:
+        >>> ServedNetwork((Path("fastsam.onnx"),), "onnxruntime", ModelSpec(), "float32", max_batch=8).path.name
+        'fastsam.onnx'
     """
 
     files: tuple[Path, ...]

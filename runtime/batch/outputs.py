@@ -82,7 +82,7 @@ class OutputFolder:
             FastSamError: the folder cannot be made, or one of `outputs` is an input.
             ParameterError: the name is that of a picture, and no folder has it.
         """
-        if folder.suffix.lower() in SUFFIXES and not folder.is_dir():
+        if folder.suffix.lower() in SUFFIXES and not folder.exists():
             raise ParameterError(
                 f"{folder}: has the name of a picture, expected a folder, in which pictures get the names of their "
                 f"images; give a folder such as {folder.with_suffix('')}"
