@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from ..errors import FastSamError, ModelError
-from ..network import TensorInfo
-from .interface import Network
+
+if TYPE_CHECKING:  # the command's help imports this package, and no NumPy
+    from numpy.typing import NDArray
+
+    from ..network import TensorInfo
+    from .interface import Network
 
 _LONGEST_REASON = 300
 
