@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
-from copy import copy
 from pathlib import Path
 
 from .clip.encoders import Clip
@@ -85,8 +83,9 @@ class TRTFastSAM(FastSAM):
         It shares the weights of a plan and the CLIP, and has its own stream, buffers and graphs. The caller closes it,
         before or after this one. The CLIP is closed with this one.
         """
-        other = copy(self)
-        other._hold(self._segmenter.clone(), ExitStack())
+        other = TRTFastSAM.__new__(TRTFastSAM)  # without opening a model, which __init__ does
+        settings = EngineSettings(self.device)
+        other._start(lambda _: self._segmenter.clone(), self.thresholds, self.clip, settings)
         return other
 
     def __enter__(self) -> TRTFastSAM:
