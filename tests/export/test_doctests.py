@@ -8,6 +8,7 @@ import importlib
 import pkgutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("onnx", reason="needs the extra [export]: onnx is not installed")
@@ -31,7 +32,8 @@ def test_the_examples_run(name: str) -> None:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         pytest.skip(f"needs an extra: {error}")
-    assert doctest.testmod(module).failed == 0
+    with np.printoptions(precision=8, linewidth=75, formatter=None, suppress=False):  # ultralytics changes them
+        assert doctest.testmod(module).failed == 0
 
 
 @pytest.mark.parametrize("name", MODULES)
