@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -22,7 +21,7 @@ from fastsam_deploy.runtime.cli import main as cli
 from fastsam_deploy.runtime.cli.options import PointsMode
 from fastsam_deploy.runtime.connection import Address
 from fastsam_deploy.runtime.engines import open_engine
-from fastsam_deploy.runtime.prompts import base, coordinates, fields, kinds
+from fastsam_deploy.runtime.prompts import kinds
 from fastsam_deploy.runtime.prompts.base import PromptKind, listed, looks_at_image
 from fastsam_deploy.runtime.prompts.coordinates import check_points_inside, rows_of_numbers
 from fastsam_deploy.runtime.prompts.fields import known_keys
@@ -256,15 +255,6 @@ def test_the_list_of_kinds_loads_no_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
-
-
-@pytest.mark.parametrize(
-    "module", [base, coordinates, fields, kinds], ids=lambda module: module.__name__.split(".")[-1]
-)
-def test_the_examples_in_the_documentation(module: ModuleType) -> None:
-    done = doctest.testmod(module)
-    assert done.attempted > 0
-    assert done.failed == 0
 
 
 def test_the_command_line_has_the_modes_of_points() -> None:
