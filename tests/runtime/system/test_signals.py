@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from fastsam_deploy.runtime.system.signals import exit_on_signals
 
 USUAL_HANDLERS = """
 import signal
@@ -24,15 +19,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 """
 """How a child begins: this test run may ignore signals, as under nohup or in a shell's background."""
 START = USUAL_HANDLERS + "import sys; from fastsam_deploy.runtime.cli.main import main; sys.exit(main())"
-
-
-@pytest.fixture
-def usual_handlers() -> Iterator[None]:
-    """In this process, for the same reason as in a child."""
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def drafts(folder: Path) -> list[str]:
@@ -78,38 +64,44 @@ def test_an_export_that_is_ended_leaves_no_draft(tmp_path: Path, demo_checkpoint
     assert list((tmp_path / "made").iterdir()) == []
 
 
-@pytest.mark.usefixtures("usual_handlers")
+def run(code: str) -> str:
+    """What a process of its own prints: a signal that is not handled must not end this test run."""
+    start = USUAL_HANDLERS + "import os, threading\nfrom fastsam_deploy.runtime.system.signals import exit_on_signals\n"
+    done = subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_handlers_are_those_of_before_afterwards() -> None:
-    with pytest.raises(SystemExit, match="143"), exit_on_signals():
+    code = """
+try:
+    with exit_on_signals():
         os.kill(os.getpid(), signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+except SystemExit as error:
+    print(error.code)
+print([signal.getsignal(number) is signal.SIG_DFL for number in (signal.SIGTERM, signal.SIGHUP)])
+"""
+    assert run(code) == "143\n[True, True]\n"
 
 
 def test_a_handler_that_is_there_stays() -> None:
-    calls = []
-    before = (
-        signal.signal(signal.SIGTERM, lambda *_: calls.append("called")),
-        signal.signal(signal.SIGHUP, signal.SIG_IGN),
-    )
-    try:
-        with exit_on_signals():
-            os.kill(os.getpid(), signal.SIGTERM)
-            os.kill(os.getpid(), signal.SIGHUP)
-    finally:
-        signal.signal(signal.SIGTERM, before[0])
-        signal.signal(signal.SIGHUP, before[1])
-    assert calls == ["called"]
+    code = """
+signal.signal(signal.SIGTERM, lambda *_: print("called"))
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with exit_on_signals():
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGHUP)
+"""
+    assert run(code) == "called\n"
 
 
-@pytest.mark.usefixtures("usual_handlers")
 def test_another_thread_changes_nothing() -> None:
-    def enter() -> None:
-        with exit_on_signals():
-            seen.append(signal.getsignal(signal.SIGTERM))
-
-    seen: list[object] = []
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    assert seen == [signal.SIG_DFL]
+    code = """
+def enter():
+    with exit_on_signals():
+        print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+thread = threading.Thread(target=enter)
+thread.start()
+thread.join()
+"""
+    assert run(code) == "True\n"
