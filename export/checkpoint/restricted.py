@@ -106,7 +106,7 @@ def load_restricted(path: Path) -> Any:
                 f"{path.name}: {call}, which no checkpoint needs and which could run code of its author's choosing. "
                 "If you trust where the file comes from, load it with --trust"
             ) from call
-        except _BROKEN as error:
+        except Exception as error:  # a damaged pickle may ask for anything, and so raise anything
             raise broken(path, error) from error
     return content
 
@@ -133,7 +133,9 @@ def globals_in(path: Path) -> set[str]:
                     raise broken(path, "a zip archive without a data.pkl")
                 return {dotted for name in members for dotted in _names(archive.read(name))}
         return set(_names(path.read_bytes()))
-    except (*_BROKEN, zipfile.BadZipFile, OSError) as error:
+    except ExportError:
+        raise
+    except Exception as error:  # pickletools and zipfile raise what the bytes lead them to
         raise broken(path, error) from error
 
 

@@ -168,6 +168,10 @@ def test_a_checkpoint_of_2023_loads(
         pytest.param(lambda good, path: path.write_bytes(good[:-40]), "not a readable", id="end missing"),
         pytest.param(lambda good, path: path.write_bytes(b"<html>404</html>" * 99), "not a readable", id="web page"),
         pytest.param(lambda good, path: path.write_bytes(os.urandom(5000)), "not a readable", id="noise"),
+        # A number that no registry of pickle knows: ValueError, once met in the noise above.
+        pytest.param(
+            lambda good, path: path.write_bytes(b"\x84\xec\x80\x00\x00."), "not a readable", id="extension code"
+        ),
         pytest.param(lambda good, path: zipfile.ZipFile(path, "w").close(), "data.pkl", id="empty zip"),
         pytest.param(lambda good, path: torch.save([1, 2], path), "holds a list", id="a list"),
         pytest.param(lambda good, path: torch.save({"epoch": 3}, path), "holds epoch", id="no network"),
