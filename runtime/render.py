@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import FastSamError, ParameterError
+from .masks.label_map import painted
 from .prompts.base import PromptKind, listed
 from .prompts.marks import BoxMarks, LineMark, PointMarks
 from .segments import Prompt, Segments
@@ -245,13 +246,7 @@ def _label_map(segments: Segments) -> NDArray[np.uint8]:
 
     8 bits are enough, as the map only selects colours; beyond 255 segments the colours repeat.
     """
-    labels = np.zeros(segments.image_hw, np.uint8)
-    # Large ones first. Of equal areas, the first in `segments`, which has the higher score, is painted last.
-    for i in np.lexsort((np.arange(len(segments)), segments.areas))[::-1].tolist():
-        crop = segments.masks.crops[i]
-        x, y = segments.masks.corners_xy[i].tolist()
-        np.copyto(labels[y : y + crop.shape[0], x : x + crop.shape[1]], np.uint8(1 + i % 255), where=crop)
-    return labels
+    return painted(segments.masks, (1 + np.arange(len(segments)) % 255).astype(np.uint8))
 
 
 def _palette(segments: Segments, colors: ArrayLike | None) -> NDArray[np.uint8]:

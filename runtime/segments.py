@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import FastSamError, MissingDependencyError, PromptError, pip_install
-from .formats import NO_PROMPT, Columns, coco, json, read, write
+from .errors import FastSamError, PromptError
+from .exchange import supervision
+from .exchange.methods import Conversions
+from .formats import NO_PROMPT, Columns, json, read
 from .masks.rows import Rows, row_numbers
 from .masks.store import Masks, concatenate
 from .spec import MAX_CLASSES
@@ -46,7 +48,7 @@ class Prompt(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Segments:
+class Segments(Conversions):
     """n segments of one image of (h, w) pixels; row i of every array describes segment i.
 
     Two objects are equal if all values (NaN equals NaN), the pixels of the masks and the class names are. Timing and
@@ -194,42 +196,6 @@ class Segments:
             first += part.prompt_count
         return join(parts)
 
-    def to_coco(
-        self,
-        image_id: int | str = 0,
-        first_id: int = 1,
-        *,
-        boxes: str = "detections",
-        polygons: bool = False,
-        tolerance_px: float = 0.0,
-    ) -> list[dict[str, Any]]:
-        """COCO annotations. `save(path, format="coco")` writes a whole COCO file, with boxes of detections and RLE.
-
-        Args:
-            image_id: ID of the image in the COCO file.
-            first_id: ID of the first annotation; the others follow.
-            boxes: `bbox` is "detections", the network's box, whose edges near the border of the image lie on it; or
-                "masks", the extent of the mask, as in COCO's own annotations.
-            polygons: write polygons instead of RLE; holes are joined to the outline by seams.
-            tolerance_px: simplifies polygons, see `Masks.polygons`.
-
-        Raises:
-            ParameterError: a setting is not as described.
-
-        Example:
-            >>> segments.to_coco(image_id=7, boxes="masks", polygons=True)  # doctest: +SKIP
-        """
-        return coco.annotations_of(self, image_id, first_id, boxes=boxes, polygons=polygons, tolerance_px=tolerance_px)
-
-    def to_json(self) -> dict[str, Any]:
-        """All values as plain JSON, masks as COCO RLE; `from_json` reads it back.
-
-        Example:
-            >>> Segments.empty((480, 640)).to_json()
-            {'image': {'height': 480, 'width': 640}, 'class_names': ['object'], 'segments': []}
-        """
-        return json.document(self)
-
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Segments:
         """Segments from what `to_json` or `fastsam segment --json` wrote.
@@ -239,40 +205,28 @@ class Segments:
         """
         return cls._of(json.columns_of(document), "segments from JSON")
 
-    def to_supervision(self) -> Detections:
-        """A `supervision.Detections` with xyxy, full-size masks, confidence, class_id, and class names in `data`.
-
-        Raises:
-            MissingDependencyError: supervision is not installed.
-        """
-        try:
-            from supervision import Detections
-        except ImportError as error:
-            raise MissingDependencyError(f"to_supervision: {error}; run: {pip_install('supervision')}") from error
-        names = np.array([self.class_names[i] for i in self.classes], dtype=str)
-        return Detections(
-            xyxy=self.boxes_xyxy.copy(),
-            mask=self.masks.dense(),
-            confidence=self.scores.copy(),
-            class_id=self.classes.copy(),
-            data={"class_name": names},
-        )
-
-    def save(self, path: str | Path, format: str | None = None) -> None:  # noqa: A002 - Pillow's name for it
-        """Write a file, whole or not at all.
+    @classmethod
+    def from_supervision(
+        cls,
+        detections: Detections,
+        image_hw: tuple[int, int] | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> Segments:
+        """Segments of any model's `supervision.Detections` with masks, so that prompts select from them too.
 
         Args:
-            path: the suffix says the format: `.json` (masks as COCO RLE) or `.npz` (arrays, and masks as bits).
-            format: name of another format with that suffix: "coco".
+            detections: of one image. Without `confidence`, scores are 1; without `class_id`, classes are 0.
+            image_hw: (h, w) of the image; None: that of the masks.
+            class_names: name of each class number; None: from `data["class_name"]`.
 
         Raises:
-            FastSamError: the suffix or format is unknown, or the file cannot be written.
+            ParameterError: the detections have no masks, or they are of another size.
 
         Example:
-            >>> segments.save("coffee.npz")  # doctest: +SKIP
-            >>> segments.save("coffee.json", format="coco")  # doctest: +SKIP
+            >>> Segments.from_supervision(segments.to_supervision()) == segments  # doctest: +SKIP
+            True
         """
-        write(Path(path), self, format)
+        return cls._of(supervision.columns_of(detections, image_hw, class_names), "segments from supervision")
 
     @classmethod
     def load(cls, path: str | Path, format: str | None = None) -> Segments:  # noqa: A002 - as in `save`

@@ -23,6 +23,7 @@ ORDER = [
     "connection",
     "masks",
     "formats",
+    "exchange",
     "segments",
     "stages",
     "cuda",
@@ -45,7 +46,7 @@ ORDER = [
 
 HEAVY = (
     *("torch", "torchvision", "ultralytics", "tensorrt", "pycuda", "tritonclient", "supervision", "onnx"),
-    *("open_clip", "transformers"),
+    *("open_clip", "transformers", "pandas", "labelme"),
 )
 
 
