@@ -115,7 +115,7 @@ def _new_file(size: int) -> tuple[str, int]:
             if is_at(handle, path):
                 return name, handle
         except FileExistsError:  # taken for abandoned before it had its lock
-            pass
+            path.unlink(missing_ok=True)
         except BaseException:
             os.close(handle)
             path.unlink(missing_ok=True)

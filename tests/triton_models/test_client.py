@@ -157,7 +157,8 @@ def test_errors_are_those_of_local_use(remote, local, coffee, tmp_path):
             remote.segment(image, prompt)
         with pytest.raises(kind) as here:
             local.segment(image, prompt)
-        assert str(there.value).split(";")[-1] == str(here.value).split(";")[-1]
+        said_there, said_here = (str(error.value).split(";")[-1].replace("HEIF, ", "") for error in (there, here))
+        assert said_there == said_here  # whether HEIF files are read depends on each environment
     with pytest.raises(ImageError, match="image 1 of 3"):
         remote.segment_batch([coffee, b"not an image", coffee])
     assert len(remote.segment(coffee)) > 0
