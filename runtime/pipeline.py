@@ -69,6 +69,7 @@ class FastSAM:
         precision: str | None = None,
         hint: str | None = None,
         cache: bool | str | Path = False,
+        search: str | None = None,
     ) -> None:
         """
         Args:
@@ -90,13 +91,14 @@ class FastSAM:
                 changed while they are used with text prompts.
             engine: "onnxruntime" or "openvino", for `.onnx` files; None: ONNX Runtime, or OpenVINO if only that is
                 installed. The networks of the CLIP are opened as for None.
-            precision: "fp32" or "bf16"; if the engine cannot compute in it, there is an error. None: the default of the
-                engine, see `description`. OpenVINO uses BF16 on processors that support it, ONNX Runtime the precision
-                of the file.
+            precision: "fp32", "bf16" or "tf32"; if the engine cannot compute in it, there is an error. None: the
+                default of the engine, see `description`. OpenVINO uses BF16 on processors that support it, ONNX Runtime
+                the precision of the file, or TF32 on a GPU if asked for.
             hint: "latency" (also for None) or "throughput", for OpenVINO: several images at once, each on fewer
                 threads.
             cache: keep the network as prepared by the engine, so that it opens faster next time. True: in a file beside
                 the model; or the path of a folder.
+            search: see `EngineSettings`, for ONNX Runtime on a GPU.
 
         If the server runs every stage, device, threads, imgsz, rect and the settings of the engine are those of the
         server: leave them out.
@@ -106,7 +108,7 @@ class FastSAM:
             ServerError: a server cannot be reached.
         """
         thresholds = Thresholds(conf, iou, max_det)
-        settings = EngineSettings(device, threads, engine, precision, hint, cache)
+        settings = EngineSettings(device, threads, engine, precision, hint, cache, search)
         source = demo_model_path() if model is None else model
         self._start(
             lambda clip: open_segmenter(source, settings, connection, imgsz=imgsz, rect=rect, clip=clip),

@@ -44,6 +44,7 @@ class TRTFastSAM(FastSAM):
         clip: str | Path | Clip | None = None,
         engine: str | None = None,
         precision: str | None = None,
+        search: str | None = None,
     ) -> None:
         """
         Args:
@@ -54,13 +55,13 @@ class TRTFastSAM(FastSAM):
             conf, iou, max_det, imgsz, rect: see `FastSAM`.
             graphs: number of input shapes for which a CUDA graph is kept, those used last; 0: no graphs.
             clip: for text prompts, see `FastSAM`; a folder is opened on `device` with ONNX Runtime.
-            engine, precision: see `FastSAM`. If they differ from those of a plan, there is an error.
+            engine, precision, search: see `FastSAM`. If they differ from those of a plan, there is an error.
 
         Raises:
             ParameterError, ModelError, DeviceError, MissingDependencyError: the model cannot be opened as requested.
         """
         settings = EngineSettings(
-            device if isinstance(model, (str, Path)) else model.device, engine=engine, precision=precision
+            device if isinstance(model, (str, Path)) else model.device, None, engine, precision, search=search
         )
         self._start(
             lambda clip: open_device_segmenter(model, settings, imgsz=imgsz, rect=rect, graphs=graphs, clip=clip),

@@ -209,12 +209,20 @@ class NetworkOptions:
     ] = None
     precision: Annotated[
         str | None,
-        network_option("fp32 or bf16; an engine that cannot compute in it raises an error. Default: the engine's."),
+        network_option(
+            "fp32, bf16 or tf32; an engine that cannot compute in it raises an error. Default: the engine's."
+        ),
     ] = None
     hint: Annotated[str | None, network_option("latency, or throughput: OpenVINO runs several images at once.")] = None
     cache: Annotated[
         bool, network_option("Keep the prepared network beside the model, to open it faster next time.", "--cache")
     ] = False
+    search: Annotated[
+        str | None,
+        network_option(
+            "heuristic, or exhaustive: ONNX Runtime tries all algorithms of cuDNN for each new input shape."
+        ),
+    ] = None
 
     def settings(self, *, rect: bool | None = None) -> ModelSettings:
         """The settings of a model.

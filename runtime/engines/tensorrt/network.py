@@ -37,6 +37,8 @@ class TensorRTNetwork:
 
     capturable = True
     """`enqueue` may be captured into a CUDA graph, once it has run for these shapes outside of a capture."""
+    stream = None
+    """See `DeviceNetwork.stream`."""
 
     def __init__(self, engine: SharedEngine, file: PlanFile) -> None:
         """

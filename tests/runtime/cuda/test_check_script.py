@@ -1,4 +1,4 @@
-"""`scripts/gpu_check.sh` goes through all of its steps. The emulated driver is there as if it were the machine's own."""
+"""`scripts/gpu_check.sh` goes through all of its steps. The emulated driver stands for that of the machine."""
 
 from __future__ import annotations
 
