@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .drawing.methods import Picture, Pictures, pixels_of
+from .drawing.overlay import check_image
 from .errors import FastSamError, PromptError
 from .exchange import supervision
 from .exchange.methods import Conversions
@@ -47,12 +49,12 @@ class Prompt(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class Segments(Conversions):
+@dataclass(frozen=True, eq=False, repr=False)
+class Segments(Conversions, Pictures):
     """n segments of one image of (h, w) pixels; row i of every array describes segment i.
 
-    Two objects are equal if all values (NaN equals NaN), the pixels of the masks and the class names are. Timing and
-    features do not count. Segments have no hash.
+    Two objects are equal if all values (NaN equals NaN), the pixels of the masks and the class names are. Timing,
+    features and the image do not count. Segments have no hash.
 
     Attributes:
         boxes_xyxy: (n, 4) float32, pixels of the image: the boxes of the detections. Edges within 20 px of the
@@ -67,6 +69,8 @@ class Segments(Conversions):
         probabilities: (n,) float32, probability of the segment's text (see `prompts.text`); NaN without a text prompt.
         features: a `MaskFeatures`, for text prompts, if the model has a CLIP. It holds the image, is neither saved nor
             pickled, and is handed on to every selection.
+        image: (h, w, 3) uint8 RGB, for drawing, if the segments were asked to keep it (see `on`, and `keep_image` of
+            `FastSAM.segment`); else None. It is neither saved nor pickled, and is handed on to every selection.
 
     Example:
         >>> masks = Masks.from_dense([[[1, 1, 0, 0]], [[0, 0, 0, 1]]])
@@ -87,7 +91,8 @@ class Segments(Conversions):
     class_names: tuple[str, ...] = ("object",)
     timing_ms: Mapping[str, float] = field(default_factory=dict)
     probabilities: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))  # left out: all NaN
-    features: object | None = field(default=None, repr=False)
+    features: object | None = None
+    image: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.masks)
@@ -154,7 +159,7 @@ class Segments(Conversions):
     __hash__ = None  # type: ignore[assignment]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "features": None}  # an open network does not travel
+        return {**self.__dict__, "features": None, "image": None}  # an open network does not travel
 
     def answering(self, prompts: ArrayLike, fits: ArrayLike, probabilities: ArrayLike = ()) -> Segments:
         """The same segments as answers to prompts.
@@ -170,6 +175,22 @@ class Segments(Conversions):
             fits=np.asarray(fits, np.float32),
             probabilities=np.asarray(probabilities, np.float32),
         )
+
+    def on(self, image: Picture) -> Segments:
+        """The same segments, which keep their image for `plot`, `show` and notebooks; selections of them keep it too.
+
+        Args:
+            image: (h, w, 3) uint8 RGB, or a Pillow image. An array is not copied: do not change it.
+
+        Raises:
+            ParameterError: it is not of the size of the segments' image.
+
+        Example:
+            >>> segments.on(image).select(Points([[320, 180]])).show()  # doctest: +SKIP
+        """
+        pixels = pixels_of(image)
+        check_image(pixels, self)
+        return replace(self, image=pixels)
 
     def select(self, prompt: Prompt | Sequence[Prompt]) -> Segments:
         """The segments that a prompt picks. Several prompts are answered one after the other, and the answers joined.

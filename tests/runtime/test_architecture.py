@@ -24,6 +24,7 @@ ORDER = [
     "masks",
     "formats",
     "exchange",
+    "drawing",
     "segments",
     "stages",
     "cuda",
