@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import __version__
-from ..batch.console import warnings_shown
-from ..errors import FastSamError, opencv_fault
-from ..system.signals import exit_on_signals
+from ..errors import FastSamError
 from .bench_fidelity import app as bench_app
 from .bench_speed import speed
 from .groups import with_groups
@@ -25,6 +23,7 @@ from .options import (
     ReadingOptions,
     ResultOptions,
 )
+from .process import run_command
 from .results import json_file
 from .video import video
 
@@ -40,9 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a bug shows an ordinary traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-FAILED = 2
-"""Exit code of every expected failure."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -155,19 +151,7 @@ def main() -> int:
         >>> main()  # doctest: +SKIP
         0
     """
-    try:
-        with exit_on_signals(), warnings_shown("fastsam"):
-            app()
-    except FastSamError as error:
-        print(f"fastsam: {error}", file=sys.stderr)  # noqa: T201
-        return FAILED
-    except ImportError as error:
-        fault = opencv_fault(error)
-        if fault is None:
-            raise
-        print(f"fastsam: {fault}", file=sys.stderr)  # noqa: T201
-        return FAILED
-    return 0
+    return run_command("fastsam", app)
 
 
 if __name__ == "__main__":
