@@ -75,7 +75,8 @@ ModelFileOption = Annotated[Path | None, option("ONNX file. Default: the include
 JsonLinesOption = Annotated[
     str | None,
     result_option(
-        "Write one line of JSON for each image; - is standard output. Messages go to standard error.",
+        "Write one line of JSON for each image as soon as it is done; - is standard output. Messages go to standard "
+        "error.",
         "--json",
         metavar="FILE|-",
     ),
@@ -260,6 +261,14 @@ class ResultOptions:
         False
     )
     contours: ContoursOption = True
+    resume: Annotated[
+        bool,
+        result_option(
+            "Continue an earlier run with the same settings: skip the images that are done, try again those that "
+            "failed.",
+            "--resume",
+        ),
+    ] = False
 
     @property
     def folder(self) -> Path | None:
