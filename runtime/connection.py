@@ -136,19 +136,19 @@ class Address:
             secret = "//" in text and "@" in text
             shown = re.sub(r"//.*@", "//…@", text)
             raise ParameterError(
-                f"{shown!r} is not the address of a model; expected grpc://HOST:8001/MODEL or http://HOST:8000/MODEL "
-                "(grpcs, https for TLS), for example grpc://localhost:8001/fastsam"
+                f"{shown!r:.200} is not the address of a model; expected grpc://HOST:8001/MODEL or "
+                "http://HOST:8000/MODEL (grpcs, https for TLS), for example grpc://localhost:8001/fastsam"
                 + ("; pass credentials in Connection(headers={'authorization': …})" if secret else "")
             )
         scheme, name = match["scheme"], match["name"]
         transport = scheme.removesuffix("s")
         if transport == "grpc" and match["prefix"]:
             raise ParameterError(
-                f"{text}: gRPC has no paths, found {match['prefix']!r} in front of the model {match['model']!r}; "
-                "give grpc://HOST:PORT/MODEL, or http:// for a gateway with paths"
+                f"{text:.200}: gRPC has no paths, found {match['prefix']!r:.80} in front of the model "
+                f"{match['model']!r:.80}; give grpc://HOST:PORT/MODEL, or http:// for a gateway with paths"
             )
         if transport == "http" and match["resolver"] is not None:
-            raise ParameterError(f"{text}: dns:// is gRPC's; give {scheme}://HOST/MODEL")
+            raise ParameterError(f"{text:.200}: dns:// is gRPC's; give {scheme}://HOST/MODEL")
         host = f"{name}:{_port(match['port'], scheme, text)}"
         _check_name(name, text)
         local = bool(_LOOPBACK.fullmatch(name))
@@ -161,7 +161,7 @@ class Address:
 def _port(digits: str | None, scheme: str, text: str) -> int:
     port = _PORTS[scheme] if digits is None else int(digits[:9])
     if not 1 <= port <= _HIGHEST_PORT:
-        raise ParameterError(f"{text}: port {digits}, expected 1 to {_HIGHEST_PORT}")
+        raise ParameterError(f"{text:.200}: port {digits:.20}, expected 1 to {_HIGHEST_PORT}")
     return port
 
 
@@ -174,7 +174,7 @@ def _check_name(name: str, text: str) -> None:
             name.encode("idna")
     except ValueError as error:
         raise ParameterError(
-            f"{text}: {name!r:.80} is not a host ({error}); give a host name or an IP address"
+            f"{text:.200}: {name!r:.80} is not a host ({error}); give a host name or an IP address"
         ) from error
 
 

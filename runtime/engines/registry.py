@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import MissingDependencyError, ModelError, ParameterError, pip_install
 from ..settings import EngineSettings, refuse_settings
+from ..system.identity import is_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,7 @@ def engine_for(path: Path, settings: EngineSettings, *, pointers: bool = False) 
     if path.suffix not in suffixes:
         advice = "; export it first: fastsam-export onnx" if path.suffix == ".pt" else ""
         raise ModelError(f"{path}: suffix {path.suffix!r}, expected one of {', '.join(suffixes)}{advice}")
-    if not path.is_file():
+    if not is_file(path):
         raise ModelError(f"{path}: no such file; check the path, or export one with fastsam-export onnx")
     entry = _chosen([entry for entry in known if path.suffix in entry.suffixes], path.suffix, settings)
     if settings.hint == "latency":  # what every engine does that is not told otherwise
@@ -203,4 +204,4 @@ def files_of(model: Path) -> tuple[Path, ...]:
         ['FastSAM-s.plan', 'FastSAM-s.json']
     """
     beside = dict.fromkeys(suffix for entry in engines_for(model.suffix) for suffix in entry.beside)
-    return model, *(path for path in map(model.with_suffix, beside) if path.is_file())
+    return model, *(path for path in map(model.with_suffix, beside) if is_file(path))

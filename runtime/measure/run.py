@@ -17,6 +17,7 @@ from ..connection import is_address
 from ..errors import ParameterError
 from ..opening import ModelSettings, model_files, open_model
 from ..pipeline import FastSAM
+from ..system.identity import is_file
 from .gate import Contender, FidelityLimits, measure
 from .report import Report, folder_name
 
@@ -69,9 +70,9 @@ def parse_model(text: str) -> ModelArgument:
         ('int8', 'models/m.onnx', {'threads': 1})
     """
     name, source, suffix = "", text, ""
-    if not Path(source).is_file() and (match := re.fullmatch(r"([^=/\\:@]+)=(.+)", source)):
+    if not is_file(Path(source)) and (match := re.fullmatch(r"([^=/\\:@]+)=(.+)", source)):
         name, source = match.groups()
-    if not Path(source).is_file() and (match := re.fullmatch(r"(.+)@([^@/\\]*)", source)):
+    if not is_file(Path(source)) and (match := re.fullmatch(r"(.+)@([^@/\\]*)", source)):
         source, suffix = match.groups()
     settings: dict[str, Any] = dict(_setting(setting, text) for setting in suffix.split(",") if suffix)
     last = re.split(r"[/\\]", source)[-1]
@@ -86,7 +87,9 @@ def _setting(text: str, whole: str) -> tuple[str, Any]:
         return key, _SETTINGS[key](value)
     except (KeyError, ValueError) as error:
         known = ", ".join(f"{name}=…" for name in _SETTINGS)
-        raise ParameterError(f"{whole}: setting {text!r}; expected some of {known} after the @, with commas") from error
+        raise ParameterError(
+            f"{whole:.200}: setting {text!r:.80}; expected some of {known} after the @, with commas"
+        ) from error
 
 
 def files_of(arguments: Iterable[ModelArgument]) -> list[Path]:

@@ -25,6 +25,19 @@ def real_path(path: Path) -> Path:
         return path.absolute()
 
 
+def is_file(path: Path) -> bool:
+    """`path.is_file()`, which raises for names that no file can have: too long, or with a null character.
+
+    Example:
+        >>> is_file(Path("x" * 300)), is_file(Path("a\\0b"))
+        (False, False)
+    """
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def file_identity(path: Path) -> FileIdentity:
     """A value that is the same for all paths of one file: other spellings, symbolic links and hard links.
 
