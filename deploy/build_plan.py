@@ -18,7 +18,7 @@ from contextlib import closing
 from pathlib import Path
 
 from fastsam_deploy.export.tensorrt.request import request_for
-from fastsam_deploy.export.tensorrt.to_engine import build_with_trtexec
+from fastsam_deploy.export.tensorrt.with_trtexec import build_with_trtexec
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.errors import FastSamError, ModelError, ParameterError
 from fastsam_deploy.runtime.spec import imgsz_for

@@ -111,19 +111,19 @@ def open_model(
     refuse_settings(settings.engine, str(model), entry.refusal, entry.device_settings)
     from .trt import TRTFastSAM
 
-    plain = ("threads", "hint", "cache", "search")
-    keywords = {name: value for name, value in settings.keywords().items() if name not in plain}
+    keywords = {name: value for name, value in settings.keywords().items() if name not in ("threads", "hint")}
     return TRTFastSAM(model, clip=clip, **keywords)
 
 
 def is_plan(model: str | Path) -> bool:
-    """Whether the name is that of a TensorRT plan.
+    """Whether the name is that of a plan, of TensorRT or of TensorRT for RTX.
 
     Example:
-        >>> is_plan("FastSAM-s.plan"), is_plan("FastSAM-s.onnx"), is_plan("grpc://host:8001/s.plan")
-        (True, False, False)
+        >>> is_plan("FastSAM-s.plan"), is_plan("FastSAM-s.rtx"), is_plan("FastSAM-s.onnx"), is_plan("grpc://host/s.plan")
+        (True, True, False, False)
     """
-    return not is_address(model) and [entry.name for entry in engines_for(Path(model).suffix)] == ["tensorrt"]
+    entries = () if is_address(model) else engines_for(Path(model).suffix)
+    return bool(entries) and all(entry.extras.keys() == {"cuda"} for entry in entries)
 
 
 def model_files(model: str | Path | None, clip: Path | None = None) -> list[Path]:

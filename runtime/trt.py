@@ -44,24 +44,27 @@ class TRTFastSAM(FastSAM):
         clip: str | Path | Clip | None = None,
         engine: str | None = None,
         precision: str | None = None,
-        search: str | None = None,
+        cache: bool | str | Path = False,
     ) -> None:
         """
         Args:
-            model: path of a TensorRT plan (`.plan`, or ultralytics' `.engine`), or of an `.onnx` file, which ONNX
-                Runtime's CUDA provider then runs on the same device memory, without graphs; or an open network with its
-                device, which is not closed with this object and must not be used elsewhere.
+            model: path of a plan of TensorRT (`.plan`, or ultralytics' `.engine`), of one of TensorRT for RTX (`.rtx`),
+                or of an `.onnx` file, which ONNX Runtime's CUDA provider then runs on the same device memory, without
+                graphs; or an open network with its device, which is not closed with this object and must not be used
+                elsewhere.
             device: "cuda" or "cuda:N"; never replaced by another.
             conf, iou, max_det, imgsz, rect: see `FastSAM`.
             graphs: number of input shapes for which a CUDA graph is kept, those used last; 0: no graphs.
             clip: for text prompts, see `FastSAM`; a folder is opened on `device` with ONNX Runtime.
-            engine, precision, search: see `FastSAM`. If they differ from those of a plan, there is an error.
+            engine, precision: see `FastSAM`. If they differ from those of a plan, there is an error.
+            cache: see `FastSAM`; for `.rtx` plans only: their kernels are compiled for each shape when it first comes,
+                which takes seconds, and are kept in a file when the model is closed.
 
         Raises:
             ParameterError, ModelError, DeviceError, MissingDependencyError: the model cannot be opened as requested.
         """
         settings = EngineSettings(
-            device if isinstance(model, (str, Path)) else model.device, None, engine, precision, search=search
+            device if isinstance(model, (str, Path)) else model.device, engine=engine, precision=precision, cache=cache
         )
         self._start(
             lambda clip: open_device_segmenter(model, settings, imgsz=imgsz, rect=rect, graphs=graphs, clip=clip),

@@ -1,4 +1,4 @@
-"""`fastsam-export engine`: ONNX to a TensorRT plan."""
+"""`fastsam-export engine`: ONNX to a plan of TensorRT, or of TensorRT for RTX."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from rich.logging import RichHandler
 from ...runtime.batch.console import say
 from ...runtime.cli.groups import with_groups
 from ...runtime.cuda.driver.device import device_number
+from ...runtime.engines.tensorrt.library import TENSORRT, TENSORRT_RTX, Library, library_of
+from ...runtime.engines.tensorrt.record import NOT_COMPARED
 from ...runtime.errors import ParameterError
 from .options import PhotographsOption
-from .tables import findings_table
+from .tables import findings_table, print_check, print_layers
 
 if TYPE_CHECKING:
     from ..tensorrt.request import Request
@@ -51,19 +53,66 @@ class BuildOptions:
     tf32: Annotated[bool, typer.Option("--tf32", help="Allow TF32 in FP32 layers: faster, less accurate.")] = False
 
 
+@dataclass(frozen=True)
+class RtxOptions:
+    """Which of NVIDIA's two libraries builds, and for which GPUs.
+
+    Example:
+        >>> RtxOptions().rtx
+        False
+    """
+
+    rtx: Annotated[
+        bool, typer.Option("--rtx", help="Build for TensorRT for RTX, which needs no GPU; one file for several GPUs.")
+    ] = False
+    gpu: Annotated[
+        str | None, typer.Option(help="With --rtx: GPUs of the plan, such as sm86,sm89,sm120, or current.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class InsteadOptions:
+    """What is done in place of a build.
+
+    Example:
+        >>> InsteadOptions(check=True).layers
+        False
+    """
+
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Write nothing: does TensorRT for RTX take this ONNX file, of any network? Needs no GPU."
+        ),
+    ] = False
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Write nothing: show the layers of a plan, with types and shapes.")
+    ] = False
+    compare: Annotated[
+        Path | None,
+        typer.Option(help="A plan that was built elsewhere: compare it on this GPU, and note the result in its JSON."),
+    ] = None
+
+
 @with_groups
 def engine(
-    model: Annotated[Path, typer.Argument(help="ONNX file of a segmentation network.")],
+    model: Annotated[Path, typer.Argument(help="ONNX file of a segmentation network; with --layers, a plan.")],
     *,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: name of the model + .plan.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Default: name of the model + .plan, or + .rtx.")
+    ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="fp32, fp16 or int8; default: that of the file. An FP32 file is converted first.")
+        str | None,
+        typer.Option(
+            help="fp32, fp16 or int8; default: that of the file, with --rtx fp16. An FP32 file is converted first."
+        ),
     ] = None,
     shapes: Annotated[
         list[str] | None,
         typer.Option(
             help="min,opt,max of a profile, such as 1x640x640,4x1024x1024,8x1024x1024 (batch, height, width) or 1,4,8. "
-            "May be repeated. Default: the fixed size, or all rectangles up to imgsz, optimized for 1:1, 4:3 and 16:9.",
+            "May be repeated. Default: the fixed size, or all rectangles up to imgsz, optimized for 1:1, 4:3 and 16:9 "
+            "(with --rtx a single profile).",
         ),
     ] = None,
     max_batch: Annotated[int | None, typer.Option(help="Largest batch without --shapes; default 8.")] = None,
@@ -76,6 +125,8 @@ def engine(
     ] = None,
     device: Annotated[str, typer.Option(help="GPU that the plan is built on and for: N or cuda:N.")] = "0",
     images: PhotographsOption = None,
+    target: RtxOptions,
+    instead: InsteadOptions,
     trtexec: Annotated[
         bool, typer.Option("--trtexec", help="Print the trtexec commands that build the same plan.")
     ] = False,
@@ -86,39 +137,102 @@ def engine(
 ) -> None:
     """ONNX to a TensorRT plan for this GPU, compared with ONNX Runtime on photographs.
 
+    With --rtx: to a plan for a list of GPUs, built without any of them.
+
     Example: fastsam-export engine fastsam-s.onnx --precision fp16
     """
     from ..tensorrt.request import request_for
     from ..tensorrt.settings import BuildSettings
-    from ..tensorrt.to_engine import build_engine, build_with_trtexec
 
+    number = int(device) if device.isdecimal() else device_number(device)
+    if verbose:
+        _show_logs()
+    if _shown(model, target, instead, precision, imgsz, number, images):
+        return
+    if trtexec and target.rtx:
+        raise ParameterError("--trtexec builds plans of TensorRT itself; leave it out, or leave --rtx out")
     if run and not trtexec:
         raise ParameterError("--run belongs to --trtexec; leave it out to build with TensorRT's Python package")
+    library, gpus, builder = _target(target, number)
     request = request_for(
         model,
-        output or Path(model.stem + ".plan"),
+        output or Path(model.stem + library.suffixes[0]),
         precision=precision,
         shapes=shapes or (),
         max_batch=max_batch,
         imgsz=imgsz,
-        settings=BuildSettings(**vars(build)),
+        settings=BuildSettings(**vars(build), gpus=gpus),
         calibration=calibration,
-        device=int(device) if device.isdecimal() else device_number(device),
+        device=builder,
+        library=library,
     )
+    _build(request, images, trtexec=trtexec, run=run, verbose=verbose)
+
+
+def _target(target: RtxOptions, device: int) -> tuple[Library, tuple[str, ...], int | None]:
+    """Library, GPUs that it builds for, and the GPU that is used for it."""
+    if not target.rtx:
+        if target.gpu is not None:
+            raise ParameterError(
+                f"--gpu {target.gpu}: TensorRT builds for the GPU of this machine; add --rtx, or --device N"
+            )
+        return TENSORRT, (), device
+    from ..tensorrt.targets import CURRENT, gpus_from_text
+
+    return TENSORRT_RTX, gpus_from_text(target.gpu, device), device if target.gpu == CURRENT else None
+
+
+def _build(request: Request, images: Path | None, *, trtexec: bool, run: bool, verbose: bool) -> None:
     if trtexec and not run:
         _print_commands(request, Console(), verbose=verbose)
     elif trtexec:
+        from ..tensorrt.with_trtexec import build_with_trtexec
+
         _report(build_with_trtexec(request, verbose=verbose), Console())
     else:
-        if verbose:
-            _show_logs()
+        from ..tensorrt.to_engine import build_engine
+
         with Console(stderr=True).status("starting") as status:
             plan = build_engine(request, images, status.update)
         _report(plan, Console())
 
 
+def _shown(
+    model: Path,
+    target: RtxOptions,
+    instead: InsteadOptions,
+    precision: str | None,
+    imgsz: int | None,
+    device: int,
+    images: Path | None,
+) -> bool:
+    """Do what was asked in place of a build, if anything."""
+    chosen = [f"--{name}" for name, value in vars(instead).items() if value]
+    if len(chosen) > 1:
+        raise ParameterError(f"{' and '.join(chosen)}: expected one of them")
+    if instead.check:
+        from ..tensorrt.check import check_model
+
+        with Console(stderr=True).status("starting") as status:
+            results = check_model(model, target.gpu, precision=precision, imgsz=imgsz, step=status.update)
+        print_check(results, Console())
+        if not all(verdict.is_taken for verdict in results.verdicts):
+            raise typer.Exit(1)
+    if instead.layers:
+        from ..tensorrt.listing import layer_lines
+
+        print_layers(layer_lines(model, device), Console())
+    if instead.compare is not None:
+        from ..tensorrt.to_engine import compare_plan
+
+        with Console(stderr=True).status("starting") as status:
+            plan = compare_plan(instead.compare, model, device, images, status.update)
+        _report(plan, Console())
+    return bool(chosen)
+
+
 def _print_commands(request: Request, console: Console, *, verbose: bool) -> None:
-    from ..tensorrt.to_engine import onnx_in_precision, trtexec_commands
+    from ..tensorrt.with_trtexec import onnx_in_precision, trtexec_commands
 
     onnx_file = onnx_in_precision(request)
     for major, command in trtexec_commands(request, onnx_file, verbose=verbose).items():
@@ -131,13 +245,20 @@ def _report(plan: Plan, console: Console) -> None:
         console.print(findings_table("compared with ONNX Runtime", plan.findings))
     record = plan.record
     shapes = "; ".join(map(str, record.profiles))
-    layers = f"; {plan.layers}" if plan.layers else "; not compared with ONNX Runtime"
+    layers = f"; {plan.layers}" if plan.layers else ""
+    compared = "" if plan.findings else "; not compared with ONNX Runtime"
+    gpus = ", ".join(record.gpus) or record.gpu or "this kind of GPU"
     megabytes = plan.path.stat().st_size / 1e6
     say(
         console,
-        f"{plan.path}: {record.spec.precision}, {shapes}, TensorRT {record.tensorrt or '?'}, "
-        f"{record.gpu or 'this kind of GPU'}, {megabytes:.1f} MB{layers}",
+        f"{plan.path}: {record.spec.precision}, {shapes}, {library_of(plan.path).name} {record.tensorrt or '?'}, "
+        f"{gpus}, {megabytes:.1f} MB{layers}{compared}",
     )
+    if record.compared == (NOT_COMPARED,):
+        say(
+            console,
+            f"{NOT_COMPARED}; there: fastsam-export engine MODEL.onnx --compare {plan.path.name}, with the ONNX file",
+        )
 
 
 def _show_logs() -> None:

@@ -1,45 +1,42 @@
-"""ONNX → plan with TensorRT's builder. The only module of the exporter that imports TensorRT."""
+"""ONNX → plan with the builder of TensorRT or of TensorRT for RTX."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorrt as trt
-
 from ...runtime.engines.tensorrt.log import TensorRTLog
-from ...runtime.engines.tensorrt.plan_file import ShapeRange
+from ...runtime.engines.tensorrt.record import ShapeRange
 from ...runtime.errors import ParameterError
 from ...runtime.system.atomic import write_atomically
 from ..errors import ExportError
 from .settings import BuildSettings
-
-logger = logging.getLogger(__name__)
+from .targets import aim_at
 
 _MOST_ERRORS = 5
 _GIB = 1 << 30
 
 
 def plan_from_onnx(
+    trt: Any,
     model: bytes,
     name: str,
-    image_input: str,
-    profiles: Sequence[ShapeRange],
+    profiles: Mapping[str, Sequence[ShapeRange]],
     settings: BuildSettings,
     log: TensorRTLog,
     step: Callable[[str], None] = lambda _: None,
 ) -> bytes:
-    """Parse an ONNX file and build a plan on the current device.
+    """Parse an ONNX file and build a plan, on the current device, or for the GPUs that the settings name.
 
     Args:
+        trt: module of the library, see `Library.load`.
         model: content of the ONNX file; its types are the precision of the plan.
         name: of the file, for messages.
-        image_input: name of the input that the profiles are for.
-        profiles: input shapes.
+        profiles: input → its shapes, one range for each profile. Inputs of a fixed shape need none.
         settings: of the builder.
-        log: TensorRT's logger.
+        log: the library's logger.
         step: called with a description of each step.
 
     Returns:
@@ -52,7 +49,7 @@ def plan_from_onnx(
     Example:
         >>> content = Path("fastsam.onnx").read_bytes()  # doctest: +SKIP
         >>> with device.active():  # doctest: +SKIP
-        ...     plan = plan_from_onnx(content, "fastsam.onnx", "images", profiles, BuildSettings(), tensorrt_log())
+        ...     plan = plan_from_onnx(trt, content, "a.onnx", profiles, BuildSettings(), tensorrt_log(trt))
     """
     mark = log.mark()
     builder = trt.Builder(log)
@@ -65,14 +62,16 @@ def plan_from_onnx(
             f"{name}: TensorRT {trt.__version__} does not support it: {_parser_errors(parser, log, mark)}"
         )
     config = builder.create_builder_config()
-    _configure(config, settings)
+    _configure(trt, config, settings)
     if any(side < 0 for i in range(network.num_inputs) for side in network.get_input(i).shape):
-        for shapes in profiles:
+        for ranges in zip(*profiles.values(), strict=True):
             profile = builder.create_optimization_profile()
-            profile.set_shape(image_input, shapes.min, shapes.opt, shapes.max)
+            for image_input, shapes in zip(profiles, ranges, strict=True):
+                profile.set_shape(image_input, shapes.min, shapes.opt, shapes.max)
             if config.add_optimization_profile(profile) < 0:
-                raise ExportError(f"{name}: TensorRT does not accept the shapes {shapes}: {log.since(mark)}")
-    monitor = _Progress(step)
+                told = ", ".join(map(str, ranges))
+                raise ExportError(f"{name}: TensorRT does not accept the shapes {told}: {log.since(mark)}")
+    monitor = _progress_class(trt)(step)
     config.progress_monitor = monitor
     built = builder.build_serialized_network(network, config)
     if built is None:
@@ -82,7 +81,7 @@ def plan_from_onnx(
     return bytes(built)
 
 
-def _configure(config: Any, settings: BuildSettings) -> None:
+def _configure(trt: Any, config: Any, settings: BuildSettings) -> None:
     # The types of the layers are stored in the plan, so that its precision can be checked.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if not settings.tf32:
@@ -97,10 +96,12 @@ def _configure(config: Any, settings: BuildSettings) -> None:
     if settings.optimization_level is not None:
         config.builder_optimization_level = settings.optimization_level
     if settings.timing_cache is not None:
-        _use_timing_cache(config, settings.timing_cache)
+        _use_timing_cache(trt, config, settings.timing_cache)
+    if settings.gpus:
+        aim_at(trt, config, settings.gpus)
 
 
-def _use_timing_cache(config: Any, path: Path) -> None:
+def _use_timing_cache(trt: Any, config: Any, path: Path) -> None:
     try:
         known = path.read_bytes() if path.exists() else b""
     except OSError as error:
@@ -124,24 +125,30 @@ def _parser_errors(parser: Any, log: TensorRTLog, mark: int) -> str:
     return "; ".join(errors) or log.since(mark)
 
 
-class _Progress(trt.IProgressMonitor):  # type: ignore[misc,unused-ignore]
-    """Reports the progress of the build, which takes minutes."""
+@functools.cache
+def _progress_class(trt: Any) -> type[Any]:
+    """The class of the library's progress monitor that reports steps."""
 
-    def __init__(self, step: Callable[[str], None]) -> None:
-        super().__init__()
-        self._step = step
-        self._steps: dict[str, int] = {}
+    class Progress(trt.IProgressMonitor):  # type: ignore[misc]
+        """Reports the progress of the build, which takes minutes."""
 
-    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-        """TensorRT begins a phase."""
-        self._steps[phase_name] = num_steps
-        self._step(f"TensorRT: {phase_name}")
+        def __init__(self, step: Callable[[str], None]) -> None:
+            super().__init__()
+            self._step = step
+            self._steps: dict[str, int] = {}
 
-    def step_complete(self, phase_name: str, step: int) -> bool:
-        """TensorRT has completed a step; True: continue."""
-        self._step(f"TensorRT: {phase_name}, {step + 1} of {self._steps.get(phase_name, step + 1)}")
-        return True
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            """TensorRT begins a phase."""
+            self._steps[phase_name] = num_steps
+            self._step(f"TensorRT: {phase_name}")
 
-    def phase_finish(self, phase_name: str) -> None:
-        """TensorRT has ended a phase."""
-        self._steps.pop(phase_name, None)
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            """TensorRT has completed a step; True: continue."""
+            self._step(f"TensorRT: {phase_name}, {step + 1} of {self._steps.get(phase_name, step + 1)}")
+            return True
+
+        def phase_finish(self, phase_name: str) -> None:
+            """TensorRT has ended a phase."""
+            self._steps.pop(phase_name, None)
+
+    return Progress

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.engines.interface import Engine
-from ...runtime.engines.tensorrt.plan_file import ShapeRange
+from ...runtime.engines.tensorrt.record import ShapeRange
 from ...runtime.errors import FastSamError
 from ...runtime.measure.fidelity import Fidelity, ImageFidelity, compare
 from ...runtime.measure.findings import Comparison, Finding, failures

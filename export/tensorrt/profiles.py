@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...runtime.engines.tensorrt.plan_file import ShapeRange
+from ...runtime.engines.tensorrt.record import ShapeRange
 from ...runtime.errors import ModelError, ParameterError
 from ...runtime.spec import ModelSpec, imgsz_for
 from ...runtime.stages.letterbox import fit_rectangle

@@ -21,6 +21,8 @@ class BuildSettings:
         hardware_compatible: every GPU from compute capability 8.0 on can run the plan.
         optimization_level: 0 (builds fastest) to 5 (runs fastest).
         tf32: FP32 products may be computed with 10 bits of mantissa, which is TensorRT's default.
+        gpus: compute capabilities that TensorRT for RTX builds for, such as "sm86"; () with TensorRT itself, which
+            builds for the GPU here.
 
     Example:
         >>> BuildSettings(workspace_gib=2, tf32=True).options
@@ -33,6 +35,7 @@ class BuildSettings:
     hardware_compatible: bool = False
     optimization_level: int | None = None
     tf32: bool = False
+    gpus: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.workspace_gib is not None and not 0 < self.workspace_gib < 1024:
@@ -51,4 +54,6 @@ class BuildSettings:
         if self.optimization_level is not None:
             options += ["--optimization-level", str(self.optimization_level)]
         options += ["--tf32"] * self.tf32
+        if self.gpus:
+            options += ["--gpu", ",".join(self.gpus)]
         return tuple(options)

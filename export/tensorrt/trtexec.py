@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...runtime.engines.tensorrt.plan_file import ShapeRange
+from ...runtime.engines.tensorrt.record import ShapeRange
 from ..errors import ExportError
 from .settings import BuildSettings
 

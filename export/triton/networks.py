@@ -10,7 +10,8 @@ from pathlib import Path
 from ...runtime.engines import open_network
 from ...runtime.engines.foreign import literal
 from ...runtime.engines.registry import engines_for, files_of
-from ...runtime.engines.tensorrt.plan_file import PlanFile, PlanRecord, read_plan
+from ...runtime.engines.tensorrt.plan_file import PlanFile, read_plan
+from ...runtime.engines.tensorrt.record import PlanRecord
 from ...runtime.engines.tensors import spec_from_tensors, spec_of_network
 from ...runtime.errors import ModelError
 from ...runtime.network import TensorInfo

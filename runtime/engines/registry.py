@@ -86,11 +86,11 @@ ENGINES: tuple[EngineEntry, ...] = (
         module=".onnxruntime.host",
         extras={"cpu": "cpu", "cuda": "gpu"},
         suffixes=(".onnx",),
-        settings=frozenset({"device", "threads", "engine", "precision", "cache", "search"}),
+        settings=frozenset({"device", "threads", "engine", "precision", "cache"}),
         refusal="ONNX Runtime has no such setting; pass engine='openvino', or",
         device_module=".onnxruntime.device",
         device_extra="gpu,cuda",
-        device_settings=frozenset({"device", "engine", "precision", "search"}),
+        device_settings=frozenset({"device", "engine"}),
         triton_suffixes=(".onnx",),
     ),
     EngineEntry(
@@ -117,6 +117,19 @@ ENGINES: tuple[EngineEntry, ...] = (
         beside=(".json",),
         triton_suffixes=(".plan", ".engine"),
     ),
+    EngineEntry(
+        "tensorrt_rtx",
+        library="tensorrt_rtx_bindings",
+        module=".tensorrt.rtx",
+        extras={"cuda": "rtx"},
+        suffixes=(".rtx",),
+        settings=frozenset({"device", "engine", "precision", "cache"}),
+        refusal="a plan has no such setting:",
+        device_module=".tensorrt.rtx",
+        device_extra="rtx",
+        device_settings=frozenset({"device", "engine", "precision", "cache"}),
+        beside=(".rtx.json",),
+    ),
 )
 """Of several that open one kind of files the usual one stands first."""
 
@@ -135,7 +148,7 @@ def overview() -> str:
 
     Example:
         >>> overview()
-        'onnxruntime or openvino (.onnx); tensorrt (.plan, .engine)'
+        'onnxruntime or openvino (.onnx); tensorrt (.plan, .engine); tensorrt_rtx (.rtx)'
     """
     names: dict[tuple[str, ...], list[str]] = {}
     for entry in ENGINES:

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all. All files are written here, but those that grow (see `lines`).
+"""Files and folders that appear whole or not at all. All writing of files goes through this module.
 
 The content is written to a draft in the same folder (see `drafts`) and synced to the disk; then one rename puts it in
 place. After an error, Ctrl-C or a full disk, the previous file is unchanged. A file that replaces another keeps its
@@ -70,12 +70,12 @@ def stream_to(path: Path, *, synced: bool = True, error: type[FastSamError] = Fa
         ...     Path(folder, "rows.txt").read_text()
         'a row'
     """
-    with os_errors_as(error, path):
+    with _os_errors_as(error, path):
         place = place_of(path)
     if place.direct:
-        with os_errors_as(error, path):
+        with _os_errors_as(error, path):
             device = place.open()
-        with os_errors_as(error, path, of_drafts=()), device:
+        with _os_errors_as(error, path, of_drafts=()), device:
             yield device
         return
     with (
@@ -103,15 +103,15 @@ def draft_of(path: Path, *, parents: bool = False, error: type[FastSamError] = F
         ...     onnx.save(graph, draft)
         ...     onnx.checker.check_model(draft)
     """
-    with os_errors_as(error, path):
+    with _os_errors_as(error, path):
         place = place_of(path)
     if place.direct:
         with scratch_folder() as folder:
             draft = folder / f"draft{path.suffix}"
             draft.touch()
-            with os_errors_as(error, path, of_drafts=()):
+            with _os_errors_as(error, path, of_drafts=()):
                 yield draft
-            with os_errors_as(error, path), draft.open("rb") as source, place.open() as device:
+            with _os_errors_as(error, path), draft.open("rb") as source, place.open() as device:
                 shutil.copyfileobj(source, device)
         return
     with drafts_of(path, parents=parents, error=error) as (draft,):
@@ -139,18 +139,19 @@ def drafts_of(
         ...     record.write_text("{}")
         ...     plan.write_bytes(b"...")
     """
-    with os_errors_as(error, paths[0]):
+    with _os_errors_as(error, paths[0]):
         _folder_of(paths[0], parents)
     places = []
     for path in paths:
-        with os_errors_as(error, path):
+        with _os_errors_as(error, path):
             places.append(place_of(path))
     if len({place.path.parent.resolve() for place in places}) > 1 or any(place.direct for place in places):
         raise error(
             f"{', '.join(map(str, paths))}: lead to different folders or to devices, expected files in one folder; "
             "replace the links by files"
         )
-    with _drafts_at(paths, places, [path.suffix for path in paths], error) as new:
+    stem = min((path.stem for path in paths), key=len)  # of m.rtx and m.rtx.json: m
+    with _drafts_at(paths, places, [path.name.removeprefix(stem) for path in paths], error) as new:
         yield tuple(draft.path for draft in new)
 
 
@@ -176,13 +177,13 @@ def draft_folder(
         ...     [path.name for path in Path(parent, "clip").iterdir()]
         ['clip.json']
     """
-    with os_errors_as(error, path):
+    with _os_errors_as(error, path):
         target = Path(os.path.realpath(path))
         draft = drafts.draft_folder(_folder_of(target, parents))
     try:
-        with os_errors_as(error, path, of_drafts=[draft]):
+        with _os_errors_as(error, path, of_drafts=[draft]):
             yield draft.path
-        with os_errors_as(error, path):
+        with _os_errors_as(error, path):
             draft.replace_folder(target) if replace and target.is_dir() else draft.put(target)
     finally:
         draft.remove()
@@ -207,11 +208,11 @@ def scratch_beside(
         >>> with scratch_beside(Path("model.plan"), ".onnx") as scratch:  # doctest: +SKIP
         ...     onnx.save(graph, scratch)
     """
-    with os_errors_as(error, path):
+    with _os_errors_as(error, path):
         folder = _folder_of(Path(os.path.realpath(path)), parents)
         draft = drafts.draft_folder(folder) if suffix is None else drafts.draft_files(folder, [suffix], [0o666])[0]
     try:
-        with os_errors_as(error, path, of_drafts=[draft]):
+        with _os_errors_as(error, path, of_drafts=[draft]):
             yield draft.path
     finally:
         draft.remove()
@@ -231,7 +232,7 @@ def rename_synced(source: Path, target: Path, *, error: type[FastSamError] = Fas
     Example:
         >>> rename_synced(Path("scratch/1"), Path("repository/fastsam/1"))  # doctest: +SKIP
     """
-    with os_errors_as(error, target):
+    with _os_errors_as(error, target):
         drafts.rename_synced(source, target)
 
 
@@ -251,18 +252,18 @@ def _drafts_at(
     synced: bool = True,
 ) -> Iterator[list[drafts.Draft]]:
     """Drafts of regular files in one folder; at the end they are put in place in order, or removed."""
-    with os_errors_as(error, paths[0]):
+    with _os_errors_as(error, paths[0]):
         # A draft must not be readable by more users than the file that it replaces, but its writer must open it.
         modes = [0o666 if place.mode is None else place.mode | 0o600 for place in places]
         new = drafts.draft_files(places[0].path.parent, suffixes, modes)
     with ExitStack() as stack:
         for draft in new:
             stack.callback(draft.remove)
-        with os_errors_as(error, paths[0], of_drafts=new):
+        with _os_errors_as(error, paths[0], of_drafts=new):
             yield new
         with ExitStack() as undo:
             for path, place, draft in zip(paths, places, new, strict=True):
-                with os_errors_as(error, path):
+                with _os_errors_as(error, path):
                     draft.put(place.path, place.mode, synced=synced)
                 if place.mode is None:
                     undo.callback(place.path.unlink, missing_ok=True)
@@ -270,26 +271,14 @@ def _drafts_at(
 
 
 @contextmanager
-def os_errors_as(
+def _os_errors_as(
     error: type[FastSamError], path: Path, of_drafts: Sequence[drafts.Draft] | None = None
 ) -> Iterator[None]:
     """Turn an OSError into an error about `path`.
 
     Args:
-        error: class of the error to raise.
-        path: that is written.
         of_drafts: given if the block runs code of the caller: then only errors about these drafts or about writing to
             the disk are turned.
-
-    Raises:
-        FastSamError: in place of an OSError.
-
-    Example:
-        >>> with os_errors_as(FastSamError, Path("x.json")):
-        ...     raise OSError(errno.ENOSPC, "No space left on device")
-        Traceback (most recent call last):
-        fastsam_deploy.runtime.errors.FastSamError: x.json: cannot be written (No space left on device); make room, or \
-choose another folder
     """
     try:
         yield

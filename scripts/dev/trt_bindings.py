@@ -1,10 +1,13 @@
-"""TensorRT's real Python bindings for the tests, without TensorRT: names and signatures only, nothing that runs.
+"""TensorRT's real Python bindings for the tests, without TensorRT; and the whole TensorRT for RTX, which builds plans.
 
     python scripts/dev/trt_bindings.py --into FOLDER               # makes a sub-folder for each version, once
     python scripts/dev/trt_bindings.py --into FOLDER --write-api   # and tests/emulator/tensorrt/api-*.json from them
 
 Then set FASTSAM_TRT_BINDINGS=FOLDER for pytest. The bindings are wheels of about 1.3 MB. The libraries that they load
-are replaced by empty ones, compiled here from tests/emulator/tensorrt/stubs.c. None of this is part of the package.
+are replaced by empty ones, compiled here from tests/emulator/tensorrt/stubs.c: names and signatures only, nothing that
+runs. TensorRT for RTX is two real wheels (Linux on x86-64: 95 MB, 233 MB installed): NVIDIA's parser and builder, which
+need no GPU. They are in a folder of their own, which no environment has on its path. Nobody may pass them on (see the
+licence in the wheel), so they are in no image and no package of ours. None of this is part of the package.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -21,6 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests/emulator/tensorrt"
 VERSIONS = ("10.16.1.11", "11.4.0.106")
+RTX_VERSION = "1.7.1.116"
+RTX_WHEELS = ("tensorrt_rtx_cu13_bindings", "tensorrt_rtx_cu13_libs")
 LIBRARIES = {"libnvinfer": "PART_INFER", "libnvinfer_plugin": "PART_PLUGIN", "libnvonnxparser": "PART_PARSER"}
 
 
@@ -29,26 +35,37 @@ def install(version: str, into: Path) -> Path:
 
     Does not use runtime/system/atomic.py, since this runs in environments without the package.
     """
-    folder = into / version
+    return _whole(into / version, [f"tensorrt-cu13-bindings=={version}"], version.partition(".")[0])
+
+
+def install_rtx(into: Path) -> Path:
+    """Install TensorRT for RTX, unless the folder exists. Whole or not at all."""
+    return _whole(into / f"rtx-{RTX_VERSION}", [f"{wheel}=={RTX_VERSION}" for wheel in RTX_WHEELS])
+
+
+def _whole(folder: Path, wheels: list[str], stubs_for: str | None = None) -> Path:
     if folder.is_dir():
         return folder
-    draft = into / f".{version}.{os.getpid()}"
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        wheel = f"tensorrt-cu13-bindings=={version}"
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(draft), wheel]
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(draft), *wheels]
         subprocess.run(pip, check=True)
-        (draft / "lib").mkdir()
-        major = version.partition(".")[0]
-        for name, part in LIBRARIES.items():
-            library = f"{name}.so.{major}"
-            arguments = ["-shared", "-fPIC", "-O1", f"-D{part}", f"-Wl,-soname,{library}"]
-            output = ["-o", str(draft / "lib" / library), str(TESTS / "stubs.c")]
-            subprocess.run([os.environ.get("CC", "cc"), *arguments, *output], check=True)
+        if stubs_for is not None:
+            _compile_stubs(draft / "lib", stubs_for)
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder
+
+
+def _compile_stubs(folder: Path, major: str) -> None:
+    folder.mkdir()
+    for name, part in LIBRARIES.items():
+        library = f"{name}.so.{major}"
+        arguments = ["-shared", "-fPIC", "-O1", f"-D{part}", f"-Wl,-soname,{library}"]
+        output = ["-o", str(folder / library), str(TESTS / "stubs.c")]
+        subprocess.run([os.environ.get("CC", "cc"), *arguments, *output], check=True)
 
 
 def describe(folder: Path) -> dict[str, object]:
@@ -61,8 +78,9 @@ def describe(folder: Path) -> dict[str, object]:
 
 
 def api_file(version: str) -> Path:
-    """Path of the committed description of a version."""
-    return TESTS / f"api-{'.'.join(version.split('.')[:2])}.json"
+    """Path of the committed description of a version; those of TensorRT for RTX begin with "rtx-"."""
+    prefix = "rtx-" if version == RTX_VERSION else ""
+    return TESTS / f"api-{prefix}{'.'.join(version.split('.')[:2])}.json"
 
 
 def api_text(description: dict[str, object]) -> str:
@@ -80,8 +98,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--write-api", action="store_true", help="write tests/emulator/tensorrt/api-*.json too")
     args = parser.parse_args(argv)
     args.into.mkdir(parents=True, exist_ok=True)
-    for version in VERSIONS:
-        folder = install(version, args.into)
+    folders = {version: install(version, args.into) for version in VERSIONS}
+    if (sys.platform, platform.machine()) == ("linux", "x86_64"):
+        folders[RTX_VERSION] = install_rtx(args.into)
+    else:
+        print(f"no TensorRT for RTX for {sys.platform} on {platform.machine()}: its tests are skipped")
+    for version, folder in folders.items():
         print(folder)
         if args.write_api:
             api_file(version).write_text(api_text(describe(folder)), encoding="utf-8")

@@ -25,7 +25,6 @@ class RecordedNetwork:
     """
 
     capturable = True
-    stream = None
     name = "recorded.onnx"
 
     def __init__(self, device: Device, spec: ModelSpec, input_hw: tuple[int, int], outputs: dict[str, np.ndarray]):

@@ -23,8 +23,6 @@ ORDER = [
     "connection",
     "masks",
     "formats",
-    "exchange",
-    "drawing",
     "segments",
     "stages",
     "cuda",
@@ -47,7 +45,7 @@ ORDER = [
 
 HEAVY = (
     *("torch", "torchvision", "ultralytics", "tensorrt", "pycuda", "tritonclient", "supervision", "onnx"),
-    *("open_clip", "transformers", "pandas", "labelme"),
+    *("open_clip", "transformers"),
 )
 
 

@@ -53,11 +53,19 @@ def test_a_plan_runs_with_every_stage_on_its_gpu(name: str, monkeypatch: pytest.
     settings = ModelSettings.from_keywords(conf=0.2, device="cuda:1", rect=False, precision="fp16")
     model: Any = open_model(name, settings, clip="clip")
     kept = {"conf": 0.2, "iou": 0.9, "max_det": 300, "imgsz": None, "rect": False}
-    rest = {"device": "cuda:1", "engine": None, "precision": "fp16", "clip": "clip"}
+    rest = {"device": "cuda:1", "engine": None, "precision": "fp16", "clip": "clip", "cache": False}
     assert model.given == ((name,), {**kept, **rest})
     for setting, value in {"threads": 2, "hint": "throughput", "cache": True}.items():
         with pytest.raises(ParameterError, match=f"{name}: {setting} is .* a plan is made for one GPU already"):
             open_model(name, ModelSettings.from_keywords(**{"device": "cuda", setting: value}))
+
+
+def test_a_plan_of_tensorrt_for_rtx_may_have_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastsam_deploy.runtime.trt.TRTFastSAM", Opened)
+    model: Any = open_model("a.rtx", ModelSettings.from_keywords(device="cuda", cache=True))
+    assert model.given[0] == ("a.rtx",) and model.given[1]["cache"] is True
+    with pytest.raises(ParameterError, match=r"a\.rtx: threads is 2; a plan has no such setting: leave threads out"):
+        open_model("a.rtx", ModelSettings.from_keywords(device="cuda", threads=2))
 
 
 def test_settings_for_several_models_leave_out_what_one_cannot_have() -> None:
@@ -77,6 +85,7 @@ def test_reports_tell_what_was_given() -> None:
 def test_which_files_a_model_has(tmp_path: Path, demo_onnx: Path) -> None:
     (tmp_path / "clip.json").touch()
     assert model_files("a/m.plan") == [Path("a/m.plan"), Path("a/m.json")]
+    assert model_files("a/m.rtx") == [Path("a/m.rtx"), Path("a/m.rtx.json")]
     assert model_files(Path("m.onnx"), tmp_path) == [Path("m.onnx"), tmp_path / "clip.json"]
     assert model_files("http://host:8000/m.plan", Path("absent")) == []
     (demo,) = model_files(None)

@@ -17,7 +17,7 @@ from fastsam_deploy.export.triton.configs import MODELS
 from fastsam_deploy.export.triton.to_triton import Repository, build_repository
 from fastsam_deploy.runtime import FastSAM, Points, load_image
 from fastsam_deploy.runtime.engines import open_engine
-from fastsam_deploy.runtime.engines.tensorrt.plan_file import PLAN_TAG
+from fastsam_deploy.runtime.engines.tensorrt.library import TENSORRT
 from scripts.triton_server import Server
 from tests.triton_models.plain_client import PlainClient, assert_same, segments_of
 
@@ -34,7 +34,7 @@ def of_a_plan(tmp_path: Path, demo_onnx: Path) -> Repository:
         spec = asdict(engine.spec)
     shapes = {name: [batch, 3, SIDE, SIDE] for name, batch in (("min", 1), ("opt", 2), ("max", MAX_BATCH))}
     (tmp_path / "demo.json").write_text(json.dumps({"spec": spec, "profile": shapes}))
-    (tmp_path / "demo.plan").write_bytes(PLAN_TAG + bytes(64))  # TensorRT is not here to read it
+    (tmp_path / "demo.plan").write_bytes(TENSORRT.tag + bytes(64))  # TensorRT is not here to read it
     return build_repository(tmp_path / "demo.plan", tmp_path / "repository", imgsz=SIDE)
 
 

@@ -6,16 +6,17 @@ import threading
 from collections.abc import Mapping
 from contextlib import closing
 from math import prod
+from pathlib import Path
 from typing import Any
-
-import tensorrt as trt
 
 from ...cuda.driver.device import Device
 from ...cuda.network import Shape
 from ...errors import DeviceError, ModelError, ParameterError
 from ...network import TensorInfo
-from .log import TensorRTLog
-from .plan_file import PlanFile, ShapeRange
+from .kernel_cache import KernelCache
+from .log import TensorRTLog, tensorrt_log
+from .plan_file import PlanFile
+from .record import ShapeRange
 
 Profiles = tuple[dict[str, ShapeRange], ...]
 
@@ -29,29 +30,38 @@ _ALIGNMENT = 256  # of scratch memory, and what cuMemAlloc gives
 class SharedEngine:
     """The weights on the device. Networks and their clones count themselves in and out; the last one frees it."""
 
-    def __init__(self, file: PlanFile, device: Device, log: TensorRTLog) -> None:
+    def __init__(self, file: PlanFile, device: Device, trt: Any, cache: bool | str | Path = False) -> None:
         """
+        Args:
+            trt: module of the plan's library.
+            cache: see `EngineSettings`; for a library that compiles kernels where the plan runs.
+
         Raises:
             ModelError: TensorRT does not take the plan, or it is of a kind that is not understood.
+            ParameterError: cache is a folder that is not there.
         """
         self.device = device
-        self.log = log
+        self.trt = trt
+        self.log: TensorRTLog = tensorrt_log(trt)
+        self.kernels = KernelCache(file, cache, trt, device) if file.library.compiles_late else None
         self.name = file.path.name
         self._lock = threading.Lock()
         self._users = 1
         with device.active():
-            self._runtime: Any = trt.Runtime(log)
-            self.trt: Any = self._deserialize(file)
+            self._runtime: Any = trt.Runtime(self.log)
+            self.engine: Any = self._deserialize(file)
             try:
-                names = [self.trt.get_tensor_name(i) for i in range(self.trt.num_io_tensors)]
-                reads = [name for name in names if self.trt.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+                if self.kernels is not None:
+                    self.kernels.open(self.engine)
+                names = [self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors)]
+                reads = [name for name in names if self.engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
                 self.profiles: Profiles = tuple(
-                    {name: self._range(name, i) for name in reads} for i in range(self.trt.num_optimization_profiles)
+                    {name: self._range(name, i) for name in reads} for i in range(self.engine.num_optimization_profiles)
                 )
                 self.inputs = tuple(self._info(name) for name in names if name in reads)
                 self.outputs = tuple(self._info(name) for name in names if name not in reads)
             except BaseException:
-                self.trt = self._runtime = None
+                self._free()
                 raise
 
     def retain(self) -> None:
@@ -68,8 +78,9 @@ class SharedEngine:
             if self._users == 0:
                 # TensorRT frees memory of the context that is current, and wants the engine gone before its runtime.
                 with self.device.active():
-                    self.trt = None
-                    self._runtime = None
+                    if self.kernels is not None:
+                        self.kernels.keep()
+                    self._free()
 
     def profile_for(self, inputs: Mapping[str, Shape]) -> int:
         """The profile with the least room around these shapes: it is tuned for shapes nearest to them.
@@ -94,6 +105,18 @@ class SharedEngine:
             )
         return min(fitting)[1]
 
+    def new_context(self) -> Any:
+        """An execution context that works in memory of the caller; None where there is no memory for it."""
+        if self.kernels is not None:
+            return self.engine.create_execution_context(self.kernels.config)
+        return self.engine.create_execution_context(self.trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+
+    def _free(self) -> None:
+        if self.kernels is not None:
+            self.kernels.close()
+        self.engine = None
+        self._runtime = None
+
     def _deserialize(self, file: PlanFile) -> Any:
         # Such a plan brings a runtime of its own version along, which is code for this machine. It is let in only where
         # it is needed and our own JSON says what it is.
@@ -103,31 +126,31 @@ class SharedEngine:
         engine = self._runtime.deserialize_cuda_engine(file.plan)
         if engine is None:
             self._runtime = None
-            built = f"built by TensorRT {file.version}" if file.version else "built by a TensorRT that it does not name"
+            built = f"built by version {file.version}" if file.version else "built by a version that it does not name"
             raise ModelError(
-                f"{file.path}: TensorRT {trt.__version__} on {self.device.name} does not take the plan "
+                f"{file.path}: {file.library.name} {self.trt.__version__} on {self.device.name} does not take the plan "
                 f"({built}): {self.log.since(mark)}; {file.advice}"
             )
         return engine
 
     def _range(self, name: str, profile: int) -> ShapeRange:
-        fixed = tuple(self.trt.get_tensor_shape(name))
+        fixed = tuple(self.engine.get_tensor_shape(name))
         if all(side >= 0 for side in fixed):
             return ShapeRange(fixed, fixed, fixed)
-        low, best, high = (tuple(dims) for dims in self.trt.get_tensor_profile_shape(name, profile))
+        low, best, high = (tuple(dims) for dims in self.engine.get_tensor_profile_shape(name, profile))
         return ShapeRange(low, best, high)
 
     def _info(self, name: str) -> TensorInfo:
         """A side that every profile fixes to the same length is fixed, though the plan itself says that it varies."""
-        dtype = self.trt.get_tensor_dtype(name).name
-        on_device = self.trt.get_tensor_location(name) == trt.TensorLocation.DEVICE
-        linear = self.trt.get_tensor_format(name) == trt.TensorFormat.LINEAR
+        dtype = self.engine.get_tensor_dtype(name).name
+        on_device = self.engine.get_tensor_location(name) == self.trt.TensorLocation.DEVICE
+        linear = self.engine.get_tensor_format(name) == self.trt.TensorFormat.LINEAR
         if dtype not in _DTYPES or not on_device or not linear:
             raise ModelError(
                 f"{self.name}: {name} is {dtype}, {'on the device' if on_device else 'on the host'}, in "
                 f"{'rows' if linear else 'an own layout'}; expected {', '.join(_DTYPES.values())} on the device in rows"
             )
-        shape: list[int | None] = [side if side >= 0 else None for side in self.trt.get_tensor_shape(name)]
+        shape: list[int | None] = [side if side >= 0 else None for side in self.engine.get_tensor_shape(name)]
         for axis, side in enumerate(shape):
             lengths = {
                 length
@@ -169,10 +192,17 @@ class Lane:
             pointer = pointers.get(info.name, 0)
             if not pointer:
                 raise ParameterError(f"{self._engine.name}: {info.name} has no address; expected one on the device")
-            if not context.trt.set_tensor_address(info.name, pointer):
+            if not context.native.set_tensor_address(info.name, pointer):
                 raise ModelError(f"{self._engine.name}: {info.name}: {self._engine.log.since(mark)}")
-        if not context.trt.execute_async_v3(stream):
+        if not context.native.execute_async_v3(stream):
             raise ModelError(f"{self._engine.name}: TensorRT did not run the plan: {self._engine.log.since(mark)}")
+
+    def capturable(self, stream: int) -> bool:
+        """Whether a run on this stream may be captured into a CUDA graph, by a library that can tell."""
+        shapes = {name: shapes.opt for name, shapes in self._engine.profiles[0].items()}
+        answer: bool = self._context(shapes).native.is_stream_capturable(stream)
+        self.forget(shapes)
+        return answer
 
     def forget(self, inputs: Mapping[str, Shape]) -> None:
         """Drop the context of these shapes."""
@@ -201,18 +231,18 @@ class Lane:
         engine = self._engine
         profile = engine.profile_for(inputs)
         mark = engine.log.mark()
-        context = _Context(engine.trt.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED))
+        context = _Context(engine.new_context())
         try:
-            if context.trt is None:
+            if context.native is None:
                 raise DeviceError(f"{engine.name}: no execution context: {engine.log.since(mark)}; free memory there")
             scratch = self._scratch_memory()
-            context.trt.set_device_memory(scratch.pointer, scratch.nbytes)
+            context.native.set_device_memory(scratch.pointer, scratch.nbytes)
             self._set_profile(context, profile)
             for name, shape in inputs.items():
-                if not context.trt.set_input_shape(name, shape):
+                if not context.native.set_input_shape(name, shape):
                     raise ParameterError(f"{engine.name}: input {name} {shape}: {engine.log.since(mark)}")
-            unknown = context.trt.infer_shapes()
-            context.shapes = {info.name: tuple(context.trt.get_tensor_shape(info.name)) for info in engine.outputs}
+            unknown = context.native.infer_shapes()
+            context.shapes = {info.name: tuple(context.native.get_tensor_shape(info.name)) for info in engine.outputs}
             varying = [name for name, shape in context.shapes.items() if any(side < 0 for side in shape)]
             if unknown or varying:
                 raise ModelError(
@@ -225,18 +255,18 @@ class Lane:
         return context
 
     def _set_profile(self, context: _Context, profile: int) -> None:
-        if context.trt.active_optimization_profile == profile:
+        if context.native.active_optimization_profile == profile:
             return
         mark = self._engine.log.mark()
         with closing(self._engine.device.stream()) as stream:
-            if not context.trt.set_optimization_profile_async(profile, stream.handle):
+            if not context.native.set_optimization_profile_async(profile, stream.handle):
                 raise ModelError(f"{self._engine.name}: profile {profile}: {self._engine.log.since(mark)}")
             stream.synchronize()
 
     def _scratch_memory(self) -> Any:
         if self._scratch is None:
             # Enough for every profile: graphs hold its address, so it must never move.
-            self._scratch = self._engine.device.memory(max(self._engine.trt.device_memory_size_v2, _ALIGNMENT))
+            self._scratch = self._engine.device.memory(max(self._engine.engine.device_memory_size_v2, _ALIGNMENT))
         return self._scratch
 
 
@@ -245,12 +275,12 @@ class _Context:
     as it likes, and TensorRT's own is freed when it has to be."""
 
     def __init__(self, context: Any) -> None:
-        self.trt = context
+        self.native = context
         self.shapes: dict[str, Shape] = {}
 
     def close(self) -> None:
         """Free TensorRT's context."""
-        self.trt = None
+        self.native = None
 
 
 def _key(inputs: Mapping[str, Shape]) -> tuple[tuple[str, Shape], ...]:

@@ -1,4 +1,4 @@
-"""TensorRT plans on a CUDA device: `.plan`, and `.engine` as ultralytics writes it."""
+"""Plans on a CUDA device: `.plan`, `.engine` as ultralytics writes it, and `.rtx` of TensorRT for RTX."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorrt as trt
 from numpy.typing import NDArray
 
 from ...cuda.driver.device import Device, device_number
@@ -20,7 +19,7 @@ from ...network import TensorInfo
 from ...settings import EngineSettings
 from .buffers import Buffers
 from .context import Lane, Profiles, SharedEngine
-from .log import tensorrt_log
+from .library import TENSORRT, Library, library_of
 from .plan_file import PlanFile, check_runs_on, read_plan
 
 logger = logging.getLogger(__name__)
@@ -34,11 +33,6 @@ class TensorRTNetwork:
     `run` may be called from many threads; the calls wait for each other. `clone` gives a network of the same plan,
     weights shared, that runs at the same time. Networks and clones are closed in any order.
     """
-
-    capturable = True
-    """`enqueue` may be captured into a CUDA graph, once it has run for these shapes outside of a capture."""
-    stream = None
-    """See `DeviceNetwork.stream`."""
 
     def __init__(self, engine: SharedEngine, file: PlanFile) -> None:
         """
@@ -55,12 +49,17 @@ class TensorRTNetwork:
         self.metadata: Mapping[str, str] = file.metadata
         self.inputs: tuple[TensorInfo, ...] = engine.inputs
         self.outputs: tuple[TensorInfo, ...] = engine.outputs
+        self.capturable = True
+        """`enqueue` may be captured into a CUDA graph, once it has run for these shapes outside of a capture."""
         with ExitStack() as stack:
             stack.callback(engine.release)
             self._host = stack.enter_context(closing(Lane(engine, _HOST_SHAPES)))
             self._device = stack.enter_context(closing(Lane(engine)))
             self._buffers = stack.enter_context(closing(Buffers(engine.device)))
             self._stream = stack.enter_context(closing(engine.device.stream()))
+            if file.library.compiles_late:
+                with engine.device.active():
+                    self.capturable = self._device.capturable(self._stream.handle)
             self._owned = stack.pop_all()
 
     @property
@@ -71,13 +70,14 @@ class TensorRTNetwork:
     @property
     def description(self) -> dict[str, Any]:
         """See `Network.description`."""
-        record = self._file.record
+        record, kernels = self._file.record, self._engine.kernels
         return {
             "file": self.name,
-            "engine": "tensorrt",
-            "version": trt.__version__,
+            "engine": self._file.library.engine,
+            "version": self._engine.trt.__version__,
             "device": self.cuda_device.name,
             **({"precision": record.spec.precision} if record else {}),
+            **({"cache": kernels.status} if kernels and kernels.status else {}),
             "profiles": [{name: str(shapes) for name, shapes in profile.items()} for profile in self.profiles],
         }
 
@@ -151,9 +151,8 @@ class TensorRTNetwork:
         """What TensorRT's inspector tells of the layers, as JSON. Their types are in it if the plan was built with them
         (`ProfilingVerbosity.DETAILED`)."""
         with self._running():
-            text: str = self._engine.trt.create_engine_inspector().get_engine_information(
-                trt.LayerInformationFormat.JSON
-            )
+            trt, inspector = self._engine.trt, self._engine.engine.create_engine_inspector()
+            text: str = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
             return text
 
     def clone(self) -> TensorRTNetwork:
@@ -201,10 +200,12 @@ def network_from_file(path: Path, settings: EngineSettings) -> TensorRTNetwork:
 
     Raises:
         ParameterError: the plan is of another precision.
+        MissingDependencyError: the plan's library is not installed.
         DeviceError: the device is not a CUDA device, or there is no driver.
         ModelError: the file is no plan, or does not run here.
     """
     precision = settings.precision
+    library_of(path).load(path.name)
     if settings.device == "cpu":
         raise DeviceError(f"{path.name}: a plan runs on an NVIDIA GPU only; pass device='cuda', or open the ONNX file")
     file = read_plan(path)
@@ -212,10 +213,10 @@ def network_from_file(path: Path, settings: EngineSettings) -> TensorRTNetwork:
     if precision not in (None, held):
         raise ParameterError(
             f"{path.name}: precision {precision!r} asked, the plan's is {held}; leave it out, or build another plan: "
-            f"fastsam-export engine MODEL.onnx --precision {precision}"
+            f"{' '.join(filter(None, ('fastsam-export engine MODEL.onnx', file.library.flag)))} --precision {precision}"
         )
     # Without a driver TensorRT hands out objects that crash the process later: our device comes first, and says so.
-    return network_from_plan(file, Device.open(device_number(settings.device)))
+    return network_from_plan(file, Device.open(device_number(settings.device)), settings.cache)
 
 
 device_network_from_file = network_from_file
@@ -223,16 +224,35 @@ device_network_from_file = network_from_file
 
 
 def probe() -> str:
-    """The library, for `fastsam doctor`."""
-    return f"TensorRT {trt.__version__}; opens .plan and .engine files on device 'cuda'"
-
-
-def network_from_plan(file: PlanFile, device: Device) -> TensorRTNetwork:
-    """The plan on the device.
+    """The library, for `fastsam doctor`.
 
     Raises:
-        ModelError: it does not run here: built by another TensorRT, for another GPU, or broken.
+        MissingDependencyError: it is not installed.
     """
+    return library_line(TENSORRT)
+
+
+def library_line(library: Library) -> str:
+    """Version of a library and the files that it opens.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    suffixes = " and ".join(library.suffixes)
+    return f"{library.name} {library.load().__version__}; opens {suffixes} files on device 'cuda'"
+
+
+def network_from_plan(file: PlanFile, device: Device, cache: bool | str | Path = False) -> TensorRTNetwork:
+    """The plan on the device.
+
+    Args:
+        cache: see `EngineSettings`.
+
+    Raises:
+        MissingDependencyError: the plan's library is not installed.
+        ModelError: it does not run here: built by another version, for another GPU, or broken.
+    """
+    trt = file.library.load()
     here = (device.compute_capability[0], device.compute_capability[1])
     check_runs_on(file, trt.__version__, device.name, here)
     record = file.record
@@ -243,4 +263,4 @@ def network_from_plan(file: PlanFile, device: Device) -> TensorRTNetwork:
             record.gpu,
             device.name,
         )
-    return TensorRTNetwork(SharedEngine(file, device, tensorrt_log()), file)
+    return TensorRTNetwork(SharedEngine(file, device, trt, cache), file)

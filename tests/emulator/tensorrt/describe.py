@@ -23,13 +23,17 @@ CLASSES = (
 )
 """What this project uses, and what belongs to it."""
 
+RTX_CLASSES = ("ComputeCapability", "IRuntimeConfig", "IRuntimeCache", "DynamicShapesKernelSpecializationStrategy")
+"""Likewise, of TensorRT for RTX alone."""
+
 _SIGNATURE = re.compile(r"^(?:\d+\. )?(?P<name>\w+)\((?P<parameters>.*)\) -> (?P<returns>.+)$")
-_OWN = re.compile(r"\btensorrt(?:_bindings)?\.tensorrt\.")
+_OWN = re.compile(r"\btensorrt(?:_rtx)?(?:_bindings)?\.tensorrt(?:_rtx)?\.")
 
 
 def described(trt: Any) -> dict[str, Any]:
-    """All of CLASSES."""
-    return {"version": trt.__version__, "classes": {name: _class(getattr(trt, name)) for name in CLASSES}}
+    """All of CLASSES, and of RTX_CLASSES if it is TensorRT for RTX."""
+    names = (*CLASSES, *(RTX_CLASSES if hasattr(trt, RTX_CLASSES[0]) else ()))
+    return {"version": trt.__version__, "classes": {name: _class(getattr(trt, name)) for name in names}}
 
 
 def _class(kind: type) -> dict[str, Any]:
@@ -86,10 +90,14 @@ def _split(text: str) -> list[str]:
 
 
 def load(folder: Path) -> Any:
-    """The bindings on top of the empty libraries."""
+    """The bindings: of TensorRT on top of empty libraries, of TensorRT for RTX with its own."""
+    sys.path.insert(0, str(folder))
+    if not (folder / "lib").is_dir():
+        import tensorrt_rtx_bindings
+
+        return tensorrt_rtx_bindings
     for library in sorted((folder / "lib").iterdir()):
         ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-    sys.path.insert(0, str(folder))
     import tensorrt_bindings
 
     return tensorrt_bindings

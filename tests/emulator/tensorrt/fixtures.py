@@ -1,4 +1,4 @@
-"""The stand-in for TensorRT on a device in memory, in both versions; and the real bindings where they are."""
+"""The stand-in for TensorRT on a device in memory, in all versions; and the real bindings where they are."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from tests.emulator.tensorrt.memory_device import MemoryDevice
-from tests.emulator.tensorrt.world import APIS, OURS, World
+from tests.emulator.tensorrt.world import APIS, OURS, RTX, VERSIONS, World
 
 
-@pytest.fixture(params=sorted(APIS))
+@pytest.fixture(params=sorted(VERSIONS))
 def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """TensorRT of one version, on a device in memory; `world.ours` has our modules on top of it."""
     yield from _world(request.param, monkeypatch)
@@ -26,24 +26,23 @@ def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 @pytest.fixture
 def newest(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """The same, of the newest version only."""
-    yield from _world(sorted(APIS, key=float)[-1], monkeypatch)
+    yield from _world(sorted(VERSIONS, key=float)[-1], monkeypatch)
+
+
+@pytest.fixture
+def rtx(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """TensorRT for RTX, likewise."""
+    yield from _world(RTX, monkeypatch)
 
 
 def _world(version: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world = World(json.loads(APIS[version].read_text()), MemoryDevice())
     with pytest.MonkeyPatch.context() as patch:
-        for name in OURS:
-            patch.delitem(sys.modules, name, raising=False)
-        patch.setitem(sys.modules, "tensorrt", world.module)
+        patch.setitem(sys.modules, world.library.modules[0], world.module)
         modules = {name.rsplit(".", 1)[1]: importlib.import_module(name) for name in OURS}
         world.ours = SimpleNamespace(**modules)
         patch.setattr(world.ours.network.Device, "open", lambda number=0: _only(world.device, number))
         yield world
-        for name in OURS:
-            sys.modules.pop(name, None)
-        for name in OURS:  # the packages remember their modules by attribute too
-            package, _, attribute = name.rpartition(".")
-            vars(sys.modules[package]).pop(attribute, None)
 
 
 def _only(device: MemoryDevice, number: int) -> MemoryDevice:
@@ -56,7 +55,7 @@ def _only(device: MemoryDevice, number: int) -> MemoryDevice:
 
 @pytest.fixture(scope="session")
 def bindings() -> Callable[[str], Path]:
-    """Folder of the real bindings of a version, as in "11.4"; skips where they are not."""
+    """Folder of the real bindings of a version, as in "11.4" or "rtx-1.7"; skips where they are not."""
     folder = os.environ.get("FASTSAM_TRT_BINDINGS")
     if not folder:
         pytest.skip(
@@ -65,6 +64,8 @@ def bindings() -> Callable[[str], Path]:
 
     def find(version: str) -> Path:
         found = [path for path in Path(folder).iterdir() if path.name.startswith(f"{version}.")]
+        if version == RTX and not found:
+            pytest.skip(f"{folder} has no TensorRT for RTX, which is for Linux on x86-64 only")
         assert len(found) == 1, f"{folder}: expected one folder {version}.*, found {found}"
         return found[0]
 

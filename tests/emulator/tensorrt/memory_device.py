@@ -21,6 +21,7 @@ class MemoryDevice:
         self.number = number
         self.name = name
         self.compute_capability = compute_capability
+        self.driver_version = "13.0"
         self.live: dict[int, MemoryBlock] = {}
         self.streams: dict[int, MemoryStream] = {}
         self.pinned_live = 0

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from fastsam_deploy.export.tensorrt.drafts import record_of, write_pair
 from fastsam_deploy.export.tensorrt.request import request_for
-from fastsam_deploy.export.tensorrt.to_engine import _record, _write_pair
 from fastsam_deploy.runtime.cuda.driver.device import Device
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.engines.onnxruntime.device import OnnxRuntimeCudaNetwork
@@ -103,13 +103,14 @@ def main(model: Path, folder: Path) -> None:
 
 def plan(world: World, device: Device, model: Path, target: Path) -> Path:
     builder = importlib.import_module("fastsam_deploy.export.tensorrt.builder")
-    log = importlib.import_module("fastsam_deploy.runtime.engines.tensorrt.log").tensorrt_log()
+    log = importlib.import_module("fastsam_deploy.runtime.engines.tensorrt.log").tensorrt_log(world.module)
     shapes = ["1x64x64,2x128x128,2x128x160", "1x64x64,1x96x128,1x96x128"]
     request = request_for(model, target, shapes=shapes)
     content = model.read_bytes()
     with device.active():
-        built = builder.plan_from_onnx(content, model.name, "images", request.profiles, request.settings, log)
-    _write_pair(target, built, _record(request, request.spec, built, content, world.api["version"], device))
+        profiles = {"images": request.profiles}
+        built = builder.plan_from_onnx(world.module, content, model.name, profiles, request.settings, log)
+    write_pair(target, built, record_of(request, request.spec, built, content, world.api["version"], device))
     assert read_plan(target).record is not None
     return target
 

@@ -17,18 +17,34 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from fastsam_deploy.runtime.engines.tensorrt.library import TENSORRT, TENSORRT_RTX, Library
+from tests.emulator.tensorrt import rtx
 from tests.emulator.tensorrt.double import Behaviour, Uses, made, module_from
 from tests.emulator.tensorrt.memory_device import MemoryDevice
 from tests.emulator.tensorrt.operators import SUPPORTED
 
 APIS = {path.stem.removeprefix("api-"): path for path in sorted(Path(__file__).parent.glob("api-*.json"))}
+RTX = "rtx-1.7"
+VERSIONS = tuple(version for version in APIS if version != RTX)
+"""Those of TensorRT itself."""
+
 OURS = (
     "fastsam_deploy.runtime.engines.tensorrt.log",
     "fastsam_deploy.runtime.engines.tensorrt.context",
     "fastsam_deploy.runtime.engines.tensorrt.network",
     "fastsam_deploy.export.tensorrt.builder",
 )
-"""Our modules that import TensorRT."""
+"""Our modules that call TensorRT, of either library."""
+
+OURS_FOR_RTX = (
+    "fastsam_deploy.runtime.engines.tensorrt.kernel_cache",
+    "fastsam_deploy.export.tensorrt.targets",
+    "fastsam_deploy.export.tensorrt.check",
+)
+"""Our modules that call what only TensorRT for RTX has."""
+
+BUILDING = ("Builder", "IBuilderConfig", "INetworkDefinition", "IOptimizationProfile", "OnnxParser", "ParserError")
+"""Classes that TensorRT for RTX needs no GPU for."""
 
 _ONNX_TYPES = {1: "FLOAT", 10: "HALF", 7: "INT64", 6: "INT32"}
 _NUMPY: dict[str, type] = {"FLOAT": np.float32, "HALF": np.float16, "INT64": np.int64, "INT32": np.int32}
@@ -45,6 +61,8 @@ class World:
         fail: calls that fail, as "Class.member".
         noise: added to every output.
         told_type: type that the inspector tells for every layer, whatever it is.
+        capturable: what TensorRT for RTX says of a stream.
+        library: which of the two it is.
         violations: what the real TensorRT would crash at, or give wrong numbers.
     """
 
@@ -53,6 +71,8 @@ class World:
     fail: set[str] = field(default_factory=set)
     noise: float = 0.0
     told_type: str | None = None
+    capturable: bool = True
+    library: Library = TENSORRT
     violations: list[str] = field(default_factory=list)
     uses: Uses = field(default_factory=Uses)
     alive: Counter[str] = field(default_factory=Counter)
@@ -62,19 +82,30 @@ class World:
 
     def __post_init__(self) -> None:
         behaviour: dict[str, Behaviour] = {}
+        self.library = TENSORRT_RTX if "ComputeCapability" in self.api["classes"] else TENSORRT
         for source in (_builder(self), _network(self), _runtime(self), _engine(self), _context(self)):
             behaviour |= source
+        if self.library is TENSORRT_RTX:
+            behaviour |= rtx.behaviour(self)
         self.module = module_from(self.api, {k: self._guarded(k, f) for k, f in behaviour.items()}, self.uses)
 
     @property
     def major(self) -> int:
-        return int(self.api["version"].split(".")[0])
+        return 11 if self.library is TENSORRT_RTX else int(self.api["version"].split(".")[0])
 
     def complain(self, text: str) -> None:
         """As TensorRT does: to the logger, which must be alive."""
         severity = self.module.ILogger.Severity
         self.log.log(severity.ERROR, f"Error Code 4: {text}")
         self.log.log(severity.ERROR, "Error Code 2: Internal Error (it failed)")
+
+    def new_context(self, engine: Any) -> Any:
+        """An execution context, which does not keep its engine alive."""
+        self.contexts_made += 1
+        context = made(
+            self.module.IExecutionContext, of=weakref.proxy(engine), scratch=None, profile=0, inputs={}, addresses={}
+        )
+        return self.born("context", context)
 
     def born(self, kind: str, thing: Any) -> Any:
         """Count it as long as it lives."""
@@ -92,7 +123,8 @@ class World:
 
     def _guarded(self, key: str, function: Behaviour) -> Behaviour:
         def guarded(*args: Any) -> Any:
-            if not self.device.is_active and key not in ("ILogger.log",):
+            free = self.library is TENSORRT_RTX and key.partition(".")[0] in BUILDING
+            if not self.device.is_active and not free and key not in ("ILogger.log",):
                 self.violations.append(f"{key} outside of the CUDA context")
             if key in self.fail:
                 self.complain(f"{key} was made to fail")
@@ -145,15 +177,17 @@ def _builder(world: World) -> dict[str, Behaviour]:
         if config.x_cache is not None:
             config.x_cache.x_content += b" timed"
         head = bytearray(28)
-        head[:4] = b"ftrt"
+        head[:4] = world.library.tag
         head[24:28] = bytes(int(part) for part in world.api["version"].split("."))
         told = {
             "profiles": config.x_profiles, "flags": sorted(flag.name for flag in config.x_set),
             "pools": config.x_pools, "verbosity": config.x_profiling_verbosity.name,
             "capability": list(world.device.compute_capability),
             "ampere": getattr(config, "x_hardware_compatibility_level", 0) == 1,
-            "level": getattr(config, "x_builder_optimization_level", None),
+            "level": getattr(config, "x_builder_optimization_level", None), "gpus": getattr(config, "x_gpus", []),
         }  # fmt: skip
+        if world.library is TENSORRT_RTX:
+            world.log.log(world.module.ILogger.Severity.VERBOSE, rtx.layers_message(world, network.x_model["bytes"]))
         text, model = json.dumps(told).encode(), network.x_model["bytes"]
         sizes = len(text).to_bytes(8, "little") + len(model).to_bytes(8, "little")
         return world.module.IHostMemory.__new__(world.module.IHostMemory, bytes(head) + sizes + text + model)
@@ -248,7 +282,8 @@ def _runtime(world: World) -> dict[str, Behaviour]:
         if foreign and not ("VERSION_COMPATIBLE" in told["flags"] and self.x_host_code):
             world.complain(f"expecting library version {built} got {world.api['version']}, please rebuild")
             return None
-        if told["capability"] != list(world.device.compute_capability) and not told["ampere"]:
+        here = rtx.name_of(world.device) in told["gpus"] or told["capability"] == list(world.device.compute_capability)
+        if not (here or told["ampere"]):
             world.complain("Target GPU SM does not match the plan's")
             return None
         options = ort.SessionOptions()
@@ -279,14 +314,6 @@ def _engine(world: World) -> dict[str, Behaviour]:
     def profile_shape(self: Any, name: str, i: int) -> Any:
         return self.x_told["profiles"][i][name]
 
-    def create_context(self: Any, strategy: Any = 0) -> Any:
-        world.contexts_made += 1
-        context = made(
-            world.module.IExecutionContext, of=weakref.proxy(self), strategy=strategy, scratch=None, profile=0,
-            inputs={}, addresses={},
-        )  # fmt: skip
-        return world.born("context", context)
-
     return {
         "ICudaEngine.num_io_tensors": lambda self: len(self.x_tensors),
         "ICudaEngine.get_tensor_name": lambda self, i: list(self.x_tensors)[i],
@@ -298,7 +325,7 @@ def _engine(world: World) -> dict[str, Behaviour]:
         "ICudaEngine.num_optimization_profiles": lambda self: max(1, len(self.x_told["profiles"])),
         "ICudaEngine.get_tensor_profile_shape": profile_shape,
         "ICudaEngine.device_memory_size_v2": lambda self: 4096,
-        "ICudaEngine.create_execution_context": create_context,
+        "ICudaEngine.create_execution_context": lambda self, strategy=0: world.new_context(self),
         "ICudaEngine.create_engine_inspector": lambda self: made(world.module.EngineInspector, of=weakref.proxy(self)),
         "EngineInspector.get_engine_information": lambda self, kind: _information(world, self.x_of),
     }
@@ -308,19 +335,25 @@ def _information(world: World, engine: Any) -> str:
     """In the layout of TensorRT 10 or 11, with the types that the graph's own weights have."""
     if engine.x_told["verbosity"] != "DETAILED":
         return json.dumps({"Layers": [node.name for node in engine.x_graph.node]})
-    inferred = onnx.shape_inference.infer_shapes(engine.x_model).graph
-    types = {value.name: value.type.tensor_type.elem_type for value in inferred.value_info}
-    made_by = {output: node.op_type for node in engine.x_graph.node for output in node.output}
     layers = []
-    for node in engine.x_graph.node:
-        if node.op_type != "Conv":
-            continue
-        quantized = all(made_by.get(name) == "DequantizeLinear" for name in node.input[:2])
-        kind = world.told_type or ("INT8" if quantized else _ONNX_TYPES[types[node.output[0]]])
-        end = [_told(world, kind)]
+    for node, kind in convolutions(engine.x_model):
+        end = [_told(world, world.told_type or kind)]
         layers.append({"Name": node.name, "LayerType": "CaskConvolution", "Inputs": end, "Outputs": end})
     ends = {"I/O Tensors": []} if world.major > 10 else {"Bindings": []}
     return json.dumps({"Layers": layers, **ends})
+
+
+def convolutions(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, str]]:
+    """The convolutions of a graph, and the types that they compute in."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    types = {value.name: value.type.tensor_type.elem_type for value in inferred.value_info}
+    made_by = {output: node.op_type for node in model.graph.node for output in node.output}
+    kinds = []
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            quantized = all(made_by.get(name) == "DequantizeLinear" for name in node.input[:2])
+            kinds.append((node, "INT8" if quantized else _ONNX_TYPES[types[node.output[0]]]))
+    return kinds
 
 
 def _told(world: World, kind: str) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """The stand-in for TensorRT and the real bindings' descriptions."""
 
-from tests.emulator.tensorrt.fixtures import apis, bindings, newest, world
+from tests.emulator.tensorrt.fixtures import apis, bindings, newest, rtx, world
 
-__all__ = ["apis", "bindings", "newest", "world"]
+__all__ = ["apis", "bindings", "newest", "rtx", "world"]

@@ -21,7 +21,8 @@ from fastsam_deploy.export.errors import ExportError
 from fastsam_deploy.export.tensorrt.request import request_for
 from fastsam_deploy.export.tensorrt.settings import BuildSettings
 from fastsam_deploy.export.tensorrt.to_engine import Plan, build_engine
-from fastsam_deploy.runtime.engines.tensorrt.plan_file import PlanRecord, read_plan
+from fastsam_deploy.runtime.engines.tensorrt.plan_file import read_plan
+from fastsam_deploy.runtime.engines.tensorrt.record import PlanRecord
 from fastsam_deploy.runtime.errors import FastSamError, ParameterError
 
 SHAPES = ["1x96x128,1x128x128,2x160x160"]

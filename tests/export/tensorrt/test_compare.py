@@ -20,7 +20,7 @@ from fastsam_deploy.export.tensorrt.compare import LIMITS, compare_engines
 from fastsam_deploy.runtime import load_image
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.engines.interface import Engine
-from fastsam_deploy.runtime.engines.tensorrt.plan_file import ShapeRange
+from fastsam_deploy.runtime.engines.tensorrt.record import ShapeRange
 from fastsam_deploy.runtime.measure.findings import Finding
 from fastsam_deploy.runtime.spec import Suppression
 

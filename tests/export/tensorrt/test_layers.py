@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fastsam_deploy.export.errors import ExportError
-from fastsam_deploy.export.tensorrt.layers import LayerTypes, check_precision, layer_types
+from fastsam_deploy.export.tensorrt.layers import LayerTypes, check_precision, layer_types, layers_from_inspector
 
 
 def layer(kind: str, name: str = "conv", *, version: int = 10, layer_type: str = "CaskConvolution") -> dict[str, Any]:
@@ -19,7 +19,7 @@ def layer(kind: str, name: str = "conv", *, version: int = 10, layer_type: str =
 
 
 def read(*layers: Any) -> LayerTypes:
-    return layer_types(json.dumps({"Layers": layers, "Bindings": []}))
+    return layer_types(layers_from_inspector(json.dumps({"Layers": layers, "Bindings": []})))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_the_type_of_a_layer_is_the_narrowest_that_goes_in() -> None:
 @pytest.mark.parametrize("text", ["", "no JSON", "[]", "{}", json.dumps({"Layers": ["conv", "relu"]})])
 def test_what_tells_no_types_is_an_error(text: str) -> None:
     with pytest.raises(ExportError, match="inspector"):
-        layer_types(text)
+        layer_types(layers_from_inspector(text))
 
 
 @pytest.mark.parametrize(

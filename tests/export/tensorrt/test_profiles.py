@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fastsam_deploy.export.tensorrt.profiles import profiles_for, spec_for
-from fastsam_deploy.runtime.engines.tensorrt.plan_file import ShapeRange
+from fastsam_deploy.runtime.engines.tensorrt.record import ShapeRange
 from fastsam_deploy.runtime.errors import ModelError, ParameterError
 from fastsam_deploy.runtime.spec import ModelSpec
 from fastsam_deploy.runtime.stages.letterbox import fit_rectangle

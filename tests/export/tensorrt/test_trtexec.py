@@ -16,7 +16,7 @@ pytest.importorskip("onnx", reason="needs the extra [export]")
 from fastsam_deploy.export.errors import ExportError
 from fastsam_deploy.export.tensorrt.request import request_for
 from fastsam_deploy.export.tensorrt.settings import BuildSettings
-from fastsam_deploy.export.tensorrt.to_engine import build_with_trtexec, trtexec_commands
+from fastsam_deploy.export.tensorrt.with_trtexec import build_with_trtexec, trtexec_commands
 from fastsam_deploy.runtime.engines.tensorrt.plan_file import read_plan
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -278,7 +278,7 @@ def test_a_plan_that_is_none(plan: Callable[..., Path], demo_onnx: Path, tmp_pat
     whole = {**described, "plan_bytes": len(PLAN), "plan_sha256": hashlib.sha256(PLAN).hexdigest()}
     cases = [
         (demo_onnx.read_bytes(), described, "which is no TensorRT plan"),
-        (b"vtrt" + PLAN[4:], described, "which is no TensorRT plan"),
+        (b"vtrt" + PLAN[4:], described, "is a plan of TensorRT for RTX, .* rename it to m.rtx"),
         (b"", described, "which is no TensorRT plan"),
         (PLAN[:20], described, "holds 20 bytes, no whole plan"),
         (PLAN[:-1], whole, "is cut off"),

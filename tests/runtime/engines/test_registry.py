@@ -51,7 +51,7 @@ def test_it_refuses_what_it_does_not_have(model: Path) -> None:
         open_engine(model, EngineSettings(engine="onnxruntime"))
     with pytest.raises(ModelError, match=r"suffix '\.toy', expected one of \.onnx, \.plan, \.engine"):
         open_device_network(model)
-    with pytest.raises(ModelError, match=r"suffix '\.x', expected one of \.onnx, \.plan, \.engine, \.toy"):
+    with pytest.raises(ModelError, match=r"suffix '\.x', expected one of \.onnx, \.plan, \.engine, \.rtx, \.toy"):
         open_engine(model.with_suffix(".x"))
 
 
@@ -70,7 +70,8 @@ def test_the_command_line_opens_and_names_it(
     assert run(monkeypatch, "segment", str(coffee), "--model", str(model), "--engine", "toy", "--json", "-") == 0
     line = json.loads(capsys.readouterr().out)
     assert len(line["segments"]) == 1
-    assert registry.overview() == "onnxruntime or openvino (.onnx); tensorrt (.plan, .engine); toy (.toy)"
+    plans = "tensorrt (.plan, .engine); tensorrt_rtx (.rtx)"
+    assert registry.overview() == f"onnxruntime or openvino (.onnx); {plans}; toy (.toy)"
 
 
 def test_the_help_names_every_engine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,9 +16,9 @@ from tests.emulator.tensorrt.world import World
 
 pytest.importorskip("onnx", reason="the stand-in needs it")
 
+from fastsam_deploy.export.tensorrt.drafts import record_of, write_pair
 from fastsam_deploy.export.tensorrt.request import request_for
 from fastsam_deploy.export.tensorrt.settings import BuildSettings
-from fastsam_deploy.export.tensorrt.to_engine import _record, _write_pair
 from fastsam_deploy.runtime import FastSAM
 from fastsam_deploy.runtime.engines import open_device_network, open_engine, open_network, registry
 from fastsam_deploy.runtime.engines.segmentation import SegmentationEngine
@@ -39,9 +39,10 @@ def write_plan(world: World, model: Path, target: Path, settings: BuildSettings 
     content = model.read_bytes()
     with world.device.active():
         plan = world.ours.builder.plan_from_onnx(
-            content, model.name, "images", request.profiles, request.settings, world.ours.log.tensorrt_log()
-        )
-    _write_pair(target, plan, _record(request, request.spec, plan, content, world.api["version"], world.device))
+            world.module, content, model.name, {"images": request.profiles}, request.settings,
+            world.ours.log.tensorrt_log(world.module),
+        )  # fmt: skip
+    write_pair(target, plan, record_of(request, request.spec, plan, content, world.api["version"], world.device))
     return target
 
 
@@ -102,8 +103,8 @@ def test_sides_that_all_profiles_fix_are_fixed(newest: World, demo_onnx: Path, t
     request = request_for(demo_onnx, tmp_path / "demo.plan", shapes=["1x128x160,2x128x160,4x128x160"])
     with newest.device.active():
         plan = newest.ours.builder.plan_from_onnx(
-            demo_onnx.read_bytes(), "demo", "images", request.profiles, request.settings,
-            newest.ours.log.tensorrt_log(),
+            newest.module, demo_onnx.read_bytes(), "demo", {"images": request.profiles}, request.settings,
+            newest.ours.log.tensorrt_log(newest.module),
         )  # fmt: skip
     (tmp_path / "demo.plan").write_bytes(plan)  # as trtexec leaves it: without JSON
     with SegmentationEngine(open_plan(newest, tmp_path / "demo.plan")) as engine:

@@ -1,1 +1,0 @@
-"""Pictures of segments: tints, contours, boxes and labels over an image, and how a notebook shows an answer."""
