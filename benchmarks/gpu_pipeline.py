@@ -133,7 +133,7 @@ class Bare:
         kinds = {info.name: np.dtype(info.dtype) for info in (*network.inputs, *network.outputs)}
         self._memory = {key: device.memory(prod(shape) * kinds[key].itemsize) for key, shape in shapes.items()}
         self._pointers = {key: memory.pointer for key, memory in self._memory.items()}
-        self._stream = device.stream()
+        self._stream = self._network.stream or device.stream()
         self._stream.fill(self._memory[name], 0, self._memory[name].nbytes)
 
     def __call__(self, _: np.ndarray) -> None:
@@ -143,7 +143,7 @@ class Bare:
 
     def close(self) -> None:
         """Free all of it."""
-        self._stream.close()
+        self._stream.synchronize()
         self._network.close()
         for memory in self._memory.values():
             memory.free()

@@ -111,7 +111,8 @@ def open_model(
     refuse_settings(settings.engine, str(model), entry.refusal, entry.device_settings)
     from .trt import TRTFastSAM
 
-    keywords = {name: value for name, value in settings.keywords().items() if name not in ("threads", "hint")}
+    plain = ("threads", "hint", "search")
+    keywords = {name: value for name, value in settings.keywords().items() if name not in plain}
     return TRTFastSAM(model, clip=clip, **keywords)
 
 

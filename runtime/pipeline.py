@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from time import perf_counter
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .clip.encoders import Clip
-from .clip.features import MaskFeatures
 from .connection import Connection
 from .engines.interface import Engine
 from .errors import ModelError, ParameterError
 from .segmenters.interface import Segmenter
+from .segmenters.kept import segment_and_keep
 from .segmenters.open import open_segmenter
 from .segmenters.stream import StreamItem, segment_stream
 from .segments import Prompt, Segments
 from .settings import EngineSettings, Thresholds
 from .spec import ModelSpec
-from .stages.image import ImageSource, load_image
+from .stages.image import ImageSource
 
 
 def demo_model_path() -> Path:
@@ -69,6 +67,7 @@ class FastSAM:
         precision: str | None = None,
         hint: str | None = None,
         cache: bool | str | Path = False,
+        search: str | None = None,
     ) -> None:
         """
         Args:
@@ -90,13 +89,14 @@ class FastSAM:
                 changed while they are used with text prompts.
             engine: "onnxruntime" or "openvino", for `.onnx` files; None: ONNX Runtime, or OpenVINO if only that is
                 installed. The networks of the CLIP are opened as for None.
-            precision: "fp32" or "bf16"; if the engine cannot compute in it, there is an error. None: the default of the
-                engine, see `description`. OpenVINO uses BF16 on processors that support it, ONNX Runtime the precision
-                of the file.
+            precision: "fp32", "bf16" or "tf32"; if the engine cannot compute in it, there is an error. None: the
+                default of the engine, see `description`. OpenVINO uses BF16 on processors that support it, ONNX Runtime
+                the precision of the file, or TF32 on a GPU if asked for.
             hint: "latency" (also for None) or "throughput", for OpenVINO: several images at once, each on fewer
                 threads.
             cache: keep the network as prepared by the engine, so that it opens faster next time. True: in a file beside
                 the model; or the path of a folder.
+            search: see `EngineSettings`, for ONNX Runtime on a GPU.
 
         If the server runs every stage, device, threads, imgsz, rect and the settings of the engine are those of the
         server: leave them out.
@@ -106,7 +106,7 @@ class FastSAM:
             ServerError: a server cannot be reached.
         """
         thresholds = Thresholds(conf, iou, max_det)
-        settings = EngineSettings(device, threads, engine, precision, hint, cache)
+        settings = EngineSettings(device, threads, engine, precision, hint, cache, search)
         source = demo_model_path() if model is None else model
         self._start(
             lambda clip: open_segmenter(source, settings, connection, imgsz=imgsz, rect=rect, clip=clip),
@@ -170,6 +170,7 @@ class FastSAM:
         *,
         color: str = "RGB",
         thresholds: Thresholds | None = None,
+        keep_image: bool = False,
     ) -> Segments:
         """Segment an image.
 
@@ -180,11 +181,19 @@ class FastSAM:
                 EXIF orientation applied).
             color: "BGR" for arrays from OpenCV.
             thresholds: for this call; None: those of the model.
+            keep_image: the segments keep the image, for `Segments.plot`, `show` and notebooks.
 
         Raises:
             ImageError: it is not an image. PromptError: the prompt does not fit it.
+
+        Example:
+            >>> model.segment("photo.jpg", keep_image=True).show()  # doctest: +SKIP
         """
-        return self.segment_batch([image], prompt, color=color, thresholds=thresholds)[0]
+        if not keep_image:
+            return self.segment_batch([image], prompt, color=color, thresholds=thresholds)[0]
+        limits = [self.thresholds if thresholds is None else thresholds]
+        segments, pixels = segment_and_keep(self._segmenter, image, prompt, limits, color)
+        return segments.on(pixels)
 
     def segment_batch(
         self,
@@ -264,17 +273,23 @@ class FastSAM:
         limits = [self.thresholds if thresholds is None else thresholds]
 
         def segment_one(source: ImageSource) -> tuple[Segments, NDArray[np.uint8] | None]:
-            if not keep_images or segmenter.sends_undecoded(source):
-                (segments,) = segmenter.segment_batch([source], prompt, limits, color)
-                return segments, _image_of(segments, source, color) if keep_images else None
-            start = perf_counter()
-            image = load_image(source, color=color)
-            load_ms = (perf_counter() - start) * 1000
-            (segments,) = segmenter.segment_batch([image], prompt, limits, "RGB")
-            return replace(segments, timing_ms={**segments.timing_ms, "load": load_ms}), image
+            if keep_images:
+                return segment_and_keep(segmenter, source, prompt, limits, color)
+            (segments,) = segmenter.segment_batch([source], prompt, limits, color)
+            return segments, None
 
         ahead = workers + 1 if prefetch is None else prefetch
         return segment_stream(images, segment_one, workers, ahead, copy_images)
+
+    def __repr__(self) -> str:
+        """Model, engine, precision and device."""
+        try:
+            known = {"precision": self.spec.precision, **self.description, "device": self.device}
+        except ModelError:  # of a closed network on a GPU nothing is known
+            return f"{type(self).__name__}(closed)"
+        known["model"] = known.get("file") or known.get("address")
+        shown = [f"{name}={known[name]!r}" for name in ("model", "engine", "precision", "device") if known.get(name)]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def close(self) -> None:
         """Close the engine and the CLIP if they were opened by this object, or the connection to the server."""
@@ -291,9 +306,3 @@ class FastSAM:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _image_of(segments: Segments, source: ImageSource, color: str) -> NDArray[np.uint8]:
-    """The image of these segments. It is read again only if no CLIP has it."""
-    features = segments.features
-    return features.image if isinstance(features, MaskFeatures) else load_image(source, color=color)

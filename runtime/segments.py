@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import FastSamError, MissingDependencyError, PromptError, pip_install
-from .formats import NO_PROMPT, Columns, coco, json, read, write
+from .drawing.methods import Picture, Pictures, pixels_of
+from .drawing.overlay import check_image
+from .errors import FastSamError, PromptError
+from .exchange import supervision
+from .exchange.methods import Conversions
+from .formats import NO_PROMPT, Columns, json, read
 from .masks.rows import Rows, row_numbers
 from .masks.store import Masks, concatenate
 from .spec import MAX_CLASSES
@@ -45,12 +49,12 @@ class Prompt(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class Segments:
+@dataclass(frozen=True, eq=False, repr=False)
+class Segments(Conversions, Pictures):
     """n segments of one image of (h, w) pixels; row i of every array describes segment i.
 
-    Two objects are equal if all values (NaN equals NaN), the pixels of the masks and the class names are. Timing and
-    features do not count. Segments have no hash.
+    Two objects are equal if all values (NaN equals NaN), the pixels of the masks and the class names are. Timing,
+    features and the image do not count. Segments have no hash.
 
     Attributes:
         boxes_xyxy: (n, 4) float32, pixels of the image: the boxes of the detections. Edges within 20 px of the
@@ -65,6 +69,8 @@ class Segments:
         probabilities: (n,) float32, probability of the segment's text (see `prompts.text`); NaN without a text prompt.
         features: a `MaskFeatures`, for text prompts, if the model has a CLIP. It holds the image, is neither saved nor
             pickled, and is handed on to every selection.
+        image: (h, w, 3) uint8 RGB, for drawing, if the segments were asked to keep it (see `on`, and `keep_image` of
+            `FastSAM.segment`); else None. It is neither saved nor pickled, and is handed on to every selection.
 
     Example:
         >>> masks = Masks.from_dense([[[1, 1, 0, 0]], [[0, 0, 0, 1]]])
@@ -85,7 +91,8 @@ class Segments:
     class_names: tuple[str, ...] = ("object",)
     timing_ms: Mapping[str, float] = field(default_factory=dict)
     probabilities: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))  # left out: all NaN
-    features: object | None = field(default=None, repr=False)
+    features: object | None = None
+    image: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.masks)
@@ -152,7 +159,7 @@ class Segments:
     __hash__ = None  # type: ignore[assignment]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "features": None}  # an open network does not travel
+        return {**self.__dict__, "features": None, "image": None}  # an open network does not travel
 
     def answering(self, prompts: ArrayLike, fits: ArrayLike, probabilities: ArrayLike = ()) -> Segments:
         """The same segments as answers to prompts.
@@ -168,6 +175,22 @@ class Segments:
             fits=np.asarray(fits, np.float32),
             probabilities=np.asarray(probabilities, np.float32),
         )
+
+    def on(self, image: Picture) -> Segments:
+        """The same segments, which keep their image for `plot`, `show` and notebooks; selections of them keep it too.
+
+        Args:
+            image: (h, w, 3) uint8 RGB, or a Pillow image. An array is not copied: do not change it.
+
+        Raises:
+            ParameterError: it is not of the size of the segments' image.
+
+        Example:
+            >>> segments.on(image).select(Points([[320, 180]])).show()  # doctest: +SKIP
+        """
+        pixels = pixels_of(image)
+        check_image(pixels, self)
+        return replace(self, image=pixels)
 
     def select(self, prompt: Prompt | Sequence[Prompt]) -> Segments:
         """The segments that a prompt picks. Several prompts are answered one after the other, and the answers joined.
@@ -194,42 +217,6 @@ class Segments:
             first += part.prompt_count
         return join(parts)
 
-    def to_coco(
-        self,
-        image_id: int | str = 0,
-        first_id: int = 1,
-        *,
-        boxes: str = "detections",
-        polygons: bool = False,
-        tolerance_px: float = 0.0,
-    ) -> list[dict[str, Any]]:
-        """COCO annotations. `save(path, format="coco")` writes a whole COCO file, with boxes of detections and RLE.
-
-        Args:
-            image_id: ID of the image in the COCO file.
-            first_id: ID of the first annotation; the others follow.
-            boxes: `bbox` is "detections", the network's box, whose edges near the border of the image lie on it; or
-                "masks", the extent of the mask, as in COCO's own annotations.
-            polygons: write polygons instead of RLE; holes are joined to the outline by seams.
-            tolerance_px: simplifies polygons, see `Masks.polygons`.
-
-        Raises:
-            ParameterError: a setting is not as described.
-
-        Example:
-            >>> segments.to_coco(image_id=7, boxes="masks", polygons=True)  # doctest: +SKIP
-        """
-        return coco.annotations_of(self, image_id, first_id, boxes=boxes, polygons=polygons, tolerance_px=tolerance_px)
-
-    def to_json(self) -> dict[str, Any]:
-        """All values as plain JSON, masks as COCO RLE; `from_json` reads it back.
-
-        Example:
-            >>> Segments.empty((480, 640)).to_json()
-            {'image': {'height': 480, 'width': 640}, 'class_names': ['object'], 'segments': []}
-        """
-        return json.document(self)
-
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Segments:
         """Segments from what `to_json` or `fastsam segment --json` wrote.
@@ -239,40 +226,28 @@ class Segments:
         """
         return cls._of(json.columns_of(document), "segments from JSON")
 
-    def to_supervision(self) -> Detections:
-        """A `supervision.Detections` with xyxy, full-size masks, confidence, class_id, and class names in `data`.
-
-        Raises:
-            MissingDependencyError: supervision is not installed.
-        """
-        try:
-            from supervision import Detections
-        except ImportError as error:
-            raise MissingDependencyError(f"to_supervision: {error}; run: {pip_install('supervision')}") from error
-        names = np.array([self.class_names[i] for i in self.classes], dtype=str)
-        return Detections(
-            xyxy=self.boxes_xyxy.copy(),
-            mask=self.masks.dense(),
-            confidence=self.scores.copy(),
-            class_id=self.classes.copy(),
-            data={"class_name": names},
-        )
-
-    def save(self, path: str | Path, format: str | None = None) -> None:  # noqa: A002 - Pillow's name for it
-        """Write a file, whole or not at all.
+    @classmethod
+    def from_supervision(
+        cls,
+        detections: Detections,
+        image_hw: tuple[int, int] | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> Segments:
+        """Segments of any model's `supervision.Detections` with masks, so that prompts select from them too.
 
         Args:
-            path: the suffix says the format: `.json` (masks as COCO RLE) or `.npz` (arrays, and masks as bits).
-            format: name of another format with that suffix: "coco".
+            detections: of one image. Without `confidence`, scores are 1; without `class_id`, classes are 0.
+            image_hw: (h, w) of the image; None: that of the masks.
+            class_names: name of each class number; None: from `data["class_name"]`.
 
         Raises:
-            FastSamError: the suffix or format is unknown, or the file cannot be written.
+            ParameterError: the detections have no masks, or they are of another size.
 
         Example:
-            >>> segments.save("coffee.npz")  # doctest: +SKIP
-            >>> segments.save("coffee.json", format="coco")  # doctest: +SKIP
+            >>> Segments.from_supervision(segments.to_supervision()) == segments  # doctest: +SKIP
+            True
         """
-        write(Path(path), self, format)
+        return cls._of(supervision.columns_of(detections, image_hw, class_names), "segments from supervision")
 
     @classmethod
     def load(cls, path: str | Path, format: str | None = None) -> Segments:  # noqa: A002 - as in `save`

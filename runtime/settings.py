@@ -13,6 +13,7 @@ from typing import SupportsIndex
 from .errors import DeviceError, ParameterError
 
 HINTS = ("latency", "throughput")
+SEARCHES = ("heuristic", "exhaustive")
 MOST_THREADS = 4096
 """A larger number of threads is a mistake, and some engines would try to start them."""
 
@@ -36,13 +37,17 @@ class EngineSettings:
         threads: CPU threads of the network, 1 to 4096; None: as many as this process may use.
         engine: name of the engine that runs the file; None: the first installed one for such files.
         precision: precision of the arithmetic, such as "fp32" or "bf16"; if the engine cannot compute in it, there is
-            an error. None: the default of the engine. ONNX Runtime computes in the precision of the file. OpenVINO
+            an error. None: the default of the engine. ONNX Runtime computes in the precision of the file,
+            on a GPU also FP32 files in "tf32", which is faster and less accurate. OpenVINO
             computes in BF16 on processors with AMX or AVX-512 BF16, in FP32 on others; see `description["precision"]`.
         hint: "latency" (also for None): all threads work on one run; "throughput": several runs at once, each on fewer
             threads (OpenVINO).
         cache: keep the network as prepared by the engine for this processor, so that it opens faster next time. True:
             in a file beside the model; or the path of a folder. `description["cache"]` has the result; a folder that
             cannot be written is not an error.
+        search: how ONNX Runtime chooses cuDNN's algorithms on a GPU. "heuristic" (also for None): by a table, at once.
+            "exhaustive": by trying all of them for each new shape of the input, which takes seconds for each and may
+            run faster afterwards.
 
     Raises:
         DeviceError: device is not the name of a device.
@@ -55,6 +60,7 @@ class EngineSettings:
     precision: str | None = None
     hint: str | None = None
     cache: bool | str | Path = False
+    search: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.device, str) or _DEVICE.fullmatch(self.device) is None:
@@ -67,6 +73,8 @@ class EngineSettings:
                 raise ParameterError(f"{name} is {value!r}, expected a name, or None for the default")
         if self.hint is not None and self.hint not in HINTS:
             raise ParameterError(f"hint is {self.hint!r}, expected one of {', '.join(HINTS)}, or None")
+        if self.search is not None and self.search not in SEARCHES:
+            raise ParameterError(f"search is {self.search!r}, expected one of {', '.join(SEARCHES)}, or None")
         if not isinstance(self.cache, bool) and (not isinstance(self.cache, (str, os.PathLike)) or self.cache == ""):
             raise ParameterError(f"cache is {self.cache!r}, expected True, False or a folder that exists")
 

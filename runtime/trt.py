@@ -44,6 +44,7 @@ class TRTFastSAM(FastSAM):
         clip: str | Path | Clip | None = None,
         engine: str | None = None,
         precision: str | None = None,
+        search: str | None = None,
         cache: bool | str | Path = False,
     ) -> None:
         """
@@ -56,7 +57,7 @@ class TRTFastSAM(FastSAM):
             conf, iou, max_det, imgsz, rect: see `FastSAM`.
             graphs: number of input shapes for which a CUDA graph is kept, those used last; 0: no graphs.
             clip: for text prompts, see `FastSAM`; a folder is opened on `device` with ONNX Runtime.
-            engine, precision: see `FastSAM`. If they differ from those of a plan, there is an error.
+            engine, precision, search: see `FastSAM`. If they differ from those of a plan, there is an error.
             cache: see `FastSAM`; for `.rtx` plans only: their kernels are compiled for each shape when it first comes,
                 which takes seconds, and are kept in a file when the model is closed.
 
@@ -64,7 +65,11 @@ class TRTFastSAM(FastSAM):
             ParameterError, ModelError, DeviceError, MissingDependencyError: the model cannot be opened as requested.
         """
         settings = EngineSettings(
-            device if isinstance(model, (str, Path)) else model.device, engine=engine, precision=precision, cache=cache
+            device if isinstance(model, (str, Path)) else model.device,
+            engine=engine,
+            precision=precision,
+            cache=cache,
+            search=search,
         )
         self._start(
             lambda clip: open_device_segmenter(model, settings, imgsz=imgsz, rect=rect, graphs=graphs, clip=clip),

@@ -25,7 +25,8 @@ from typing import Any
 
 try:
     from fastsam_deploy.runtime.batch.outputs import OutputFolder
-    from fastsam_deploy.runtime.errors import FastSamError, MissingDependencyError, ModelError, PromptError
+    from fastsam_deploy.runtime.cli.process import run_command
+    from fastsam_deploy.runtime.errors import MissingDependencyError, ModelError, PromptError
     from fastsam_deploy.runtime.pipeline import FastSAM
     from fastsam_deploy.runtime.prompts.boxes import Boxes
     from fastsam_deploy.runtime.prompts.points import Points, clean_mask
@@ -159,12 +160,7 @@ def cleaned(segments: Segments) -> Segments:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command: exit code 0, or 2 with one line on standard error."""
-    try:
-        run(parser().parse_args(argv))
-    except FastSamError as error:
-        print(f"fastsam: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command("fastsam", lambda: run(parser().parse_args(argv)))
 
 
 def _rows(text: str, option: str, example: str, width: int) -> list[list[float]]:

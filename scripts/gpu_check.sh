@@ -1,94 +1,184 @@
 #!/usr/bin/env bash
 # All checks that need a GPU. See --help.
-set -euo pipefail
+set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 help() {
   cat <<'TEXT'
-usage: bash scripts/gpu_check.sh [--model M.onnx] [--checkpoint M.pt] [--output FOLDER] [--quick]
+usage: bash scripts/gpu_check.sh [--model M.onnx] [--checkpoint M.pt] [--output FOLDER] [--only STEP,STEP…] [--quick]
 
-  1. Tests: tests/runtime/cuda on the real driver. Kernels are compared with NumPy, and the device pipeline with the CPU
-     runtime on photographs; CUDA graphs on and off, threads, and constant memory over many calls.
-  2. Speed: benchmarks.gpu_pipeline with ONNX Runtime's CUDA provider.
-  3. With TensorRT installed: builds plans in FP32, FP16 and INT8, compares each with the ONNX file
-     (fastsam-export engine), and measures each like 2.
+Each step runs whatever became of the others. At the end there is a line for each: passed, failed, or skipped and why.
+
+  requirements       the packages that the other steps need
+  tests              tests/runtime/cuda -m gpu: kernels against their NumPy twins, and the device pipeline against the CPU
+                     runtime on photographs; CUDA graphs on and off, threads, and constant memory over many calls
+  memcheck, racecheck, synccheck
+                     the kernels' edge cases again, under these tools of compute-sanitizer (part of the CUDA toolkit)
+  onnxruntime        speed with ONNX Runtime's CUDA provider (benchmarks.gpu_pipeline)
+  plan-fp32, plan-fp16, plan-int8
+                     with TensorRT: builds a plan and compares it with the ONNX file (fastsam-export engine)
+  speed-fp32, speed-fp16, speed-int8
+                     its speed
 
   --model FILE       ONNX file (default: the demo model)
-  --checkpoint FILE  checkpoint of the same network, for ultralytics (default: the demo checkpoint)
+  --checkpoint FILE  checkpoint of the same network, for ultralytics (default: the demo checkpoint with the demo model,
+                     none with another one)
   --calibration DIR  photographs for INT8 (default: examples/images)
-  --output DIR       reports and plans (default: gpu_check)
+  --output DIR       reports, plans, and the output of each step (default: gpu_check)
+  --only STEPS       these steps, separated by commas
   --quick            a few runs instead of fifty
 
-Python: $PYTHON if set, else python3. It needs pytest and this package with [gpu,cuda] ([trt] for 3; [export] for INT8
+Python: $PYTHON if set, else python3, with this package as [gpu,cuda,dev] ([trt,trt-export] for plans; [export] for INT8
 and to compare with ultralytics).
+
+Exit status: 0 if nothing failed, 1 if a step failed, 2 if there is no GPU or an option is wrong.
 TEXT
 }
 
-model=$root/models/fastsam-demo.onnx
-checkpoint=$root/models/fastsam-demo.pt
+demo=$root/models/fastsam-demo.onnx
+model=$demo
+checkpoint=
 calibration=$root/examples/images
 output=gpu_check
+only=
 runs=50
+steps=requirements,tests,memcheck,racecheck,synccheck,onnxruntime
+for precision in fp32 fp16 int8; do steps+=,plan-$precision,speed-$precision; done
+
+refuse() {
+  echo "gpu_check.sh: $1; see --help" >&2
+  exit 2
+}
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) help && exit 0 ;;
     --quick) runs=5 && shift ;;
-    --model | --checkpoint | --calibration | --output)
-      if [ $# -lt 2 ]; then
-        echo "gpu_check.sh: $1 needs a value; see --help" >&2
-        exit 2
-      fi
+    --model | --checkpoint | --calibration | --output | --only)
+      [ $# -ge 2 ] || refuse "$1 needs a value"
       declare "${1#--}=$2"
       shift 2
       ;;
-    *)
-      echo "gpu_check.sh: $1: no such option; see --help" >&2
-      exit 2
-      ;;
+    *) refuse "$1: no such option" ;;
   esac
 done
+for name in ${only//,/ }; do
+  [[ ,$steps, == *,$name,* ]] || refuse "--only: no step $name, expected some of $steps"
+done
+[ -n "$checkpoint" ] || [ "$model" != "$demo" ] || checkpoint=$root/models/fastsam-demo.pt
 python=${PYTHON:-python3}
-mkdir -p "$output"
+# Never on the emulated driver: this run must test the GPU.
+unset FASTSAM_EMULATED_CUDA
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 
-echo "== device"
-"$python" -c 'import sys
-from fastsam_deploy.runtime import FastSamError
-from fastsam_deploy.runtime.cuda.driver.device import Device
+has() { "$python" -c "$1" >/dev/null 2>&1; }
+
+device() {
+  "$python" -c 'import sys
+try:
+    from fastsam_deploy.runtime import FastSamError
+    from fastsam_deploy.runtime.cuda.driver.device import Device
+except ImportError as error:
+    sys.exit(f"gpu_check.sh: {error}; install this package: pip install \".[gpu,cuda,dev]\", or set PYTHON")
 try:
     device = Device.open()
 except FastSamError as error:
-    print(f"gpu_check.sh: {error}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(f"gpu_check.sh: {error}")
 print(device, "compute capability", device.compute_capability, "driver for CUDA", device.driver_version)'
-
-echo "== tests on the device"
-# Never on the emulated driver: this run must test the GPU.
-env -u FASTSAM_EMULATED_CUDA "$python" -m pytest -q -p no:cacheprovider --rootdir "$root" "$root/tests/runtime/cuda" -m gpu
-
-ultralytics=
-if "$python" -c 'import ultralytics, torch; assert torch.cuda.is_available()' 2>/dev/null; then
-  ultralytics=--checkpoint=$checkpoint
-else
-  echo "== ultralytics is not installed, or its torch has no CUDA: it is not measured"
-fi
-measure() { # name of the report, model, more arguments
-  local folder=$output/$1
-  shift
-  PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} "$python" -m benchmarks.gpu_pipeline --model "$@" \
-    ${ultralytics:+"$ultralytics"} --runs "$runs" --output "$folder"
 }
-echo "== ONNX Runtime"
-measure onnxruntime "$model"
+echo "== device"
+device || exit 2
+mkdir -p "$output" || exit 2
 
-if "$python" -c 'import tensorrt' 2>/dev/null; then
-  for precision in fp32 fp16 int8; do
-    echo "== TensorRT $precision"
-    plan=$output/$precision.plan
-    "$python" -c 'from fastsam_deploy.export.cli.main import main; main()' engine "$model" --output "$plan" \
-      --precision "$precision" --calibration "$calibration"
-    measure "$precision" "$plan"
-  done
-else
-  echo "== TensorRT is not installed: no plans were built"
-fi
+results=()
+failures=0
+step() { # name, command …
+  local name=$1 log=$output/$1.log status
+  shift
+  [ -z "$only" ] || [[ ,$only, == *,$name,* ]] || return 0
+  echo "== $name"
+  "$@" 2>&1 | tee "$log"
+  status=${PIPESTATUS[0]}
+  case $status in
+    0) results+=("passed   $name") ;;
+    77) results+=("skipped  $name: $(tail -n 1 "$log")") ;;
+    *) results+=("failed   $name: exit status $status, see $log") && failures=$((failures + 1)) ;;
+  esac
+}
+skip() { # why
+  echo "$1"
+  return 77
+}
+
+requirements() {
+  "$python" -c 'import sys
+from importlib.util import find_spec
+needed = {"pytest": "dev", "pytest_timeout": "dev", "hypothesis": "dev", "cv2": "gpu", "onnxruntime": "gpu",
+          "pycuda": "cuda", "cuda": "cuda"}
+missing = {name: extra for name, extra in needed.items() if find_spec(name) is None}
+for name, extra in missing.items():
+    print(f"{name} is missing: it comes with the extra [{extra}]")
+if missing:
+    extras = ",".join(dict.fromkeys(missing.values()))
+    sys.exit(f"run: pip install \".[{extras}]\" in the folder of this project")
+import onnxruntime
+providers = onnxruntime.get_available_providers()
+if "CUDAExecutionProvider" not in providers:
+    found = ", ".join(providers)
+    sys.exit(f"ONNX Runtime {onnxruntime.__version__} has {found} and no CUDAExecutionProvider; "
+             "run: pip uninstall -y onnxruntime onnxruntime-gpu && pip install \".[gpu]\"")'
+}
+pytest=("$python" -m pytest -q -p no:cacheprovider --rootdir "$root" -c "$root/pyproject.toml" -m gpu)
+tests() {
+  has "import pytest, pytest_timeout, hypothesis" || { skip "pytest, pytest-timeout or hypothesis is missing"; return; }
+  "${pytest[@]}" "$root/tests/runtime/cuda"
+}
+sanitized() { # tool
+  command -v compute-sanitizer >/dev/null || { skip "compute-sanitizer is not on the path"; return; }
+  # One kind of test for each kernel, at its edges: the tools make a kernel fifty times as slow.
+  local edges="edge or counts or column or bits or split or past or finite or thumbnail or fit"
+  compute-sanitizer --tool "$1" --error-exitcode 99 --target-processes all "${pytest[@]}" --timeout 3600 \
+    -k "($edges) and not 30000 and not photographs" "$root"/tests/runtime/cuda/test_kernels_{letterbox,decode,masks,prompts}.py
+}
+measure() { # name of the report, model
+  local peer=()
+  if [ -z "$checkpoint" ]; then
+    echo "no --checkpoint: ultralytics is not measured"
+  elif has 'import ultralytics, torch; assert torch.cuda.is_available()'; then
+    peer=(--checkpoint "$checkpoint")
+  else
+    echo "ultralytics is not installed, or its torch has no CUDA: it is not measured"
+  fi
+  "$python" -m benchmarks.gpu_pipeline --model "$2" ${peer[@]+"${peer[@]}"} --runs "$runs" --output "$output/$1"
+}
+onnxruntime() {
+  has 'import onnxruntime as o; assert "CUDAExecutionProvider" in o.get_available_providers()' ||
+    { skip "this ONNX Runtime has no CUDA provider"; return; }
+  measure onnxruntime "$model"
+}
+plan() { # precision
+  has 'import tensorrt' || { skip "TensorRT is not installed"; return; }
+  local more=()
+  # Photographs are for what is quantized here; anything else refuses them.
+  [ "$1" != int8 ] || more=(--calibration "$calibration")
+  rm -f "$output/$1.plan"
+  "$python" -c 'from fastsam_deploy.export.cli.main import main; main()' engine "$model" --output "$output/$1.plan" \
+    --precision "$1" ${more[@]+"${more[@]}"}
+}
+speed() { # precision
+  [ -f "$output/$1.plan" ] || { skip "there is no plan in $1"; return; }
+  measure "$1" "$output/$1.plan"
+}
+
+step requirements requirements
+step tests tests
+for tool in memcheck racecheck synccheck; do step "$tool" sanitized "$tool"; done
+step onnxruntime onnxruntime
+for precision in fp32 fp16 int8; do
+  step "plan-$precision" plan "$precision"
+  step "speed-$precision" speed "$precision"
+done
+
+echo "== summary"
+printf '%s\n' "${results[@]}"
 echo "reports are in $output"
+[ "$failures" = 0 ] || exit 1

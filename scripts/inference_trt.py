@@ -19,7 +19,7 @@ from typing import Any
 
 import Inference
 
-from fastsam_deploy.runtime.errors import FastSamError
+from fastsam_deploy.runtime.cli.process import run_command
 from fastsam_deploy.runtime.stages.image import load_image
 from fastsam_deploy.runtime.trt import TRTFastSAM
 
@@ -61,12 +61,7 @@ def measure(model: TRTFastSAM, args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command: exit code 0, or 2 with one line on standard error."""
-    try:
-        Inference.run(parser().parse_args(argv), opened)
-    except FastSamError as error:
-        print(f"fastsam: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command("fastsam", lambda: Inference.run(parser().parse_args(argv), opened))
 
 
 if __name__ == "__main__":

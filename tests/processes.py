@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
+import re
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -65,3 +71,71 @@ def _command(folder: Path, code: str, arguments: tuple[object, ...]) -> list[str
     path = folder / f"program{len(list(folder.iterdir()))}.py"
     path.write_text(textwrap.dedent(code), encoding="utf-8")
     return [sys.executable, str(path), *map(str, arguments)]
+
+
+APPLICATION = """
+import os
+from fastsam_deploy.runtime import FastSAM
+model = {model}
+def segment():
+    return len(model.segment("examples/images/cat.jpg"))
+wanted = segment()
+def application(environment, start):
+    body = f"{{os.getpid()}} {{segment() == wanted}}".encode()
+    start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def check_gunicorn(folder: Path, model: str) -> None:
+    """A real gunicorn with `--preload`: workers answer as the parent does, and end as soon as they are told to.
+
+    Args:
+        folder: temporary, for the application and its log.
+        model: Python that opens the model, before the workers are forked.
+    """
+    pytest.importorskip("gunicorn")
+    (folder / "application.py").write_text(APPLICATION.format(model=model), encoding="utf-8")
+    log = folder / "log"
+    command = [sys.executable, "-m", "gunicorn", "--preload", "-w", "2", "--max-requests", "3", "--timeout", "30"]
+    command += ["--bind", "127.0.0.1:0", "--pythonpath", str(folder), "--log-file", str(log), "application:application"]
+    with subprocess.Popen(command, cwd=ROOT) as master:
+        try:
+            port = int(_wait_for(log, r"Listening at: http://127\.0\.0\.1:(\d+)")[1])
+            pids = [_asked(port) for _ in range(14)]
+            assert len(set(pids)) >= 4, "each worker answers three requests"
+            for pid in {pid for pid in pids if pids.count(pid) == 3}:
+                _wait_until_gone(pid, 3)
+            start = time.monotonic()
+            master.send_signal(signal.SIGTERM)
+            assert master.wait(30) == 0
+            assert time.monotonic() - start < 3, "the last workers end as well"
+        finally:
+            master.kill()
+    text = log.read_text(encoding="utf-8")
+    assert "SIGKILL" not in text and "TIMEOUT" not in text and "SIGABRT" not in text, text
+
+
+def _wait_for(log: Path, pattern: str) -> re.Match[str]:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        match = re.search(pattern, log.read_text(encoding="utf-8")) if log.exists() else None
+        if match:
+            return match
+        time.sleep(0.05)
+    raise AssertionError(f"{pattern!r} is not in {log.read_text(encoding='utf-8')}")
+
+
+def _asked(port: int) -> int:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("GET", "/")
+        pid, right = connection.getresponse().read().decode().split()
+    assert right == "True"
+    return int(pid)
+
+
+def _wait_until_gone(pid: int, patience_s: float) -> None:
+    end = time.monotonic() + patience_s
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < end, f"worker {pid} has not ended"
+        time.sleep(0.02)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +16,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..errors import ExportError
+from .rehearsal import limits_for, rehearse
 from .restricted import broken, load_restricted
+from .soundness import check_soundness
 
 OFFICIAL = ("FastSAM-s.pt", "FastSAM-x.pt")
 """Weights that ultralytics publishes; downloaded when they are requested by name and missing."""
+
+_MOST = 100_000
+"""Far above any number of classes, stride or number of coefficients."""
 
 _RELEASES = "https://github.com/ultralytics/assets/releases"
 
@@ -122,18 +129,53 @@ def load_checkpoint(name: str | Path, *, trust: bool = False) -> Checkpoint:
         ('object',)
     """
     path = find_checkpoint(name)
+    importlib.import_module("ultralytics.nn.tasks")  # before the fork, so that it is imported once
+    if not trust:
+        rehearse(lambda: _try_out(_load(path, trust=False)), path, limits_for(path))
+    return _load(path, trust=trust)
+
+
+def _load(path: Path, *, trust: bool) -> Checkpoint:
     content = _load_trusted(path) if trust else load_restricted(path)
-    network = _ready(_network_in(content, path), path)
+    network = _network_in(content, path)
+    if not trust:
+        check_soundness(network, path)
+    try:
+        return _described(_ready(network, path), content, path)
+    except ExportError:
+        raise
+    except Exception as error:  # the attributes of the layers come from the file, and may be of any type
+        raise broken(path, error) from error
+
+
+def _described(network: Any, content: Mapping[Any, Any], path: Path) -> Checkpoint:
     head = network.model[-1]
+    count, stride, mask_dim = operator.index(head.nc), int(head.stride.max()), operator.index(head.nm)
+    if not (0 < count < _MOST and 0 < stride < _MOST and 0 < mask_dim < _MOST):
+        raise ExportError(
+            f"{path.name}: its head has {count} classes, stride {stride} and {mask_dim} mask coefficients, expected "
+            f"1 to {_MOST - 1} of each; the file is damaged"
+        )
     return Checkpoint(
         path=path,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         network=network,
-        class_names=_class_names(network.names, head.nc, path),
-        stride=int(head.stride.max()),
-        mask_dim=int(head.nm),
+        class_names=_class_names(network.names, count, path),
+        stride=stride,
+        mask_dim=mask_dim,
         license=content.get("license") if isinstance(content.get("license"), str) else None,
     )
+
+
+def _try_out(checkpoint: Checkpoint) -> None:
+    """Run the network on a small image. Raises ExportError if it does not run."""
+    side = 2 * checkpoint.stride
+    try:
+        checkpoint.run(np.zeros((1, 3, side, side), np.float32))
+    except MemoryError:
+        raise
+    except Exception as error:  # see above
+        raise broken(checkpoint.path, error) from error
 
 
 def _load_trusted(path: Path) -> Any:
@@ -201,7 +243,11 @@ def _ready(network: nn.Module, path: Path) -> Any:
 
 
 def _class_names(names: Any, count: int, path: Path) -> tuple[str, ...]:
+    if not isinstance(names, Mapping | list | tuple):
+        raise ExportError(f"{path.name}: its names are a {type(names).__name__}, expected a text for each class")
     listed = [names[k] for k in sorted(names)] if isinstance(names, Mapping) else list(names)
     if len(listed) != count:
         raise ExportError(f"{path.name}: names {len(listed)} classes, its head has {count}; save the checkpoint again")
+    if not all(isinstance(name, str | int | float) for name in listed):
+        raise ExportError(f"{path.name}: not all of its {count} names are texts; save the checkpoint again")
     return tuple(str(name) for name in listed)

@@ -128,6 +128,7 @@ def globals_in(path: Path) -> set[str]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
+                _check_sizes(path, archive)
                 members = [name for name in archive.namelist() if name.endswith(".pkl")]
                 if not members:
                     raise broken(path, "a zip archive without a data.pkl")
@@ -137,6 +138,13 @@ def globals_in(path: Path) -> set[str]:
         raise
     except Exception as error:  # pickletools and zipfile raise what the bytes lead them to
         raise broken(path, error) from error
+
+
+def _check_sizes(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse an archive that unpacks to far more than it is: torch.save compresses nothing, TorchScript a little."""
+    size, unpacked = path.stat().st_size, sum(member.file_size for member in archive.infolist())
+    if unpacked > 4 * size + 1_000_000:
+        raise broken(path, f"{size} bytes that unpack to {unpacked}")
 
 
 def broken(path: Path, error: object) -> ExportError:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from ...runtime.batch.console import say, warnings_shown
+from ...runtime.batch.console import say
 from ...runtime.cli.groups import with_groups
-from ...runtime.errors import FastSamError, MissingDependencyError, ParameterError, pip_install
-from ...runtime.system.signals import exit_on_signals
+from ...runtime.cli.process import run_command
+from ...runtime.errors import MissingDependencyError, ParameterError, pip_install
 from .engine import engine
 from .options import ImgszOption, PhotographsOption, SuppressionOptions
 from .quantize import quantize
@@ -246,12 +246,7 @@ def main() -> None:
         >>> sys.argv = ["fastsam-export", "onnx", "FastSAM-s.pt"]  # doctest: +SKIP
         >>> main()  # doctest: +SKIP
     """
-    try:
-        with exit_on_signals(), warnings_shown("fastsam-export"):
-            app()
-    except FastSamError as error:
-        print(f"fastsam-export: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+    sys.exit(run_command("fastsam-export", app))
 
 
 if __name__ == "__main__":

@@ -1,36 +1,34 @@
-"""Names for the outputs of image files, and JSON Lines that are written whole.
+"""Names for the outputs of image files.
 
 No output replaces an input or the output of another image of the same run.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, TextIO
 
 from ..errors import FastSamError, ParameterError
 from ..sources.paths import OVERLAY_STEM
 from ..stages.reading.formats import SUFFIXES
-from ..system.atomic import stream_to
 from ..system.identity import check_outputs, refuse_overwriting
 
 OVERLAY = f"{OVERLAY_STEM}.jpg"
 """Ending of an overlay. The format can be changed: overlays of any format are recognized when inputs are searched."""
 
 
-def output_names(paths: Sequence[Path]) -> list[Path]:
+def output_names(paths: Sequence[Path], taken: Iterable[Path] = ()) -> list[Path]:
     """A unique name for each image, relative and without the ending: `x` for `a/x.jpg`.
 
     Images with the same stem keep their folder (`a/x`, `b/x`) and, if that is not enough, their ending (`a/x.png`).
     Names that differ only in case are treated as equal, as on some file systems.
+
+    Args:
+        paths: of the images.
+        taken: names of images of an earlier run.
 
     Example:
         >>> [name.as_posix() for name in output_names([Path("a/x.jpg"), Path("b/x.jpg"), Path("b/y.jpg")])]
@@ -48,15 +46,15 @@ def output_names(paths: Sequence[Path]) -> list[Path]:
         list(within),
     ]
     counts = [Counter(str(name).casefold() for name in level) for level in levels]
-    names, taken = [], set[str]()
+    names, used = [], {str(name).casefold() for name in taken}
     for candidates in zip(*levels, strict=True):
         unique = [name for name, count in zip(candidates, counts, strict=True) if count[str(name).casefold()] == 1]
         name = base = (unique or [candidates[-1]])[0]
         number = 1
-        while str(name).casefold() in taken:
+        while str(name).casefold() in used:
             number += 1
             name = base.with_name(f"{base.name}-{number}")
-        taken.add(str(name).casefold())
+        used.add(str(name).casefold())
         names.append(name)
     return names
 
@@ -111,66 +109,6 @@ class OutputFolder:
     def _checked(self, path: Path) -> Path:
         refuse_overwriting(path, self._known, "--output")
         return path
-
-
-class JsonLines:
-    """One line of JSON for each item, on standard output ("-") or in a file that appears whole at the end.
-
-    Example:
-        >>> with JsonLines("-") as lines:
-        ...     lines.write({"segments": 3})
-        {"segments": 3}
-    """
-
-    def __init__(self, target: str) -> None:
-        """
-        Args:
-            target: "-" or the path of a file.
-
-        Raises:
-            FastSamError: the file cannot be written.
-        """
-        self._stack = ExitStack()
-        self._file: BinaryIO | None = None
-        self._printed = sys.stdout
-        if target == "-":
-            return
-        self._file = self._stack.enter_context(stream_to(Path(target)))
-
-    def write(self, item: Mapping[str, Any]) -> None:
-        """Add a line; the reader of a pipe gets it at once.
-
-        Raises:
-            FastSamError: standard output is closed, or the disk is full.
-        """
-        line = json.dumps(item, allow_nan=False) + "\n"
-        if self._file is None:
-            _print(line, self._printed)
-        else:
-            self._file.write(line.encode())
-            self._file.flush()
-
-    def __enter__(self) -> JsonLines:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
-
-
-def _print(line: str, stream: TextIO | None) -> None:
-    if stream is None:
-        raise FastSamError("standard output is closed, expected an open one for --json -; name a file instead")
-    try:
-        stream.write(line)
-        stream.flush()
-    except BrokenPipeError:  # the reader has stopped; the command ends silently
-        raise
-    except OSError as error:
-        raise FastSamError(
-            f"standard output: cannot be written ({error.strerror}); make room, or name another file"
-        ) from error
 
 
 def _make_folder(folder: Path) -> None:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FastSamError
+from ..errors import FastSamError, ImageError
 from ..pipeline import FastSAM
 from ..render import draw_prompts, draw_segments
-from ..segments import Prompt
+from ..segmenters.stream import StreamItem
+from ..segments import Prompt, Segments
 from ..sources.video import Frame, Video, VideoInfo
 from ..system.atomic import draft_of
 from .frame_rate import mpeg4_rate
-from .images import as_json
-from .outputs import JsonLines
+from .json_lines import JsonLines
+from .records import describe_model, error_json, segments_json
 
 _CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
 _LONGEST_GAP_S = 600.0
@@ -146,8 +148,9 @@ def segment_video(
         path: of the video, for the lines of JSON.
         prompt: for every frame; None for everything.
         writer: gets the frames with overlays; None for no video.
-        json_lines: gets a line for each frame, `as_json` with frame (its number, from 0) and time_s (of the container's
-            time stamps, seconds); None for no JSON.
+        json_lines: gets a line for each frame, `segments_json` with frame (its number, from 0) and time_s (of the
+            container's time stamps, seconds). A frame that cannot be decoded, segmented or written has an error with
+            its kind and message. None for no JSON.
         contours: outline the segments in the overlays.
 
     Yields:
@@ -156,6 +159,7 @@ def segment_video(
     Raises:
         ImageError: no frame can be decoded.
         PromptError: the prompt does not fit the frames.
+        FastSamError: a frame or a line cannot be written. The lines of the frames before it are.
 
     Example:
         >>> with FastSAM() as model, Video(Path("clip.mp4")) as video:  # doctest: +SKIP
@@ -169,12 +173,54 @@ def segment_video(
             under_way.append(frame)
             yield frame.image
 
+    lines = _FrameLines(path, model, json_lines)
     keep = writer is not None
-    for item in model.segment_stream(images(), prompt, color="BGR", keep_images=keep, copy_images=False):
-        segments, frame = item.result(), under_way.popleft()
-        if writer is not None and item.image is not None:
-            writer.write(draw_prompts(draw_segments(item.image, segments, contours=contours), prompt), frame.time_s)
-        if json_lines is not None:
-            plain = as_json(segments, path, model)
-            json_lines.write({"frame": frame.number, "time_s": round(frame.time_s, 6), **plain})
-        yield len(segments)
+    stream = model.segment_stream(images(), prompt, color="BGR", keep_images=keep, copy_images=False)
+    for item in lines.reported(stream):
+        frame, error = under_way.popleft(), item.error
+        if writer is not None and item.segments is not None and item.image is not None:
+            drawn = draw_prompts(draw_segments(item.image, item.segments, contours=contours), prompt)
+            try:
+                writer.write(drawn, frame.time_s)
+            except FastSamError as refused:
+                error = refused
+        lines.write(frame, item.segments, error)
+        if error is not None:
+            raise error
+        yield len(item.result())
+    lines.write_missing(video.missing.frames)
+
+
+class _FrameLines:
+    """The lines of JSON of a video, one for each frame, in the order of their numbers."""
+
+    def __init__(self, path: Path, model: FastSAM, json_lines: JsonLines | None) -> None:
+        self._path, self._model, self._lines = path, describe_model(model), json_lines
+        self._next = 0
+
+    def write(self, frame: Frame, segments: Segments | None, error: FastSamError | None) -> None:
+        """Write the line of a frame, and before it those of missing frames."""
+        self.write_missing(frame.number)
+        plain = {} if segments is None else segments_json(segments, self._path, self._model)
+        self._write({"time_s": round(frame.time_s, 6), **plain}, error)
+
+    def write_missing(self, until: int) -> None:
+        """Write a line for each frame before this number that has none."""
+        while self._next < until:
+            self._write({}, ImageError(f"{self._path}: frame {self._next} cannot be decoded"))
+
+    def reported(self, items: Iterable[StreamItem]) -> Iterator[StreamItem]:
+        """The items; an error of reading the next frame has a line before it is raised."""
+        try:
+            yield from items
+        except FastSamError as error:
+            self._write({}, error)
+            raise
+
+    def _write(self, plain: Mapping[str, Any], error: FastSamError | None) -> None:
+        line = {"frame": self._next, "image": {"path": str(self._path)}, **plain}
+        if error is not None:
+            line["error"] = error_json(error)
+        self._next += 1
+        if self._lines is not None:
+            self._lines.write(line, replaces="segments" in plain)

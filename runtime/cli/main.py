@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .. import __version__
-from ..batch.console import warnings_shown
-from ..errors import FastSamError, opencv_fault
-from ..system.signals import exit_on_signals
+from ..errors import FastSamError
 from .bench_fidelity import app as bench_app
 from .bench_speed import speed
-from .groups import with_groups
-from .options import (
-    ImagesArgument,
-    ModelFileOption,
-    ModelOption,
-    NetworkOptions,
-    PromptOptions,
-    ReadingOptions,
-    ResultOptions,
-)
-from .results import json_file
+from .options import ModelFileOption
+from .process import run_command
+from .segment import segment
 from .video import video
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from ..sources.paths import ImageSearch
 
 app = typer.Typer(
     name="fastsam",
@@ -40,9 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a bug shows an ordinary traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-FAILED = 2
-"""Exit code of every expected failure."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -53,6 +34,7 @@ def _print_version(wanted: bool) -> None:
 
 bench_app.command("speed")(speed)
 app.add_typer(bench_app)
+app.command()(segment)
 app.command()(video)
 
 
@@ -63,71 +45,6 @@ def _options(
     ] = False,
 ) -> None:
     """Segment anything in images with FastSAM: no PyTorch, no GPU needed."""
-
-
-@app.command()
-@with_groups
-def segment(
-    images: ImagesArgument,
-    *,
-    model: ModelOption = None,
-    prompts: PromptOptions,
-    network: NetworkOptions,
-    reading: ReadingOptions,
-    results: ResultOptions,
-) -> None:
-    """Segment images: everything in them, or the objects that points, boxes and texts select.
-
-    A bad image, or a folder without images, does not stop the others. It is reported, and the exit code is then 2.
-
-    Example: fastsam segment photo.jpg --points "[[285,150]]" --json -
-    """
-    from rich.console import Console
-
-    from ..batch.images import Pictures, segment_files
-    from ..batch.outputs import JsonLines, OutputFolder
-    from ..opening import model_files, open_model
-    from ..sources.paths import search_images
-    from ..system.identity import check_outputs
-
-    prompt, settings, selection = prompts.parsed(model), network.settings(), reading.selection()
-    search, console = search_images(images), Console(stderr=True)
-    _report(search, console)
-    paths = search.paths
-    inputs = [*paths, *model_files(model, prompts.clip)]
-    outputs = {"--json": json_file(results.json_target)}
-    check_outputs(inputs, outputs)
-    with ExitStack() as stack:
-        lines = stack.enter_context(JsonLines(results.json_target)) if results.json_target is not None else None
-        folder = OutputFolder(results.folder, inputs, outputs) if results.folder is not None else None
-        pictures = Pictures(folder, results.masks, results.cutouts, results.contours)
-        fastsam = stack.enter_context(open_model(model, settings, clip=prompts.clip))
-        failed = segment_files(fastsam, paths, prompt, pictures, lines, console, selection)
-        if len(paths) == 1 and failed:
-            raise failed[0][1]
-        if len(failed) == len(paths):  # raised here, so that no empty file replaces the JSON of an earlier run
-            raise FastSamError(f"all {len(paths)} images failed; see the lines above")
-    if failed:
-        raise FastSamError(f"{len(failed)} of {len(paths)} images failed, the others are done; see the lines above")
-    if search.errors:
-        raise FastSamError(f"{len(search.errors)} of {len(images)} arguments failed, the images of the others are done")
-
-
-def _report(search: ImageSearch, console: Console) -> None:
-    """Print the arguments that refer to no image, and the skipped files.
-
-    Raises:
-        FastSamError: there is no image at all.
-    """
-    from ..batch.console import say
-
-    search.report_skipped()
-    if not search.paths and len(search.errors) == 1:
-        raise search.errors[0]
-    for error in search.errors:
-        say(console, f"fastsam: {error}")
-    if not search.paths:
-        raise FastSamError("no image found; see the lines above")
 
 
 @app.command()
@@ -155,19 +72,7 @@ def main() -> int:
         >>> main()  # doctest: +SKIP
         0
     """
-    try:
-        with exit_on_signals(), warnings_shown("fastsam"):
-            app()
-    except FastSamError as error:
-        print(f"fastsam: {error}", file=sys.stderr)  # noqa: T201
-        return FAILED
-    except ImportError as error:
-        fault = opencv_fault(error)
-        if fault is None:
-            raise
-        print(f"fastsam: {fault}", file=sys.stderr)  # noqa: T201
-        return FAILED
-    return 0
+    return run_command("fastsam", app)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ ModelFileOption = Annotated[Path | None, option("ONNX file. Default: the include
 JsonLinesOption = Annotated[
     str | None,
     result_option(
-        "Write one line of JSON for each image; - is standard output. Messages go to standard error.",
+        "Write one line of JSON for each image as soon as it is done; - is standard output. Messages go to standard "
+        "error.",
         "--json",
         metavar="FILE|-",
     ),
@@ -209,12 +210,20 @@ class NetworkOptions:
     ] = None
     precision: Annotated[
         str | None,
-        network_option("fp32 or bf16; an engine that cannot compute in it raises an error. Default: the engine's."),
+        network_option(
+            "fp32, bf16 or tf32; an engine that cannot compute in it raises an error. Default: the engine's."
+        ),
     ] = None
     hint: Annotated[str | None, network_option("latency, or throughput: OpenVINO runs several images at once.")] = None
     cache: Annotated[
         bool, network_option("Keep the prepared network beside the model, to open it faster next time.", "--cache")
     ] = False
+    search: Annotated[
+        str | None,
+        network_option(
+            "heuristic, or exhaustive: ONNX Runtime tries all algorithms of cuDNN for each new input shape."
+        ),
+    ] = None
 
     def settings(self, *, rect: bool | None = None) -> ModelSettings:
         """The settings of a model.
@@ -252,6 +261,14 @@ class ResultOptions:
         False
     )
     contours: ContoursOption = True
+    resume: Annotated[
+        bool,
+        result_option(
+            "Continue an earlier run with the same settings: skip the images that are done, try again those that "
+            "failed.",
+            "--resume",
+        ),
+    ] = False
 
     @property
     def folder(self) -> Path | None:

@@ -34,7 +34,7 @@ def write_json(target: str | None, value: Mapping[str, Any]) -> None:
         >>> write_json("-", {"passed": True})
         {"passed": true}
     """
-    from ..batch.outputs import JsonLines
+    from ..batch.json_lines import JsonLines
 
     if target is not None:
         with JsonLines(target) as lines:

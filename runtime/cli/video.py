@@ -42,6 +42,9 @@ def video(
     Damaged frames are left out and reported, and the exit code is then 2. The video with overlays has a constant rate:
     frames are repeated where the rate of the original varies.
 
+    Lines of JSON are written as the frames are done, and stay if the command is interrupted. The video with overlays
+    appears at the end.
+
     Example: fastsam video clip.mp4 --points "[[320,180]]" --output clip.overlay.mp4
     """
     from dataclasses import replace
@@ -50,7 +53,7 @@ def video(
 
     from ..batch.console import say, with_progress
     from ..batch.frame_rate import constant_rate
-    from ..batch.outputs import JsonLines
+    from ..batch.json_lines import JsonLines
     from ..batch.video import VideoWriter, segment_video
     from ..errors import ImageError
     from ..opening import model_files, open_model

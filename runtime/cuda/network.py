@@ -7,6 +7,7 @@ from typing import Protocol
 
 from ..network import OpenNetwork
 from .driver.device import Device
+from .driver.stream import Stream
 
 Shape = tuple[int, ...]
 
@@ -21,6 +22,11 @@ class DeviceNetwork(OpenNetwork, Protocol):
 
     @property
     def cuda_device(self) -> Device: ...
+
+    @property
+    def stream(self) -> Stream | None:
+        """The only stream that it runs on, which is closed with it; None: it runs on any."""
+        ...
 
     @property
     def capturable(self) -> bool:
@@ -45,7 +51,7 @@ class DeviceNetwork(OpenNetwork, Protocol):
         Args:
             pointers: input or output → address on the device, of the whole tensor in its own dtype.
             inputs: input → shape.
-            stream: handle; always the same one.
+            stream: handle; always the same one, and that of `stream` if there is one.
 
         Raises:
             ParameterError: the network does not take the shapes.

@@ -106,7 +106,7 @@ def axis_table(axis: Resampling) -> NDArray[Any]:
     """
     table = np.zeros(len(axis.first), MASK_TAP_DTYPE)
     table["first"] = axis.first
-    table["share"] = np.take_along_axis(axis.matrix, axis.first[:, None] + np.arange(TAPS), axis=1)
+    table["share"] = axis.shares
     return table
 
 

@@ -100,7 +100,7 @@ class Stages:
         self._expected_words = 0
         self._fetched_words = 0
         self.kernels = Kernels(network.cuda_device.module)
-        self.stream = network.cuda_device.stream()
+        self.stream = network.stream or network.cuda_device.stream()
 
     @property
     def uses_graphs(self) -> bool:
@@ -176,7 +176,7 @@ class Stages:
             stack.callback(self._workspace.close)
             if self._graphs is not None:
                 stack.callback(self._graphs.close)
-            stack.callback(self.stream.close)
+            stack.callback(self.stream.synchronize if self._network.stream else self.stream.close)
 
     def _new_input(self, blob: Shape) -> _Input:
         spec = self._spec

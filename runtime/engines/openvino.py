@@ -16,13 +16,16 @@ from ..network import TensorInfo
 from ..settings import HINTS, EngineSettings
 from ..spec import METADATA_KEY, ModelSpec
 from ..system.cpu import name_and_flags, usable_cpus
-from ..system.fork import PerProcess, unforked
+from ..system.fork import ForkGate, PerProcess
 from .model_cache import ModelCache, Prepared
 from .telemetry import without_telemetry
 
 with without_telemetry():
     import openvino as ov
 from .reopening import reopening
+
+_RUNS = ForkGate()
+"""Runs and compilations. A child that is forked meanwhile waits for ever when it compiles a model."""
 
 _TYPES = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
 _ADDS_IN_32_BITS = {"avx_vnni", "avx512_vnni", "amx_int8"}
@@ -51,7 +54,7 @@ class OpenVinoNetwork:
         self.device = "cpu"
         core = ov.Core()
         reopen = reopening(path, settings, lambda path, settings: _Compiled(_compiled(ov.Core(), path, settings)[0]))
-        with unforked:
+        with _RUNS:
             compiled, self.metadata, kept = _compiled(core, path, settings)
         computed = _name_of_type(compiled.get_property("INFERENCE_PRECISION_HINT"))
         if precision not in (None, computed):
@@ -83,7 +86,7 @@ class OpenVinoNetwork:
         try:
             # The input is read where it lies. The outputs are copied (1 ms of 9 MB): the request's own memory is
             # written again by its next run.
-            with unforked:
+            with _RUNS:
                 results = request.infer(dict(feed), share_inputs=True, share_outputs=False)
             arrays: list[NDArray[Any]] = [results[name] for name in outputs]
         except RuntimeError as error:  # the only kind that OpenVINO raises
@@ -154,6 +157,11 @@ def _compiled(
     core: ov.Core, path: Path, settings: EngineSettings
 ) -> tuple[ov.CompiledModel, Mapping[str, str], str | None]:
     """The model, its metadata, and what became of the cache (None: not asked for)."""
+    if _RUNS.is_broken:
+        raise ModelError(
+            f"{path}: OpenVINO does not work in this process, which was forked while another thread was using it; "
+            "start workers before, or with the method 'spawn'"
+        )
     properties, cache = _properties(settings), settings.cache
     try:
         if not cache:

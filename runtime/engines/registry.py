@@ -86,11 +86,11 @@ ENGINES: tuple[EngineEntry, ...] = (
         module=".onnxruntime.host",
         extras={"cpu": "cpu", "cuda": "gpu"},
         suffixes=(".onnx",),
-        settings=frozenset({"device", "threads", "engine", "precision", "cache"}),
+        settings=frozenset({"device", "threads", "engine", "precision", "cache", "search"}),
         refusal="ONNX Runtime has no such setting; pass engine='openvino', or",
         device_module=".onnxruntime.device",
         device_extra="gpu,cuda",
-        device_settings=frozenset({"device", "engine"}),
+        device_settings=frozenset({"device", "engine", "precision", "search"}),
         triton_suffixes=(".onnx",),
     ),
     EngineEntry(

@@ -3,7 +3,7 @@
 A module has
 
 - `SUFFIX`, the suffix of its files. If several formats share one, the format named like the suffix is the usual one;
-- `encode(columns: Columns) -> bytes`, the content of a file;
+- `encode(columns: Columns) -> bytes`, the content of a file; what else can be chosen are keywords with defaults;
 - `decode(content: bytes) -> Columns`, unless the format is only written. It raises FastSamError for any other content.
 
 A module sees segments as columns only, and imports an optional library in the function that needs it.
@@ -15,10 +15,11 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import FastSamError
+from ..errors import FastSamError, ParameterError
 from ..system.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Format:
     Attributes:
         name: of the module.
         suffix: of the files, ".json".
-        encode: columns → content of a file.
+        encode: columns, and options by name → content of a file.
         decode: content of a file → columns; None for a format that is only written.
 
     Example:
@@ -94,7 +95,7 @@ class Format:
 
     name: str
     suffix: str
-    encode: Callable[[Columns], bytes]
+    encode: Callable[..., bytes]
     decode: Callable[[bytes], Columns] | None
 
 
@@ -104,6 +105,8 @@ def available() -> tuple[Format, ...]:
     Example:
         >>> [(form.name, form.suffix) for form in available() if form.decode is not None]
         [('json', '.json'), ('npz', '.npz')]
+        >>> [form.name for form in available() if form.decode is None]
+        ['coco', 'csv', 'labelmap', 'labelme', 'yolo']
     """
     modules = {info.name: import_module(f".{info.name}", __name__) for info in pkgutil.iter_modules(__path__)}
     return tuple(
@@ -138,19 +141,33 @@ def format_of(path: Path, name: str | None = None) -> Format:
     return next((form for form in fitting if form.name == path.suffix[1:]), fitting[0])
 
 
-def write(path: Path, columns: Columns, name: str | None = None) -> None:
+def write(path: Path, columns: Columns, name: str | None = None, /, **options: Any) -> None:
     """Write a file, whole or not at all.
 
     Args:
+        path: of the file.
+        columns: the segments of one image.
         name: of the format; None: the suffix says it.
+        options: of the format, see `encode` in its module.
 
     Raises:
         FastSamError: the suffix or the format is unknown, or the file cannot be written.
+        ParameterError: the format has no such option, or not with this value.
 
     Example:
-        >>> write(Path("coffee.json"), segments, "coco")  # doctest: +SKIP
+        >>> write(Path("coffee.json"), segments, "labelme", image_path="coffee.jpg")  # doctest: +SKIP
     """
-    write_atomically(path, format_of(path, name).encode(columns))
+    form = format_of(path, name)
+    known = [
+        parameter
+        for parameter in signature(form.encode).parameters.values()
+        if parameter.kind is Parameter.KEYWORD_ONLY
+    ]
+    unknown = [option for option in options if option not in [parameter.name for parameter in known]]
+    if unknown:
+        names = ", ".join(parameter.name for parameter in known) or "none"
+        raise ParameterError(f"{path}: option {unknown[0]!r}; options of {form.name}: {names}")
+    write_atomically(path, form.encode(columns, **options))
 
 
 def read(path: Path, name: str | None = None) -> Columns:

@@ -18,8 +18,23 @@ BOXES = ("detections", "masks")
 """What `bbox` of an annotation can be."""
 
 
-def encode(columns: Columns) -> bytes:
+def encode(
+    columns: Columns,
+    *,
+    file_name: str | None = None,
+    boxes: str = "detections",
+    polygons: bool = False,
+    tolerance_px: float = 0.0,
+) -> bytes:
     """A COCO file of one image, whose id is 0.
+
+    Args:
+        columns: the segments of one image.
+        file_name: of the image, which many tools look for; None: it is left out.
+        boxes, polygons, tolerance_px: see `annotations_of`.
+
+    Raises:
+        ParameterError: a setting is not as described.
 
     Example:
         >>> from fastsam_deploy.runtime.segments import Segments
@@ -28,8 +43,9 @@ def encode(columns: Columns) -> bytes:
     """
     height, width = columns.masks.image_hw
     categories = [{"id": number, "name": name} for number, name in enumerate(columns.class_names, 1)]
-    images = [{"id": 0, "height": height, "width": width}]
-    document = {"info": {}, "images": images, "categories": categories, "annotations": annotations_of(columns)}
+    image = {"id": 0, "height": height, "width": width, **({} if file_name is None else {"file_name": file_name})}
+    annotations = annotations_of(columns, boxes=boxes, polygons=polygons, tolerance_px=tolerance_px)
+    document = {"info": {}, "images": [image], "categories": categories, "annotations": annotations}
     return (json.dumps(document) + "\n").encode()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..batch.console import with_progress
-from ..batch.images import describe_model
+from ..batch.records import describe_model
 from ..connection import is_address
 from ..errors import ParameterError
 from ..opening import ModelSettings, model_files, open_model

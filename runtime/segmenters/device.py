@@ -81,7 +81,8 @@ class DeviceSegmenter:
         self.rect = rect
         try:
             outputs = with_known_shapes(network.inputs, network.outputs, network.output_shapes, network.name)
-            self.spec: ModelSpec = spec_from_tensors(network.inputs, outputs, network.metadata, network.name)
+            spec = spec_from_tensors(network.inputs, outputs, network.metadata, network.name)
+            self.spec: ModelSpec = replace(spec, precision=network.description.get("precision", spec.precision))
             self.imgsz = imgsz_for(self.spec, imgsz)
             with network.cuda_device.active():
                 self._questions = Workspace(network.cuda_device)

@@ -112,8 +112,10 @@ class Postprocess(_Stage):
         answers = []
         needs_images = self._clip is not None and any(question.looks_at_the_image for question in questions)
         images = images_of(request, self._limits, self._decode) if needs_images else [None] * len(rows)
-        for (detections, prototypes, (height, width)), question, image in zip(rows, questions, images, strict=True):
-            place = self._place(int(height), int(width))
+        for (detections, prototypes, size_hw), question, image in zip(rows, questions, images, strict=True):
+            height, width = (int(side) for side in size_hw)
+            self._limits.check_hw(height, width, IMAGE_SIZE)
+            place = self._place(height, width)
             input_hw = tuple(PROTOTYPE_STRIDE * side for side in prototypes.shape[1:])
             if place.input_hw != input_hw:
                 raise ParameterError(

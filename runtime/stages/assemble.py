@@ -2,8 +2,9 @@
 
 The reference (ultralytics 8.4, `retina_masks=True`) multiplies, resamples every mask to the full image in two
 bilinear steps, takes > 0 and clears what is outside the box. A pixel depends on at most 3 x 3 prototypes, so the
-box's part of them gives the same pixels. Both bilinear steps along an axis are one matrix (`Resampling`), with three
-values in a row: multiplied in blocks along the diagonal, it costs less than gathering and mixing.
+box's part of them gives the same pixels. Both bilinear steps along an axis are one matrix with three values in a row
+(`Resampling`): multiplied in blocks along its diagonal, which are all that is kept of it, it costs less than gathering
+and mixing.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ _CHUNK_VALUES = 1 << 20
 
 _BLOCK_COLUMNS, _BLOCK_ROWS = 64, 32
 """Image columns and rows of a block: few, so that blocks are mostly diagonal; enough for the call to be worth it."""
+
+_BLOCK_SIDE, _BLOCKS_AT_ONCE = 256, 64
+"""Rows of a block of `_Diagonal`, and blocks that are filled at a time, which bounds the memory that it takes."""
 
 _STRIP_PIXELS = 1 << 20
 """Pixels of a mask that are unpacked at a time (1 MB, in whole blocks of rows)."""
@@ -65,7 +69,8 @@ def assemble(
             "the network's prototypes hold NaN or infinity; expected finite numbers; an FP16 file can overflow on an "
             "image: use the FP32 one"
         )
-    vertical, horizontal = mask_resampling(place, (prototypes.shape[1], prototypes.shape[2]))
+    axes = mask_resampling(place, (prototypes.shape[1], prototypes.shape[2]))
+    vertical, horizontal = _Diagonal(axes[0], _BLOCK_ROWS), _Diagonal(axes[1], _BLOCK_COLUMNS)
     corners = np.ceil(boxes_xyxy).astype(np.int64)
     sizes = np.maximum(corners[:, 2:] - corners[:, :2], 0)
     crops = PackedCrops.blank(sizes)
@@ -73,7 +78,7 @@ def assemble(
         zip(_logits(coefficients, prototypes), corners.tolist(), strict=True)
     ):
         if x1 < x2 and y1 < y2:
-            part = logits[vertical.first[y1] : vertical.first[y2 - 1] + TAPS]
+            part = logits[vertical.first(y1) : vertical.first(y2 - 1) + TAPS]
             strips = _above_threshold(_stretched(part, horizontal, x1, x2), vertical, y1, y2)
             crops.write(i, strips)
     return PackedMasks(place.image_hw, crops, corners[:, :2])
@@ -100,6 +105,42 @@ def snap_to_border(boxes_xyxy: NDArray[np.float32], image_hw: tuple[int, int]) -
     return boxes
 
 
+class _Diagonal:
+    """The matrix of a `Resampling`, (side, prototypes), in blocks along its diagonal. Elsewhere it is 0.
+
+    Blocks overlap: each has _BLOCK_SIDE rows of its own and the next `step`, so that any `step` rows lie in one block.
+    """
+
+    def __init__(self, axis: Resampling, step: int) -> None:
+        side = len(axis.first)
+        starts = np.arange(0, side, _BLOCK_SIDE)
+        origins = axis.first[starts]
+        self._first, self._origins = axis.first.data, origins.data  # give plain numbers, in half the time
+        ends = axis.first[np.minimum(starts + (_BLOCK_SIDE + step), side) - 1]
+        widest = int((ends - origins).max()) + TAPS
+        self._blocks = np.zeros((len(starts), _BLOCK_SIDE + step, widest), np.float32)
+        for begin in range(0, len(starts), _BLOCKS_AT_ONCE):
+            part = slice(begin, begin + _BLOCKS_AT_ONCE)
+            rows = np.minimum(starts[part, None] + np.arange(_BLOCK_SIDE + step), side - 1)
+            values = self._blocks[part].reshape(-1)
+            places = axis.first[rows] - origins[part, None] + np.arange(0, values.size, widest).reshape(rows.shape)
+            for tap in range(TAPS):
+                values[places + tap] = axis.shares[rows, tap]
+
+    def first(self, row: int) -> int:
+        """The first column of a row that is not 0."""
+        return int(self._first[row])
+
+    def rows(self, start: int, end: int) -> tuple[int, int, NDArray[np.float32]]:
+        """Rows [start, end), `step` at most: the first column that is not 0, the one after the last, and what lies in
+        these columns.
+        """
+        number, above = divmod(start, _BLOCK_SIDE)
+        first, last = self._first[start], self._first[end - 1] + TAPS
+        origin = self._origins[number]
+        return first, last, self._blocks[number, above : above + end - start, first - origin : last - origin]
+
+
 def _logits(coefficients: NDArray[np.float32], prototypes: NDArray[np.floating]) -> Iterator[NDArray[np.float32]]:
     """(H/4, W/4) of each mask in turn. Whole ones: one large product costs less than many small parts."""
     flat = prototypes.astype(np.float32, copy=False).reshape(len(prototypes), -1)
@@ -108,18 +149,18 @@ def _logits(coefficients: NDArray[np.float32], prototypes: NDArray[np.floating])
         yield from (coefficients[start : start + chunk] @ flat).reshape(-1, *prototypes.shape[1:])
 
 
-def _stretched(logits: NDArray[np.float32], axis: Resampling, left: int, right: int) -> NDArray[np.float32]:
+def _stretched(logits: NDArray[np.float32], axis: _Diagonal, left: int, right: int) -> NDArray[np.float32]:
     """Columns [left, right) of the image for rows of prototypes: (rows, W/4) → (rows, right - left)."""
     columns = np.empty((len(logits), right - left), np.float32)
     for start in range(left, right, _BLOCK_COLUMNS):
         end = min(start + _BLOCK_COLUMNS, right)
-        band = slice(axis.first[start], axis.first[end - 1] + TAPS)
-        np.matmul(logits[:, band], axis.matrix[start:end, band].T, out=columns[:, start - left : end - left])
+        first, last, matrix = axis.rows(start, end)
+        np.matmul(logits[:, first:last], matrix.T, out=columns[:, start - left : end - left])
     return columns
 
 
 def _above_threshold(
-    rows: NDArray[np.float32], axis: Resampling, top: int, bottom: int
+    rows: NDArray[np.float32], axis: _Diagonal, top: int, bottom: int
 ) -> Iterator[tuple[int, NDArray[np.bool_]]]:
     """Which logits are above the threshold: rows [top, bottom) of the image from rows of prototypes, from the top down.
 
@@ -128,7 +169,7 @@ def _above_threshold(
 
     `rows` (rows, columns) begins with the prototype row that image row `top` depends on first.
     """
-    above = axis.first[top]
+    above = axis.first(top)
     width = rows.shape[1]
     height = min(max(_STRIP_PIXELS // width // _BLOCK_ROWS, 1) * _BLOCK_ROWS, bottom - top)
     strip = np.empty((height, width), np.bool_)
@@ -136,7 +177,7 @@ def _above_threshold(
         end_row = min(first_row + height, bottom)
         for start in range(first_row, end_row, _BLOCK_ROWS):
             end = min(start + _BLOCK_ROWS, end_row)
-            first, last = axis.first[start], axis.first[end - 1] + TAPS
-            logits = axis.matrix[start:end, first:last] @ rows[first - above : last - above]
+            first, last, matrix = axis.rows(start, end)
+            logits = matrix @ rows[first - above : last - above]
             np.greater(logits, MASK_THRESHOLD, out=strip[start - first_row : end - first_row])
         yield first_row - top, strip[: end_row - first_row]

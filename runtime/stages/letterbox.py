@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..spec import PROTOTYPE_STRIDE, ModelSpec
+from .reading.limits import check_sides
 
 PADDING_VALUE = 114
 """Gray round the image, of 255, here and on the device."""
@@ -83,31 +84,35 @@ class Resampling:
 
     The prototypes are first magnified 1, 2 or 4 times (the least at which the letterbox border ends on whole
     pixels), the border is cut off, and what remains is stretched over the image. A pixel of the image is a mean of
-    two magnified pixels, each a mean of two prototypes, so of three neighbours at most.
+    two magnified pixels, each a mean of two prototypes, so of three neighbours at most. Only those three are kept: 16
+    bytes for each pixel of the side, however many prototypes there are.
 
     Attributes:
-        first: (side,) int64, the first of the three prototypes of each image pixel; ascending.
-        matrix: (side, prototypes) float32, the share of each prototype: in every row three neighbours from `first`
-            on, none negative, sum 1; everything else is 0.
+        first: (side,) int32, the first of the three prototypes of each image pixel; ascending.
+        shares: (side, TAPS) float32, the share of each of the three, none negative, sum 1.
 
     Example:
         >>> vertical, horizontal = mask_resampling(fit((32, 64), (32, 64)), (8, 16))
-        >>> horizontal.matrix.shape, horizontal.first[:12].tolist()
-        ((64, 16), [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2])
+        >>> horizontal.shares.shape, horizontal.first[:12].tolist()
+        ((64, 3), [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2])
     """
 
-    first: NDArray[np.int64]
-    matrix: NDArray[np.float32]
+    first: NDArray[np.int32]
+    shares: NDArray[np.float32]
 
 
 def fit(image_hw: tuple[int, int], input_hw: tuple[int, int]) -> Letterbox:
     """The letterbox of an image of (h, w) pixels in an input of exactly (H, W).
+
+    Raises:
+        ImageError: the image has no pixel, or a side above MAX_SIDE.
 
     Example:
         >>> fit((300, 400), (64, 64)).content_hw
         (48, 64)
     """
     (h, w), (height, width) = image_hw, input_hw
+    check_sides(w, h, "image")
     ratio = min(height / h, width / w)
     content_hw = (max(round(h * ratio), 1), max(round(w * ratio), 1))
     pad_xy = _pad_xy(content_hw, input_hw)
@@ -224,8 +229,8 @@ def mask_resampling(place: Letterbox, prototypes_hw: tuple[int, int]) -> tuple[R
 
     Example:
         >>> vertical, horizontal = mask_resampling(fit((300, 400), (64, 64)), (16, 16))
-        >>> vertical.matrix.shape, horizontal.matrix.shape
-        ((300, 16), (400, 16))
+        >>> vertical.shares.shape, horizontal.shares.shape
+        ((300, 3), (400, 3))
     """
     border = (place.input_hw[0] - place.content_hw[0]) | (place.input_hw[1] - place.content_hw[1])
     zoom = PROTOTYPE_STRIDE // math.gcd(PROTOTYPE_STRIDE, border | border // 2)
@@ -244,13 +249,15 @@ def _two_steps(source_size: int, zoom: int, content: slice, side: int) -> Resamp
     prototype, share = prototype[content], share[content]
     near, after = bilinear(len(prototype), side)
     far = np.minimum(near + 1, len(prototype) - 1)
-    matrix = np.zeros((side, source_size), np.float32)
+    first = np.minimum(prototype[near], source_size - TAPS)
+    shares = np.zeros((side, TAPS), np.float32)
     pixels = np.arange(side)
     for magnified, part in ((near, 1 - after), (far, after)):
-        matrix[pixels, prototype[magnified]] += part * (1 - share[magnified])
+        shares[pixels, prototype[magnified] - first] += part * (1 - share[magnified])
         # The last prototype has none after it: bilinear gives that the share 0, wherever it goes.
-        matrix[pixels, np.minimum(prototype[magnified] + 1, source_size - 1)] += part * share[magnified]
-    return Resampling(np.minimum(prototype[near], source_size - TAPS), matrix)
+        following = np.minimum(prototype[magnified] + 1, source_size - 1)
+        shares[pixels, following - first] += part * share[magnified]
+    return Resampling(first.astype(np.int32), shares)
 
 
 def bilinear(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all. All writing of files goes through this module.
+"""Files and folders that appear whole or not at all. All files are written here, but those that grow (see `lines`).
 
 The content is written to a draft in the same folder (see `drafts`) and synced to the disk; then one rename puts it in
 place. After an error, Ctrl-C or a full disk, the previous file is unchanged. A file that replaces another keeps its
@@ -70,12 +70,12 @@ def stream_to(path: Path, *, synced: bool = True, error: type[FastSamError] = Fa
         ...     Path(folder, "rows.txt").read_text()
         'a row'
     """
-    with _os_errors_as(error, path):
+    with os_errors_as(error, path):
         place = place_of(path)
     if place.direct:
-        with _os_errors_as(error, path):
+        with os_errors_as(error, path):
             device = place.open()
-        with _os_errors_as(error, path, of_drafts=()), device:
+        with os_errors_as(error, path, of_drafts=()), device:
             yield device
         return
     with (
@@ -103,15 +103,15 @@ def draft_of(path: Path, *, parents: bool = False, error: type[FastSamError] = F
         ...     onnx.save(graph, draft)
         ...     onnx.checker.check_model(draft)
     """
-    with _os_errors_as(error, path):
+    with os_errors_as(error, path):
         place = place_of(path)
     if place.direct:
         with scratch_folder() as folder:
             draft = folder / f"draft{path.suffix}"
             draft.touch()
-            with _os_errors_as(error, path, of_drafts=()):
+            with os_errors_as(error, path, of_drafts=()):
                 yield draft
-            with _os_errors_as(error, path), draft.open("rb") as source, place.open() as device:
+            with os_errors_as(error, path), draft.open("rb") as source, place.open() as device:
                 shutil.copyfileobj(source, device)
         return
     with drafts_of(path, parents=parents, error=error) as (draft,):
@@ -139,11 +139,11 @@ def drafts_of(
         ...     record.write_text("{}")
         ...     plan.write_bytes(b"...")
     """
-    with _os_errors_as(error, paths[0]):
+    with os_errors_as(error, paths[0]):
         _folder_of(paths[0], parents)
     places = []
     for path in paths:
-        with _os_errors_as(error, path):
+        with os_errors_as(error, path):
             places.append(place_of(path))
     if len({place.path.parent.resolve() for place in places}) > 1 or any(place.direct for place in places):
         raise error(
@@ -177,13 +177,13 @@ def draft_folder(
         ...     [path.name for path in Path(parent, "clip").iterdir()]
         ['clip.json']
     """
-    with _os_errors_as(error, path):
+    with os_errors_as(error, path):
         target = Path(os.path.realpath(path))
         draft = drafts.draft_folder(_folder_of(target, parents))
     try:
-        with _os_errors_as(error, path, of_drafts=[draft]):
+        with os_errors_as(error, path, of_drafts=[draft]):
             yield draft.path
-        with _os_errors_as(error, path):
+        with os_errors_as(error, path):
             draft.replace_folder(target) if replace and target.is_dir() else draft.put(target)
     finally:
         draft.remove()
@@ -208,11 +208,11 @@ def scratch_beside(
         >>> with scratch_beside(Path("model.plan"), ".onnx") as scratch:  # doctest: +SKIP
         ...     onnx.save(graph, scratch)
     """
-    with _os_errors_as(error, path):
+    with os_errors_as(error, path):
         folder = _folder_of(Path(os.path.realpath(path)), parents)
         draft = drafts.draft_folder(folder) if suffix is None else drafts.draft_files(folder, [suffix], [0o666])[0]
     try:
-        with _os_errors_as(error, path, of_drafts=[draft]):
+        with os_errors_as(error, path, of_drafts=[draft]):
             yield draft.path
     finally:
         draft.remove()
@@ -232,7 +232,7 @@ def rename_synced(source: Path, target: Path, *, error: type[FastSamError] = Fas
     Example:
         >>> rename_synced(Path("scratch/1"), Path("repository/fastsam/1"))  # doctest: +SKIP
     """
-    with _os_errors_as(error, target):
+    with os_errors_as(error, target):
         drafts.rename_synced(source, target)
 
 
@@ -252,18 +252,18 @@ def _drafts_at(
     synced: bool = True,
 ) -> Iterator[list[drafts.Draft]]:
     """Drafts of regular files in one folder; at the end they are put in place in order, or removed."""
-    with _os_errors_as(error, paths[0]):
+    with os_errors_as(error, paths[0]):
         # A draft must not be readable by more users than the file that it replaces, but its writer must open it.
         modes = [0o666 if place.mode is None else place.mode | 0o600 for place in places]
         new = drafts.draft_files(places[0].path.parent, suffixes, modes)
     with ExitStack() as stack:
         for draft in new:
             stack.callback(draft.remove)
-        with _os_errors_as(error, paths[0], of_drafts=new):
+        with os_errors_as(error, paths[0], of_drafts=new):
             yield new
         with ExitStack() as undo:
             for path, place, draft in zip(paths, places, new, strict=True):
-                with _os_errors_as(error, path):
+                with os_errors_as(error, path):
                     draft.put(place.path, place.mode, synced=synced)
                 if place.mode is None:
                     undo.callback(place.path.unlink, missing_ok=True)
@@ -271,14 +271,26 @@ def _drafts_at(
 
 
 @contextmanager
-def _os_errors_as(
+def os_errors_as(
     error: type[FastSamError], path: Path, of_drafts: Sequence[drafts.Draft] | None = None
 ) -> Iterator[None]:
     """Turn an OSError into an error about `path`.
 
     Args:
+        error: class of the error to raise.
+        path: that is written.
         of_drafts: given if the block runs code of the caller: then only errors about these drafts or about writing to
             the disk are turned.
+
+    Raises:
+        FastSamError: in place of an OSError.
+
+    Example:
+        >>> with os_errors_as(FastSamError, Path("x.json")):
+        ...     raise OSError(errno.ENOSPC, "No space left on device")
+        Traceback (most recent call last):
+        fastsam_deploy.runtime.errors.FastSamError: x.json: cannot be written (No space left on device); make room, or \
+choose another folder
     """
     try:
         yield

@@ -20,8 +20,7 @@ from contextlib import ExitStack, suppress
 from functools import lru_cache
 from pathlib import Path
 
-if sys.platform != "win32":  # on Windows an open file can be neither removed nor renamed, which serves as a lock
-    import fcntl
+from .locks import is_at, lock_file
 
 _NAME = re.compile(r"\.fs-[0-9a-f]{8}\.part(\..+)?", re.DOTALL)
 _TRIES = 100
@@ -209,30 +208,13 @@ def _locked(path: Path, handle: int) -> Draft:
     """The new draft with its lock. Raises FileExistsError if another writer removed it before it was locked."""
     try:
         with suppress(NotImplementedError):
-            _lock(handle)
-        if not _is_at(handle, path):
+            lock_file(handle)
+        if not is_at(handle, path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     except BaseException:
         os.close(handle)
         raise
     return Draft(path, handle)
-
-
-def _lock(handle: int) -> None:
-    """Lock an open file until it is closed in this process and its children.
-
-    Raises:
-        FileExistsError: another process holds the lock.
-        NotImplementedError: the file system has no locks.
-    """
-    if sys.platform == "win32":
-        raise NotImplementedError
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise FileExistsError(*error.args) from error
-    except OSError as error:
-        raise NotImplementedError from error
 
 
 @lru_cache(maxsize=256)
@@ -255,18 +237,11 @@ def _remove_if_abandoned(path: Path) -> None:
     # On NFS only a file that is open for writing can be locked.
     handle = os.open(path, _FLAGS | os.O_NONBLOCK | (os.O_RDWR if stat.S_ISREG(kind) else os.O_RDONLY))
     try:
-        _lock(handle)
-        if _is_at(handle, path):
+        lock_file(handle)
+        if is_at(handle, path):
             shutil.rmtree(path, ignore_errors=True) if stat.S_ISDIR(kind) else path.unlink()
     finally:
         os.close(handle)
-
-
-def _is_at(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), path.lstat())
-    except FileNotFoundError:
-        return False
 
 
 def _sync(path: Path, access: int, mode: int | None = None) -> None:

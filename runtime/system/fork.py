@@ -2,7 +2,7 @@
 
 A forked child is a copy of its parent with one thread. Thread pools have no threads there, a lock may be held by a
 thread that does not exist, sockets and shared memory belong to the parent. So a child neither uses nor destroys what
-the parent had open; and a fork waits for what must not be copied half done (`unforked`).
+the parent had open; and a fork waits for what must not be copied half done (`ForkGate`).
 """
 
 from __future__ import annotations
@@ -141,17 +141,37 @@ class cached_property(functools.cached_property[T]):  # noqa: N801 - used as fun
         self.lock = threading.RLock()  # one for all instances of the class
 
 
-class _Unforked:
-    """See `unforked`."""
+class ForkGate:
+    """`with gate:` keeps a fork that another thread wants waiting until the block ends.
 
-    def __init__(self) -> None:
+    Libraries need it that hold locks while they work and reset them in no child: without it the child would wait for
+    ever for a thread that it does not have. A fork does not wait for its own thread.
+
+    Attributes:
+        is_broken: in a forked child: a thread of the parent was in a block, because the fork had waited long enough.
+
+    Example:
+        >>> gate = ForkGate()
+        >>> with gate:
+        ...     product = sum(a * b for a, b in [(1, 2), (3, 4)])
+        >>> product, gate.is_broken
+        (14, False)
+    """
+
+    def __init__(self, patience_s: float = 60.0) -> None:
+        """
+        Args:
+            patience_s: longest wait of a fork. Other threads wait meanwhile where they come to a block.
+        """
+        self.is_broken = False
+        self._patience_s = patience_s
         self._changed = threading.Condition()
         self._inside = 0
         self._is_forking = False
         self._thread = threading.local()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
-                before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._after_fork
+                before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._after_fork_in_child
             )
 
     def __enter__(self) -> None:
@@ -171,31 +191,29 @@ class _Unforked:
                 self._inside -= 1
                 self._changed.notify_all()
 
+    @property
+    def _inside_by_this_thread(self) -> int:
+        return int(getattr(self._thread, "depth", 0) > 0)
+
     def _before_fork(self) -> None:
-        forks_inside = int(getattr(self._thread, "depth", 0) > 0)
         self._changed.acquire()
         self._changed.wait_for(lambda: not self._is_forking)
         self._is_forking = True
-        self._changed.wait_for(lambda: self._inside == forks_inside)
+        self._changed.wait_for(lambda: self._inside == self._inside_by_this_thread, self._patience_s)
 
     def _after_fork(self) -> None:
         self._is_forking = False
         self._changed.notify_all()
         self._changed.release()
 
+    def _after_fork_in_child(self) -> None:
+        self.is_broken = self.is_broken or self._inside != self._inside_by_this_thread
+        self._inside = self._inside_by_this_thread
+        self._after_fork()
 
-unforked = _Unforked()
-"""`with unforked:` keeps a fork that another thread wants waiting until the block ends.
 
-Libraries need it that hold locks while they compute and reset them in no child: OpenBLAS, which NumPy's matrix
-products run on, and OpenVINO. Without it the child's first product, or its first model, would wait for ever.
-
-Example:
-    >>> with unforked:
-    ...     product = sum(a * b for a, b in [(1, 2), (3, 4)])
-    >>> product
-    14
-"""
+unforked = ForkGate()
+"""For NumPy's matrix products: OpenBLAS holds locks meanwhile, which the child's first product would wait for."""
 
 
 def tell_of_forks(inherited: Inherited) -> None:

@@ -70,10 +70,20 @@ class Limits:
             >>> Limits().check_pixels(np.zeros((4, 6, 3), np.uint8)).shape
             (4, 6, 3)
         """
-        height, width = pixels.shape[:2]
-        if height * width > self.pixels:
-            raise ImageError(f"{PIXELS} is {width}×{height}, the server takes {self.pixels:,} pixels; make it smaller")
+        self.check_hw(pixels.shape[0], pixels.shape[1], PIXELS)
         return pixels
+
+    def check_hw(self, height: int, width: int, name: str) -> None:
+        """Raise ImageError if an image of this size has too many pixels.
+
+        Example:
+            >>> Limits(pixels=9).check_hw(4, 6, "IMAGE_SIZE")
+            Traceback (most recent call last):
+            ...
+            fastsam_deploy.runtime.errors.ImageError: IMAGE_SIZE is 6×4, the server takes 9 pixels; make it smaller
+        """
+        if height * width > self.pixels:
+            raise ImageError(f"{name} is {width}×{height}, the server takes {self.pixels:,} pixels; make it smaller")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ class RecordedNetwork:
     """
 
     capturable = True
+    stream = None
     name = "recorded.onnx"
 
     def __init__(self, device: Device, spec: ModelSpec, input_hw: tuple[int, int], outputs: dict[str, np.ndarray]):

@@ -23,6 +23,8 @@ ORDER = [
     "connection",
     "masks",
     "formats",
+    "exchange",
+    "drawing",
     "segments",
     "stages",
     "cuda",
@@ -45,7 +47,7 @@ ORDER = [
 
 HEAVY = (
     *("torch", "torchvision", "ultralytics", "tensorrt", "pycuda", "tritonclient", "supervision", "onnx"),
-    *("open_clip", "transformers"),
+    *("open_clip", "transformers", "pandas", "labelme"),
 )
 
 

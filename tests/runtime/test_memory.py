@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastsam_deploy.runtime.cuda.records import Tables
 from fastsam_deploy.runtime.stages.assemble import assemble
 from fastsam_deploy.runtime.stages.letterbox import fit
 
@@ -60,6 +61,25 @@ def test_300_masks_of_24_megapixels_stay_small():
         tracemalloc.stop()
     assert len(masks) == 300 and masks.areas.all()
     assert peak < 100e6, "48 MB are the bitmaps"
+
+
+@pytest.mark.parametrize("image_hw", [(1_000_000, 1), (1, 1_000_000)], ids=["tall", "wide"])
+def test_a_strip_of_a_million_pixels_takes_no_more_than_a_photograph(image_hw: tuple[int, int]):
+    """A PNG of 1 KB made 671 MB: a row of all prototypes for each pixel of the side."""
+    rng = np.random.default_rng(0)
+    prototypes = rng.standard_normal((32, 256, 256)).astype(np.float32)
+    coefficients = rng.standard_normal((3, 32)).astype(np.float32)
+    boxes = np.array([[0, 0, *image_hw[::-1]]] * 3, np.float32)
+    place = fit(image_hw, (1024, 1024))
+    tracemalloc.start()
+    try:
+        masks = assemble(coefficients, prototypes, boxes, place)
+        tables = Tables.of(place, (256, 256))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert masks.areas.all() and len(tables.mask_rows) == image_hw[0]
+    assert peak < 150e6, "a photograph of 3 megapixels takes 40 MB"
 
 
 def test_an_answer_does_not_keep_all_masks_in_memory():

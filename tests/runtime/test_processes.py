@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import importlib.util
 import os
-import re
-import signal
-import subprocess
-import sys
-import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.processes import FORKED, ROOT, run_program
+from tests.processes import FORKED, check_gunicorn, run_program
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -207,73 +200,7 @@ if __name__ == "__main__":
     assert run_program(tmp_path, OPENED + code, engine, 2) == "True\nTrue\n"
 
 
-APPLICATION = """
-import os
-from fastsam_deploy.runtime import FastSAM
-model = FastSAM(threads=2, engine={engine!r})
-def segment():
-    return len(model.segment("examples/images/cat.jpg"))
-wanted = segment()
-def application(environment, start):
-    body = f"{{os.getpid()}} {{segment() == wanted}}".encode()
-    start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
-    return [body]
-"""
-
-
 @pytest.mark.parametrize("engine", ENGINES)
 def test_gunicorn_with_preload_recycles_its_workers(tmp_path: Path, engine: str):
     _skip_without(engine)
-    pytest.importorskip("gunicorn")
-    (tmp_path / "application.py").write_text(APPLICATION.format(engine=engine), encoding="utf-8")
-    log = tmp_path / "log"
-    command = [sys.executable, "-m", "gunicorn", "--preload", "-w", "2", "--max-requests", "3", "--timeout", "30"]
-    command += [
-        "--bind",
-        "127.0.0.1:0",
-        "--pythonpath",
-        str(tmp_path),
-        "--log-file",
-        str(log),
-        "application:application",
-    ]
-    with subprocess.Popen(command, cwd=ROOT) as master:
-        try:
-            port = int(_wait_for(log, r"Listening at: http://127\.0\.0\.1:(\d+)")[1])
-            pids = [_asked(port) for _ in range(14)]
-            assert len(set(pids)) >= 4, "each worker answers three requests"
-            for pid in {pid for pid in pids if pids.count(pid) == 3}:
-                _wait_until_gone(pid, 3)
-            start = time.monotonic()
-            master.send_signal(signal.SIGTERM)
-            assert master.wait(30) == 0
-            assert time.monotonic() - start < 3, "the last workers end as well"
-        finally:
-            master.kill()
-    text = log.read_text(encoding="utf-8")
-    assert "SIGKILL" not in text and "TIMEOUT" not in text and "SIGABRT" not in text, text
-
-
-def _wait_for(log: Path, pattern: str) -> re.Match[str]:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        found = re.search(pattern, log.read_text(encoding="utf-8")) if log.exists() else None
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"{pattern!r} is not in {log.read_text(encoding='utf-8')}")
-
-
-def _asked(port: int) -> int:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-        connection.request("GET", "/")
-        pid, right = connection.getresponse().read().decode().split()
-    assert right == "True"
-    return int(pid)
-
-
-def _wait_until_gone(pid: int, patience_s: float) -> None:
-    end = time.monotonic() + patience_s
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < end, f"worker {pid} has not ended"
-        time.sleep(0.02)
+    check_gunicorn(tmp_path, f"FastSAM(threads=2, engine={engine!r})")

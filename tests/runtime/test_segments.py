@@ -112,7 +112,7 @@ def test_what_is_no_segments_file_is_refused(three, tmp_path):
         with pytest.raises(FastSamError):
             Segments.load(tmp_path / name)
     with pytest.raises(FastSamError, match="suffix"):
-        three.save(tmp_path / "x.png")
+        three.save(tmp_path / "x.gif")
 
 
 def test_equal_are_the_same_values_and_pixels(three):

@@ -29,6 +29,7 @@ from fastsam_deploy.runtime.settings import EngineSettings, Thresholds, refuse_s
         ({"engine": 1}, ParameterError, "engine is 1"),
         ({"precision": 16}, ParameterError, "precision is 16"),
         ({"hint": "x"}, ParameterError, "hint is 'x', expected one of latency, throughput"),
+        ({"search": "x"}, ParameterError, "search is 'x', expected one of heuristic, exhaustive"),
         ({"cache": 1}, ParameterError, "cache is 1"),
         ({"cache": b"folder"}, ParameterError, "cache is b'folder'"),
         ({"cache": ""}, ParameterError, "cache is ''"),

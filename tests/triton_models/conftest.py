@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from scripts.triton_server import Environment, Server
+
+if TYPE_CHECKING:
+    from tests.triton_models.clients import LeftBehind
 
 MODELS = ("fastsam", "fastsam_device")
 
@@ -41,6 +46,19 @@ def server(environment: Environment, built: Path, tmp_path_factory: pytest.TempP
     """One server for the tests that leave it as it was."""
     with Server(environment, built, MODELS, log=tmp_path_factory.mktemp("server") / "log") as running:
         yield running
+
+
+@pytest.fixture
+def left(server: Server) -> Iterator[LeftBehind]:
+    """What clients have left behind: nothing, at the end."""
+    from tritonclient.grpc import InferenceServerClient
+
+    from tests.triton_models.clients import LeftBehind
+
+    with closing(InferenceServerClient(server.grpc)) as client:
+        left = LeftBehind(client)
+        yield left
+        assert left.registered() == [] and left.bytes() == 0
 
 
 @pytest.fixture

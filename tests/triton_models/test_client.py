@@ -157,7 +157,8 @@ def test_errors_are_those_of_local_use(remote, local, coffee, tmp_path):
             remote.segment(image, prompt)
         with pytest.raises(kind) as here:
             local.segment(image, prompt)
-        assert str(there.value).split(";")[-1] == str(here.value).split(";")[-1]
+        said_there, said_here = (str(error.value).split(";")[-1].replace("HEIF, ", "") for error in (there, here))
+        assert said_there == said_here  # whether HEIF files are read depends on each environment
     with pytest.raises(ImageError, match="image 1 of 3"):
         remote.segment_batch([coffee, b"not an image", coffee])
     assert len(remote.segment(coffee)) > 0
@@ -183,12 +184,12 @@ def test_shared_memory_is_used_and_given_back(server, local, coffee, transport, 
         small = image[:300, :300]  # a smaller one in the same piece
         _same(remote.segment(small), local.segment(small))
         regions = (
-            remote._segmenter._client._regions
+            remote._segmenter._client._session.get()._regions
             if model != "fastsam_engine"
-            else (remote._segmenter.engine._network._network._client._regions)
+            else (remote._segmenter.engine._network._network._client._session.get()._regions)
         )
-        assert sum(region.known for region in regions._all) >= 1
-        held = {path for path in Path("/dev/shm").glob("fastsam_*") if f"fastsam_{os.getpid()}_" in path.name} - before
+        assert sum(region.is_registered for region in regions._all) >= 1
+        held = set(Path("/dev/shm").glob(f"fastsam_client_{os.getpid()}_*")) - before
         assert held
     assert not held & set(Path("/dev/shm").glob("fastsam_*"))
 
@@ -197,7 +198,7 @@ def test_without_shared_memory(server, local, coffee):
     image = np.tile(load_image(coffee), (2, 2, 1))
     with FastSAM(_address(server, "grpc", "fastsam_device"), connection=Connection(shared_memory=False)) as remote:
         _same(remote.segment(image), local.segment(image))
-        assert remote._segmenter._client._regions is None
+        assert remote._segmenter._client._session.get()._regions is None
 
 
 def test_settings_that_are_the_servers_own(server):

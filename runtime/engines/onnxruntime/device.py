@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,46 +16,57 @@ from ...cuda.network import Shape
 from ...errors import DeviceError, ModelError, ParameterError, pip_install
 from ...settings import EngineSettings
 from ..telemetry import without_telemetry
+from .provider import CPU, CUDA, checked_precision, cuda_options
 from .tensors import tensor_infos
 
 with without_telemetry():
     import onnxruntime as ort
 
-_PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+_PROVIDERS = {"cuda": CUDA, "cpu": CPU}
 
 
 class OnnxRuntimeCudaNetwork:
     """An ONNX file on a CUDA device: a `DeviceNetwork`, and a `Network` for arrays. Calls wait for each other.
 
-    A session of ONNX Runtime works on one stream, which it is told when it is made. So the first `enqueue` decides it,
-    and another stream needs a `clone`, with weights of its own.
+    A session of ONNX Runtime works on one stream, which it is told when it is made: `stream`, which lives as long as
+    the session. Another stream needs a `clone`, with weights of its own.
     """
 
     capturable = False
     """It may allocate while it runs, which a capture does not allow."""
 
-    def __init__(self, path: Path, device: Device, *, memory: str = "cuda") -> None:
+    def __init__(
+        self, path: Path, device: Device, settings: EngineSettings | None = None, *, memory: str = "cuda"
+    ) -> None:
         """
         Args:
             device: that it runs on.
+            settings: precision and search; None for the defaults.
             memory: what ONNX Runtime calls the memory that pointers point to. "cpu" is for tests with an emulated
                 driver, whose device memory is the host's.
 
         Raises:
-            ModelError: ONNX Runtime cannot open the file. DeviceError: it does not run it on the device.
+            ModelError: ONNX Runtime cannot open the file. DeviceError: it does not run it on the device, or not in
+                the precision.
         """
         self._path = path
+        self._settings = settings = settings or EngineSettings("cuda")
         self._memory = memory
         self._lock = threading.Lock()
-        self._stream: int | None = None
         self._made: dict[tuple[tuple[str, Shape], ...], dict[str, Shape]] = {}
         self.cuda_device = device
         self.name = path.name
         self.device = f"cuda:{device.number}"
-        self._session: ort.InferenceSession | None = self._new_session()
-        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self.inputs = tensor_infos(self._session.get_inputs())
-        self.outputs = tensor_infos(self._session.get_outputs())
+        self._session: ort.InferenceSession | None = None
+        with ExitStack() as stack:
+            self.stream = stack.enter_context(closing(device.stream()))
+            stack.callback(self._let_go)  # before the stream that it works on
+            session = self._session = self._new_session()
+            self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+            self.inputs = tensor_infos(session.get_inputs())
+            self.outputs = tensor_infos(session.get_outputs())
+            self._precision = checked_precision(settings, self.metadata, self.inputs, self.name)
+            self._owned = stack.pop_all()
 
     @property
     def description(self) -> dict[str, Any]:
@@ -66,6 +77,8 @@ class OnnxRuntimeCudaNetwork:
             "version": ort.__version__,
             "provider": _PROVIDERS[self._memory],
             "device": self.cuda_device.name,
+            "precision": self._precision,
+            "cudnn_search": self._settings.search or "heuristic",
         }
 
     def run(self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
@@ -91,14 +104,18 @@ class OnnxRuntimeCudaNetwork:
             return dict(self._made[key])
 
     def enqueue(self, pointers: Mapping[str, int], inputs: Mapping[str, Shape], stream: int) -> None:
-        """Put one run on a stream; see `TensorRTNetwork.enqueue`. The stream stays the same in all calls.
+        """Put one run on `stream`; see `TensorRTNetwork.enqueue`.
 
         Raises:
-            ParameterError: another stream, an address is missing, or the network does not take the shapes.
+            ParameterError: it is another stream, an address is missing, or the network does not take the shapes.
         """
         shapes = {**inputs, **self.output_shapes(inputs)}
         with self._lock, self.cuda_device.active():
-            session = self._session_on(stream)
+            session = self._opened()
+            if stream != self.stream.handle:
+                raise ParameterError(
+                    f"{self.name}: stream {stream:#x}, it runs on {self.stream.handle:#x}; use a clone for each"
+                )
             missing = [info.name for info in (*self.inputs, *self.outputs) if not pointers.get(info.name, 0)]
             if missing:
                 raise ParameterError(f"{self.name}: {', '.join(missing)} has no address; expected one on the device")
@@ -119,13 +136,17 @@ class OnnxRuntimeCudaNetwork:
             self._made.pop(_key(inputs), None)
 
     def clone(self) -> OnnxRuntimeCudaNetwork:
-        """Another session of the same file, on no stream yet."""
-        return OnnxRuntimeCudaNetwork(self._path, self.cuda_device, memory=self._memory)
+        """Another session of the same file, on a stream of its own."""
+        return OnnxRuntimeCudaNetwork(self._path, self.cuda_device, self._settings, memory=self._memory)
 
     def close(self) -> None:
-        """Free the session; its work must be done."""
+        """Free the session, and its stream, after their work has run."""
         with self._lock, self.cuda_device.active():
-            self._session = None
+            self._owned.close()
+
+    def _let_go(self) -> None:
+        self.stream.synchronize()
+        self._session = None
 
     def __enter__(self) -> OnnxRuntimeCudaNetwork:
         return self
@@ -138,16 +159,6 @@ class OnnxRuntimeCudaNetwork:
             raise ModelError(f"{self.name}: the network is closed; open the model again")
         return self._session
 
-    def _session_on(self, stream: int) -> ort.InferenceSession:
-        session = self._opened()
-        if self._stream is None:
-            self._session = session = None  # before the next one takes as much memory
-            self._stream = stream
-            self._session = session = self._new_session()
-        elif stream != self._stream:
-            raise ParameterError(f"{self.name}: stream {stream:#x}, it runs on {self._stream:#x}; use a clone for each")
-        return session
-
     def _new_session(self) -> ort.InferenceSession:
         provider = _PROVIDERS[self._memory]
         if provider not in ort.get_available_providers():
@@ -157,9 +168,7 @@ class OnnxRuntimeCudaNetwork:
             )
         settings: dict[str, Any] = {}
         if self._memory == "cuda":
-            settings["device_id"] = self.cuda_device.number
-            if self._stream is not None:
-                settings["user_compute_stream"] = str(self._stream)
+            settings = cuda_options(self._settings, self.cuda_device.number, self.stream.handle)
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.add_session_config_entry("session.disable_fallback", "1")
@@ -216,7 +225,7 @@ def device_network_from_file(path: Path, settings: EngineSettings) -> OnnxRuntim
     Raises:
         DeviceError: no such device, or this ONNX Runtime has no CUDA provider.
     """
-    return OnnxRuntimeCudaNetwork(path, Device.open(device_number(settings.device)))
+    return OnnxRuntimeCudaNetwork(path, Device.open(device_number(settings.device)), settings)
 
 
 def _key(inputs: Mapping[str, Shape]) -> tuple[tuple[str, Shape], ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,13 +11,13 @@ from numpy.typing import NDArray
 
 from ...errors import DeviceError, ModelError, ParameterError, pip_install
 from ...settings import EngineSettings
-from ...spec import METADATA_KEY
 from ...system.cpu import usable_cpus
 from ...system.fork import PerProcess
 from ...system.scratch import scratch_folder
 from ..model_cache import ModelCache, Prepared
 from ..reopening import reopening
 from ..telemetry import without_telemetry
+from .provider import CPU, CUDA, checked_precision, cuda_options
 from .tensors import tensor_infos
 
 with without_telemetry():
@@ -31,10 +30,10 @@ class OnnxRuntimeNetwork:
     def __init__(self, path: Path, settings: EngineSettings) -> None:
         """
         Raises:
-            DeviceError: the device is not to be had. ModelError: ONNX Runtime cannot open the file.
+            DeviceError: the device or the precision is not to be had. ModelError: ONNX Runtime cannot open the file.
         """
         device, threads = settings.device, settings.threads
-        provider = _provider(device)
+        provider = _provider(settings)
         reopen = reopening(path, settings, lambda path, settings: _session(path, settings, provider)[0])
         session, kept = _session(path, settings, provider)
         self._session: PerProcess[ort.InferenceSession] = PerProcess(session, reopen)
@@ -57,6 +56,9 @@ class OnnxRuntimeNetwork:
         }
         self.inputs = tensor_infos(session.get_inputs())
         self.outputs = tensor_infos(session.get_outputs())
+        precision = checked_precision(settings, self.metadata, self.inputs, path.name)
+        if provider[0] == CUDA:
+            self.description |= {"precision": precision, "cudnn_search": settings.search or "heuristic"}
 
     def run(self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See `Network.run`."""
@@ -88,45 +90,29 @@ def network_from_file(path: Path, settings: EngineSettings) -> OnnxRuntimeNetwor
     """
     if settings.device != "cpu" and settings.cache:
         raise ParameterError(f"{path.name}: cache is {settings.cache!r}; it is for device 'cpu': leave cache out")
-    precision = settings.precision
-    if precision == "bf16":
+    if settings.search is not None and settings.device == "cpu":
+        raise ParameterError(f"{path.name}: search is {settings.search!r}; it is for device 'cuda': leave search out")
+    if settings.precision == "bf16":
         raise DeviceError(
             f"{path.name}: precision 'bf16' on ONNX Runtime, which computes in what the file holds; "
             "pass engine='openvino' on a CPU with AMX or AVX-512 BF16, or leave precision out"
         )
-    network = OnnxRuntimeNetwork(path, settings)
-    held = _precision_of(network)
-    if precision is not None and precision != held:
-        network.close()
-        raise DeviceError(
-            f"{path.name}: asked for precision {precision!r}, the file is {held} and ONNX Runtime computes in what it "
-            f"holds; export a file in {precision}, or leave precision out"
-        )
-    return network
+    return OnnxRuntimeNetwork(path, settings)
 
 
-def _precision_of(network: OnnxRuntimeNetwork) -> str:
-    """What the file says of itself: ours in its spec, a foreign one in its input or in what ultralytics writes."""
-    try:
-        return str(json.loads(network.metadata[METADATA_KEY])["precision"])
-    except (KeyError, ValueError, TypeError):
-        arguments = network.metadata.get("args", "")
-        half = any(word in arguments for word in ("'half': True", "'quantize': 16"))
-        return "fp16" if half or any(tensor.dtype == "float16" for tensor in network.inputs) else "fp32"
-
-
-def _provider(device: str) -> tuple[str, dict[str, Any]]:
+def _provider(settings: EngineSettings) -> tuple[str, dict[str, Any]]:
+    device = settings.device
     kind, _, number = device.partition(":")
     if kind == "cpu" and not number:
-        return "CPUExecutionProvider", {}
+        return CPU, {}
     if kind == "cuda" and (number.isdecimal() or device == "cuda"):
         available = ort.get_available_providers()
-        if "CUDAExecutionProvider" not in available:
+        if CUDA not in available:
             raise DeviceError(
                 f"device {device!r}: this ONNX Runtime {ort.__version__} has {', '.join(available)}; "
                 f"run: pip uninstall onnxruntime && {pip_install('gpu')}, or pass device='cpu'"
             )
-        return "CUDAExecutionProvider", {"device_id": int(number or 0)}
+        return CUDA, cuda_options(settings, int(number or 0))
     raise DeviceError(f"device is {device!r}, expected 'cpu', 'cuda' or 'cuda:N'")
 
 

@@ -34,6 +34,9 @@ class TensorRTNetwork:
     weights shared, that runs at the same time. Networks and clones are closed in any order.
     """
 
+    stream = None
+    """See `DeviceNetwork.stream`."""
+
     def __init__(self, engine: SharedEngine, file: PlanFile) -> None:
         """
         Args:

@@ -5,30 +5,13 @@ Failures are `InferenceServerException`, whose `status()` is gRPC's code or HTTP
 
 from __future__ import annotations
 
-import json
-import ssl
-import threading
 from collections.abc import Sequence
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
-from pathlib import Path
-from time import monotonic
 from typing import Any, Protocol
-from urllib.parse import quote
-from weakref import WeakSet
-
-from tritonclient.utils import InferenceServerException
 
 from ...connection import Address, Connection
-from ...errors import ParameterError, ServerError
-
-GREETING_S = 5.0
-"""Longest wait for an answer about the server itself."""
-
-_LONGEST_GREETING_BYTES = 1 << 24
-_LONGEST_ANSWER_BYTES = (1 << 31) - 1
-"""Of an answer with tensors; the longest message that gRPC takes."""
-
-_READ_BYTES = 1 << 18
+from ...errors import ParameterError
+from .over_grpc import GrpcTransport
+from .over_http import HttpTransport
 
 
 class Transport(Protocol):
@@ -53,11 +36,19 @@ class Transport(Protocol):
         """The contrary."""
         ...
 
+    def registered(self) -> list[str]:
+        """Names of the regions of shared memory that it knows, of all its clients."""
+        ...
+
     def infer(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
         """Run the model; the answer has `as_numpy(name)`."""
         ...
 
     def close(self) -> None: ...
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's connections without a word to the server."""
+        ...
 
 
 def open_transport(address: Address, connection: Connection) -> Transport:
@@ -67,221 +58,8 @@ def open_transport(address: Address, connection: Connection) -> Transport:
         ParameterError: the connection's certificates cannot be read.
     """
     try:
-        return _Grpc(address, connection) if address.transport == "grpc" else _Http(address, connection)
+        return GrpcTransport(address, connection) if address.transport == "grpc" else HttpTransport(address, connection)
     except OSError as error:  # those of ssl too
         raise ParameterError(
             f"{address.text}: a certificate or key of the connection cannot be read ({error}); expected PEM files"
         ) from error
-
-
-class _Grpc:
-    def __init__(self, address: Address, connection: Connection) -> None:
-        from grpc import ssl_channel_credentials
-        from tritonclient import grpc
-
-        self.library = grpc
-        self._address, self._connection = address, connection
-        files = (connection.root_certificates, connection.private_key, connection.certificate_chain)
-        contents = (None if file is None else Path(file).read_bytes() for file in files)
-        # A name may stand for several servers: each has its turn, instead of the first having all requests.
-        policy = "pick_first" if address.on_this_host else "round_robin"
-        options = [
-            ("grpc.lb_policy_name", policy),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.max_receive_message_length", -1),
-        ]
-        self._client = grpc.InferenceServerClient(
-            address.target,
-            creds=ssl_channel_credentials(*contents) if address.tls else None,
-            channel_args=options,
-        )
-
-    def config(self) -> dict[str, Any]:
-        answer: dict[str, Any] = self._client.get_model_config(
-            self._address.model, self._address.version, as_json=True, **self._options()
-        )
-        config: dict[str, Any] = answer["config"]
-        return config
-
-    def extensions(self) -> list[str]:
-        return list(self._client.get_server_metadata(**self._options()).extensions)
-
-    def register(self, name: str, key: str, size: int) -> None:
-        self._client.register_system_shared_memory(name, key, size, **self._options())
-
-    def unregister(self, name: str) -> None:
-        self._client.unregister_system_shared_memory(name, **self._options())
-
-    def infer(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
-        timeout_s = self._connection.timeout_s
-        return self._client.infer(
-            self._address.model,
-            list(inputs),
-            model_version=self._address.version,
-            outputs=list(outputs),
-            timeout=int(timeout_s * 1e6),
-            **self._options(timeout_s),
-        )
-
-    def close(self) -> None:
-        self._client.close()
-
-    def _options(self, timeout_s: float = GREETING_S) -> dict[str, Any]:
-        return {"headers": dict(self._connection.headers), "client_timeout": timeout_s}
-
-
-class _Http:
-    """tritonclient makes and reads the messages; its own HTTP client is for one thread only, so they travel by
-    http.client, over one connection for each thread.
-    """
-
-    def __init__(self, address: Address, connection: Connection) -> None:
-        from tritonclient import http
-
-        self.library = http
-        self._address, self._connection = address, connection
-        self._context = _tls_context(connection) if address.tls else None
-        version = f"/versions/{address.version}" if address.version else ""
-        self._server = f"{quote(address.prefix, safe='/%~')}/v2"
-        self._model = f"{self._server}/models/{quote(address.model)}{version}"
-        self._threads = threading.local()
-        # A thread that ends takes its connection along: streams have new threads each time.
-        self._open: WeakSet[HTTPConnection] = WeakSet()
-        self._lock = threading.Lock()
-
-    def config(self) -> dict[str, Any]:
-        return self._json("GET", f"{self._model}/config")
-
-    def extensions(self) -> list[str]:
-        return list(self._json("GET", self._server).get("extensions", ()))
-
-    def register(self, name: str, key: str, size: int) -> None:
-        self._json(
-            "POST",
-            f"{self._server}/systemsharedmemory/region/{name}/register",
-            {"key": key, "offset": 0, "byte_size": size},
-        )
-
-    def unregister(self, name: str) -> None:
-        self._json("POST", f"{self._server}/systemsharedmemory/region/{name}/unregister", {})
-
-    def infer(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
-        client = self.library.InferenceServerClient
-        timeout_s = self._connection.timeout_s
-        body, json_size = client.generate_request_body(
-            list(inputs), outputs=list(outputs), timeout=int(timeout_s * 1e6)
-        )
-        headers = {} if json_size is None else {"Inference-Header-Content-Length": str(json_size)}
-        content, head = self._exchange("POST", f"{self._model}/infer", body, headers, timeout_s, _LONGEST_ANSWER_BYTES)
-        size = head.get("inference-header-content-length")
-        return client.parse_response_body(content, header_length=None if size is None else int(size))
-
-    def close(self) -> None:
-        with self._lock:
-            connections = list(self._open)
-            self._open.clear()
-        for connection in connections:
-            connection.close()
-
-    def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        text = None if body is None else json.dumps(body).encode()
-        content, _ = self._exchange(method, path, text, {}, GREETING_S, _LONGEST_GREETING_BYTES)
-        try:
-            answer = json.loads(content or b"{}")
-        except (ValueError, RecursionError):
-            answer = None
-        if not isinstance(answer, dict):
-            raise ServerError(
-                f"{self._address.text}: {path} is answered with {content[:60]!r}, expected a JSON object; "
-                "does a proxy or another server answer in Triton's place? check host, port and path"
-            )
-        return answer
-
-    def _exchange(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout_s: float, most: int
-    ) -> tuple[bytes, dict[str, str]]:
-        """Content and headers (lower case) of the answer.
-
-        Raises:
-            InferenceServerException: the status is not 200. OSError: the server is away.
-            ServerError: the content has more than `most` bytes.
-        """
-        connection = self._own_connection()
-        used = connection.sock is not None
-        try:
-            return self._send(connection, method, path, body, headers, timeout_s, most)
-        except (ConnectionError, HTTPException) as error:
-            connection.close()
-            # A connection that was kept open may have been closed by the other side: that is no failure yet.
-            if used:
-                return self._send(connection, method, path, body, headers, timeout_s, most)
-            raise ConnectionError(f"{type(error).__name__}: {error}") from error
-        except (OSError, ServerError):
-            connection.close()
-            raise
-
-    def _send(
-        self,
-        connection: HTTPConnection,
-        method: str,
-        path: str,
-        body: bytes | None,
-        headers: dict[str, str],
-        timeout_s: float,
-        most: int,
-    ) -> tuple[bytes, dict[str, str]]:
-        end = monotonic() + timeout_s
-        connection.timeout = timeout_s
-        if connection.sock is not None:
-            connection.sock.settimeout(timeout_s)
-        connection.request(method, path, body, {**self._connection.headers, **headers})
-        answer = connection.getresponse()
-        content = self._content(answer, most, end)
-        if answer.status != 200:
-            raise InferenceServerException(msg=_message(content), status=str(answer.status))
-        return content, {name.lower(): value for name, value in answer.getheaders()}
-
-    def _content(self, answer: HTTPResponse, most: int, end: float) -> bytes:
-        """All of it, if it ends in time: the socket's own limit starts anew with each piece."""
-        parts: list[bytes] = []
-        size = 0
-        while max(size, answer.length or 0) <= most:
-            parts.append(answer.read1(_READ_BYTES))
-            size += len(parts[-1])
-            if not parts[-1]:
-                missing = answer.length
-                answer.read()  # nothing; it frees the connection for the next request
-                if missing:
-                    raise IncompleteRead(b"", missing)
-                return b"".join(parts)
-            if monotonic() > end:
-                raise TimeoutError("the answer does not end")
-        raise ServerError(
-            f"{self._address.text}: the answer has more than {most:,} bytes; is it a Triton server that answers?"
-        )
-
-    def _own_connection(self) -> HTTPConnection:
-        connection: HTTPConnection | None = getattr(self._threads, "connection", None)
-        if connection is None:
-            host = self._address.host
-            connection = HTTPConnection(host) if self._context is None else HTTPSConnection(host, context=self._context)
-            self._threads.connection = connection
-            with self._lock:
-                self._open.add(connection)
-        return connection
-
-
-def _tls_context(connection: Connection) -> ssl.SSLContext:
-    authority = connection.root_certificates
-    context = ssl.create_default_context(cafile=None if authority is None else str(authority))
-    if connection.certificate_chain is not None:
-        context.load_cert_chain(connection.certificate_chain, connection.private_key)
-    return context
-
-
-def _message(content: bytes) -> str:
-    """Triton says what is wrong as {"error": …}; what stands before it (a proxy) may say it in another way."""
-    try:
-        return str(json.loads(content)["error"])
-    except (ValueError, KeyError, TypeError):
-        return content[:300].decode("utf-8", "replace") or "an empty answer"

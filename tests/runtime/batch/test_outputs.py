@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from pathlib import Path
 
 import pytest
 
-from fastsam_deploy.runtime.batch.outputs import JsonLines, OutputFolder, output_names
+from fastsam_deploy.runtime.batch.outputs import OutputFolder, output_names
 from fastsam_deploy.runtime.errors import FastSamError, ParameterError
 
 
@@ -39,6 +36,11 @@ def test_each_image_has_a_name_of_its_own(paths: list[str], expected: list[str])
     names = output_names([Path(path) for path in paths])
     assert [str(name) for name in names] == expected
     assert len({str(name).casefold() for name in names}) == len(paths)
+
+
+def test_names_of_an_earlier_run_are_not_given_again() -> None:
+    names = output_names([Path("b/x.jpg"), Path("b/y.jpg")], taken=[Path("x"), Path("X-2"), Path("z")])
+    assert [str(name) for name in names] == ["x-3", "y"]
 
 
 def test_an_input_is_never_replaced(tree: Path) -> None:
@@ -71,60 +73,6 @@ def test_a_set_of_an_earlier_run_does_not_mix_with_the_new_one(tree: Path) -> No
 def test_an_output_folder_that_cannot_be_made(tree: Path) -> None:
     with pytest.raises(FastSamError, match="cannot make this folder"):
         OutputFolder(tree / "a/x.jpg/out", [])
-
-
-def test_json_lines_appear_whole_or_not_at_all(tree: Path) -> None:
-    with JsonLines("out.jsonl") as lines:
-        lines.write({"a": 1})
-        lines.write({"a": 2})
-        assert not Path("out.jsonl").exists()
-    assert [json.loads(line)["a"] for line in Path("out.jsonl").read_text().splitlines()] == [1, 2]
-    before = sorted(tree.iterdir())
-    with pytest.raises(TypeError), JsonLines("out.jsonl") as lines:
-        lines.write({"a": object()})
-    assert sorted(tree.iterdir()) == before
-    assert json.loads(Path("out.jsonl").read_text().splitlines()[0]) == {"a": 1}
-
-
-def test_json_lines_refuse_what_they_must(tree: Path) -> None:
-    with pytest.raises(FastSamError, match="cannot be written"):
-        JsonLines("none/out.json")
-
-
-def test_json_lines_leave_the_umask_alone_and_take_the_longest_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def forbidden(mask: int) -> int:
-        raise AssertionError("os.umask is for the whole process")
-
-    monkeypatch.setattr(os, "umask", forbidden)
-    path = tmp_path / ("n" * 250 + ".json")
-    with JsonLines(str(path)) as lines:
-        lines.write({"a": 1})
-    assert path.read_text() == '{"a": 1}\n'
-
-
-def test_json_lines_through_a_pipe_are_read_as_they_are_written(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    with JsonLines(str(pipe)) as lines:
-        for i in range(3):
-            lines.write({"a": i})
-            assert os.read(reader, 100) == f'{{"a": {i}}}\n'.encode()
-    os.close(reader)
-    assert pipe.is_fifo()
-
-
-def test_a_full_disk_behind_json_lines_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with (
-        pytest.raises(FastSamError, match=r"/dev/full: cannot be written \(No space left"),
-        JsonLines("/dev/full") as lines,
-    ):
-        lines.write({"a": 1})
-    monkeypatch.setattr(sys, "stdout", None)
-    with pytest.raises(FastSamError, match="standard output is closed"), JsonLines("-") as lines:
-        lines.write({"a": 1})
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.JPG", "folder/out.webp"])

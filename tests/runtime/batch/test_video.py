@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from fastsam_deploy.runtime import FastSAM, FastSamError, ImageError, Points, PromptError, Segments, load_image
 from fastsam_deploy.runtime.batch.frame_rate import constant_rate, slots_at
-from fastsam_deploy.runtime.batch.outputs import JsonLines
+from fastsam_deploy.runtime.batch.json_lines import JsonLines
 from fastsam_deploy.runtime.batch.video import VideoWriter, segment_video
 from fastsam_deploy.runtime.cli.main import app
 from fastsam_deploy.runtime.sources.video import Video, VideoInfo
@@ -152,7 +152,13 @@ def test_a_video_that_changes_its_size_is_refused(tmp_path: Path, monkeypatch: p
     done = CliRunner().invoke(app, ["video", "in.avi", "--imgsz", str(IMGSZ), *options])
     assert isinstance(done.exception, ImageError)
     assert "in.avi: frame 2 is 240×75, expected 240×150 as the video says" in str(done.exception)
-    assert [path.name for path in tmp_path.iterdir()] == ["in.avi"]
+    left = [path for path in tmp_path.iterdir() if path.name != "in.avi"]
+    assert [path.name for path in left] == [name for name in options if name == "out.jsonl"]
+    for path in left:  # the frames before it are not lost
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [("segments" in row, row.get("error", {}).get("kind")) for row in rows] == [
+            *[(True, None)] * 2, (False, "ImageError")
+        ]  # fmt: skip
 
 
 def _run(path: Path, *options: str) -> tuple[Any, list[dict]]:
@@ -170,7 +176,10 @@ def test_a_damaged_frame_is_an_error_at_the_end(clip: Path, tmp_path: Path):
     done, rows = _run(path, "--output", str(overlay))
     assert isinstance(done.exception, ImageError)
     assert f"in.avi: 1 of {FRAMES} frames missing: 2; the others are done" in str(done.exception)
-    assert [row["frame"] for row in rows] == [0, 1, 3, 4, 5]
+    assert [row["frame"] for row in rows] == list(range(FRAMES))
+    damaged = rows.pop(2)
+    assert damaged["error"] == {"kind": "ImageError", "message": f"{path}: frame 2 cannot be decoded"}
+    assert "segments" not in damaged
     assert [row["time_s"] for row in rows] == [number / 12.5 for number in (0, 1, 3, 4, 5)]
     whole = _run(clip, "--output", str(tmp_path / "whole.avi"))[1]
     assert [row["segments"] for row in rows] == [row["segments"] for row in whole if row["frame"] != 2]
@@ -188,8 +197,24 @@ def test_half_a_video_is_an_error_at_the_end(clip: Path, tmp_path: Path):
     assert isinstance(done.exception, ImageError)
     assert f"of {FRAMES} frames missing: " in str(done.exception)
     assert "the file is cut off" in str(done.exception)
-    assert 1 < len(rows) < FRAMES
-    assert len(_frames(tmp_path / "overlay.avi")) == len(rows)
+    assert [row["frame"] for row in rows] == list(range(FRAMES))
+    whole = [row for row in rows if "error" not in row]
+    assert 1 < len(whole) < FRAMES and whole == rows[: len(whole)]
+    assert len(_frames(tmp_path / "overlay.avi")) == len(whole)
+
+
+def test_a_picture_that_cannot_be_written_costs_no_line(clip: Path, model: FastSAM, tmp_path: Path):
+    lines = tmp_path / "answers.jsonl"
+    info = VideoInfo((SIZE_HW[0] - 2, SIZE_HW[1]), 12.5, FRAMES)
+    with (
+        pytest.raises(FastSamError, match="frame 0 is 240×150, expected 240×148"),
+        Video(clip) as video,
+        JsonLines(lines) as sink,
+        VideoWriter(tmp_path / "overlay.avi", info) as writer,
+    ):
+        list(segment_video(model, video, clip, None, writer, sink))
+    (row,) = (json.loads(line) for line in lines.read_text().splitlines())
+    assert row["segments"] and "frame 0 is 240×150" in row["error"]["message"]
 
 
 @pytest.mark.parametrize("name", ["overlay.mp4", "overlay.avi"])

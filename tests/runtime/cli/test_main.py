@@ -210,8 +210,11 @@ def test_no_output_replaces_an_input_or_another_output(folder: Path, fastsam: An
 def test_a_picture_does_not_replace_the_json_of_the_same_run(folder: Path, fastsam: Any) -> None:
     code, _, err = fastsam("segment", "photos/coffee.jpg", "-o", ".", "--json", "coffee.overlay.jpg", *FAST)
     assert code == 2
-    assert "coffee.overlay.jpg: is the file of --json and would be overwritten; choose another --output" in err
-    assert [path.name for path in folder.iterdir()] == ["photos"]
+    message = "coffee.overlay.jpg: is the file of --json and would be overwritten; choose another --output"
+    assert message in err
+    assert sorted(path.name for path in folder.iterdir()) == ["coffee.overlay.jpg", "photos"]
+    record = json.loads(Path("coffee.overlay.jpg").read_text())
+    assert record["segments"] and record["files"] == {"overlay": []} and record["error"]["message"] == message
 
 
 def test_running_again_over_the_same_folder_does_not_segment_the_overlays(folder: Path, fastsam: Any) -> None:
@@ -226,10 +229,17 @@ def test_a_bad_image_does_not_stop_the_others(folder: Path, fastsam: Any) -> Non
     Path("photos/empty.png").touch()
     code, out, err = fastsam("segment", "photos", "none.jpg", "--json", "-", *FAST)
     assert code == 2
-    assert [json.loads(line)["image"]["path"] for line in out.splitlines()] == ["photos/cat.jpg", "photos/coffee.jpg"]
+    records = [json.loads(line) for line in out.splitlines()]
+    paths = [f"photos/{name}" for name in ("broken.jpg", "cat.jpg", "coffee.jpg", "empty.png")]
+    assert [record["image"]["path"] for record in records] == [*paths, "none.jpg"]
+    assert [record["error"]["message"] in err if "error" in record else None for record in records] == [
+        *(True, None, None, True, True)
+    ]
+    assert [record["image"]["path"] for record in records if "segments" in record] == paths[1:3]
     assert "fastsam: photos/broken.jpg: 451×300 JPEG image is damaged or cut short" in err
     assert "fastsam: photos/empty.png: is empty" in err
     assert "fastsam: none.jpg: no such file" in err
+    assert "fastsam: 2 done, 3 failed, 0 skipped\n" in err
     assert err.splitlines()[-1].startswith("fastsam: 3 of 5 images failed, the others are done")
 
 
@@ -249,7 +259,9 @@ def test_where_all_images_fail_an_earlier_answer_stays(folder: Path, fastsam: An
 def test_a_prompt_outside_one_of_the_images_names_it(folder: Path, fastsam: Any) -> None:
     code, out, err = fastsam("segment", "photos", "--points", "[[500,350]]", "--json", "-", *FAST)
     assert code == 2
-    assert [json.loads(line)["image"]["path"] for line in out.splitlines()] == ["photos/coffee.jpg"]
+    cat, coffee = (json.loads(line) for line in out.splitlines())
+    assert cat["error"]["kind"] == "PromptError" and "segments" not in cat
+    assert coffee["image"]["path"] == "photos/coffee.jpg" and coffee["segments"]
     assert "fastsam: photos/cat.jpg: point 0 is at (500, 350)" in err
 
 

@@ -91,9 +91,11 @@ def cuda_device(kernels_build: ModuleType, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def open_network(cuda_device: Any) -> Callable[[Path], Any]:
     """Opens an ONNX file on it: in ONNX Runtime's CUDA provider, or its CPU provider on the same addresses."""
-    pytest.importorskip("onnxruntime")
+    onnxruntime = pytest.importorskip("onnxruntime")
     from fastsam_deploy.runtime.engines.onnxruntime.device import OnnxRuntimeCudaNetwork
     from tests.emulator.driver.emulated import driver
 
     memory = "cpu" if driver().emulated else "cuda"
+    if memory == "cuda" and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip(f"this ONNX Runtime {onnxruntime.__version__} has no CUDA provider; install the extra [gpu]")
     return lambda path: OnnxRuntimeCudaNetwork(path, cuda_device, memory=memory)

@@ -15,7 +15,7 @@ from fastsam_deploy.runtime.errors import ModelError
 from fastsam_deploy.runtime.settings import Thresholds
 from fastsam_deploy.runtime.spec import ModelSpec
 from fastsam_deploy.runtime.stages.assemble import assemble
-from fastsam_deploy.runtime.stages.letterbox import Letterbox, fit, fit_rectangle, mask_resampling
+from fastsam_deploy.runtime.stages.letterbox import Letterbox, Resampling, fit, fit_rectangle, mask_resampling
 
 DIM = 8
 SPEC = ModelSpec(layout="nms", mask_dim=DIM, class_names=("object",))
@@ -52,6 +52,13 @@ def _run(host: Any, places: list[Letterbox], output: np.ndarray, prototypes: np.
     return batch.finish(output, prototypes, **more)
 
 
+def _dense(axis: Resampling, prototypes: int) -> np.ndarray:
+    """(side, prototypes) float64: the share of every prototype in every pixel."""
+    matrix = np.zeros((len(axis.first), prototypes))
+    np.put_along_axis(matrix, axis.first[:, None] + np.arange(3), axis.shares, axis=1)
+    return matrix
+
+
 def _agrees(answer: Any, image: int, prototypes: np.ndarray, place: Letterbox) -> tuple[int, int]:
     """Masks are the twin's but where the logit, in float64, is as good as 0; (differing, all) pixels."""
     rows = answer.rows(image)
@@ -59,9 +66,8 @@ def _agrees(answer: Any, image: int, prototypes: np.ndarray, place: Letterbox) -
     masks = answer.masks(image, place.image_hw)
     twin = assemble(coefficients, prototypes, boxes, place)
     np.testing.assert_array_equal(masks.corners_xy, twin.corners_xy)
-    vertical, horizontal = (
-        axis.matrix.astype(np.float64) for axis in mask_resampling(place, (prototypes.shape[1], prototypes.shape[2]))
-    )
+    prototypes_hw = (prototypes.shape[1], prototypes.shape[2])
+    vertical, horizontal = map(_dense, mask_resampling(place, prototypes_hw), prototypes_hw)
     planes = prototypes.astype(np.float64)
     differing = 0
     for mask, other, weights, (x, y) in zip(masks.crops, twin.crops, coefficients, masks.corners_xy, strict=True):

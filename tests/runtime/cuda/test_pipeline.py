@@ -26,12 +26,12 @@ from fastsam_deploy.runtime import (
 )
 from fastsam_deploy.runtime.cuda import stages
 from fastsam_deploy.runtime.cuda.driver.device import Device
-from fastsam_deploy.runtime.masks.overlap import mask_ious
 from fastsam_deploy.runtime.masks.store import PackedMasks
 from fastsam_deploy.runtime.stages.image import load_image
 from fastsam_deploy.runtime.stages.letterbox import fit_model
 from fastsam_deploy.runtime.stages.postprocess import postprocess
 from fastsam_deploy.runtime.trt import TRTFastSAM
+from tests.emulator.agreement import require_alike, require_same
 from tests.emulator.driver.emulated import Emulated, driver
 from tests.emulator.networks import RecordedNetwork, raw_outputs
 
@@ -51,6 +51,11 @@ def device_memory(cuda_device: Device) -> Callable[[], int]:
     if isinstance(found, Emulated):
         return lambda: found.counter("device_bytes") + found.counter("pinned_blocks")
     return lambda: cuda_device.memory_total - cuda_device.memory_free()
+
+
+def _slack() -> int:
+    """Bytes by which a real device may be fuller: other programs use it too, and ONNX Runtime takes more in steps."""
+    return 0 if driver().emulated else 64 << 20
 
 
 @pytest.fixture(scope="module")
@@ -77,20 +82,8 @@ def photos(coffee: Path, cat: Path) -> dict[str, np.ndarray]:
 
 
 def same(found: Segments, wanted: Segments) -> None:
-    """Same rows; masks equal but for pixels whose logit is as good as zero."""
-    assert len(found) == len(wanted)
-    assert found.image_hw == wanted.image_hw
-    np.testing.assert_allclose(found.boxes_xyxy, wanted.boxes_xyxy, atol=1e-3)
-    np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-6)
-    np.testing.assert_array_equal(found.classes, wanted.classes)
-    np.testing.assert_array_equal(found.prompts, wanted.prompts)
-    np.testing.assert_allclose(found.fits, wanted.fits, atol=1e-3)
-    if len(found):
-        ious = np.diag(mask_ious(found.masks, wanted.masks))
-        assert ious.mean() >= 0.9999
-        assert ious.min() >= 0.995
-        counted = [np.count_nonzero(crop) for crop in found.masks.crops]
-        np.testing.assert_array_equal(found.areas, counted)
+    """The CPU's answer; on a GPU as far as another network library gives it."""
+    (require_same if driver().emulated else require_alike)(found, wanted)
 
 
 @pytest.mark.parametrize("name", ["coffee", "tall", "small", "thin"])
@@ -407,7 +400,7 @@ def test_any_max_det_has_one_of_a_few_rooms(recorded, photos: dict, device_memor
             rooms.add(stages.shapes(1, network.inputs[0].shape[2:], max_det).max_det)
         assert rooms == {512, anchors} and _graphs(model) == len(rooms)
         assert network.enqueued - captured <= 2 * len(rooms), "run once and captured once for each room"
-        assert device_memory() == before
+        assert device_memory() - before <= _slack()
         few = Thresholds(conf=0.02, max_det=7)
         same(model.segment(image, thresholds=few), wanted(image, few))
 
@@ -439,6 +432,24 @@ def test_inputs_of_any_shape_keep_no_more_than_the_last_ones(
         assert len(forgotten) == 2 and len(model._segmenter._running_stages()._inputs) == 2
         assert len(network._made) == 2
     network.close()
+
+
+def test_rows_that_changed_places_are_alike(cpu: FastSAM, photos: dict):
+    """What a GPU's answers are held against, here on the CPU's: rows in another order, scores in the fifth digit."""
+    wanted = cpu.segment(photos["coffee"], thresholds=LOW)
+    others = wanted[np.arange(len(wanted))[::-1]]
+    others = replace(others, scores=others.scores + np.float32(5e-5), boxes_xyxy=others.boxes_xyxy + np.float32(0.01))
+    require_alike(others, wanted)
+    require_alike(wanted[:-1], wanted)
+    with pytest.raises(AssertionError):
+        require_same(others, wanted)
+    for wrong in (
+        replace(others, scores=others.scores + np.float32(1e-3)),
+        replace(others, boxes_xyxy=others.boxes_xyxy + np.float32(0.1)),
+        wanted[1:],
+    ):
+        with pytest.raises(AssertionError):
+            require_alike(wrong, wanted)
 
 
 class Sizes(RecordedNetwork):
@@ -490,7 +501,7 @@ def test_a_hundred_shapes_of_inputs_are_bounded(
                 assert answer.total_words == 0
         assert len(stages._inputs) == 64 and _graphs(model) <= 8
         assert network.forgotten == [(1, 3, *hw) for hw in [(320, 320), *shapes[: 100 - 64]]], "the last used are kept"
-        assert device_memory() == before
+        assert device_memory() - before <= _slack()
     network.close()
 
 
@@ -503,4 +514,4 @@ def test_many_runs_do_not_grow(recorded, photos: dict, device_memory: Callable[[
         for _ in range(25):
             model.segment_batch([photos["coffee"], photos["small"]])
             model.segment(photos["coffee"], Points([[142, 75]]))
-        assert device_memory() == before
+        assert device_memory() - before <= _slack()

@@ -106,8 +106,10 @@ def test_a_format_is_one_file(folder: Path):
     assert (folder / "x.toy").read_bytes().startswith(b"toy")
     assert Segments.load(folder / "x.toy") == segments
     assert "toy" in [form.name for form in formats.available()]
-    with pytest.raises(FastSamError, match=r"suffix '\.txt', expected \.json or \.npz or \.toy"):
-        segments.save(folder / "x.txt")
+    with pytest.raises(
+        FastSamError, match=r"suffix '\.doc', expected \.csv or \.json or \.npz or \.png or \.toy or \.txt"
+    ):
+        segments.save(folder / "x.doc")
 
 
 def test_a_format_with_the_suffix_of_another_is_asked_for_by_name(tmp_path: Path):
@@ -120,8 +122,10 @@ def test_a_format_with_the_suffix_of_another_is_asked_for_by_name(tmp_path: Path
     assert json.loads((tmp_path / "coco.json").read_text())["annotations"] == json.loads(json.dumps(segments.to_coco()))
     with pytest.raises(FastSamError, match=r"coco\.json: coco files are only written; expected a file \.json or \.npz"):
         Segments.load(tmp_path / "coco.json", format="coco")
-    with pytest.raises(FastSamError, match="format 'yolo', expected one of coco, json, npz"):
-        segments.save(tmp_path / "x.json", format="yolo")
+    with pytest.raises(
+        FastSamError, match="format 'voc', expected one of coco, csv, json, labelmap, labelme, npz, yolo"
+    ):
+        segments.save(tmp_path / "x.json", format="voc")
     with pytest.raises(FastSamError, match=r"suffix '\.npz', expected \.json"):
         segments.save(tmp_path / "x.npz", format="coco")
 
@@ -130,7 +134,7 @@ def test_every_format_writes_segments_without_rows(tmp_path: Path):
     for form in formats.available():
         empty = Segments.empty((7, 5))
         content = form.encode(empty)
-        assert content
+        assert content or form.name == "yolo"  # whose empty file says that the image was looked at
         if form.decode is not None:
             (tmp_path / f"x{form.suffix}").write_bytes(content)
             assert Segments.load(tmp_path / f"x{form.suffix}", format=form.name) == empty

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,18 @@ def test_one_image_that_spoils_the_batch_fails_alone(
     assert ("a request failed" in caplog.text) == (not isinstance(error, FastSamError)), "a bug leaves its traceback"
     for i in (0, 2):
         _assert_same(answers_from_tensors(results[i], ("object",))[0], local.segment(good))
+
+
+@pytest.mark.parametrize("size_hw", [(1, 2_000_000_000), (30_000_000, 1), (0, 40), (-5, 40)], ids=str)
+def test_a_size_of_an_image_that_is_none(parameters: Callable[..., Parameters], size_hw: tuple[int, int]):
+    """5 KB of request: the tensors of the step after the network may come from anybody."""
+    outputs = {"output0": np.zeros((1, 37, 84), np.float32), "output1": np.zeros((1, 32, 8, 40), np.float32)}
+    outputs["IMAGE_SIZE"] = np.array([size_hw], np.int32)
+    tracemalloc.start()
+    (error,) = Postprocess(parameters(), Path())([outputs])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(error, ImageError) and peak < 1e6
 
 
 def test_preprocess_and_postprocess_must_agree(parameters: Callable[..., Parameters], network: Engine, coffee: Path):

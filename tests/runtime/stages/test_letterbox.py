@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastsam_deploy.runtime.errors import ImageError
 from fastsam_deploy.runtime.stages.letterbox import bilinear, fit, fit_rectangle, letterbox, mask_resampling
 
 SIDES = st.integers(1, 5000)
@@ -89,12 +90,17 @@ def test_mask_resampling_stays_inside_the_prototypes(h: int, w: int, imgsz: int,
     place = fit_rectangle((h, w), imgsz) if rect else fit((h, w), (imgsz, imgsz))
     prototypes_hw = (place.input_hw[0] // 4, place.input_hw[1] // 4)
     for axis, source, side in zip(mask_resampling(place, prototypes_hw), prototypes_hw, (h, w), strict=True):
-        assert axis.first.shape == (side,) and axis.matrix.shape == (side, source)
+        assert axis.first.shape == (side,) and axis.shares.shape == (side, 3)
         assert (np.diff(axis.first) >= 0).all() and axis.first[0] >= 0 and axis.first[-1] + 2 < source
-        assert (axis.matrix >= 0).all()
-        np.testing.assert_allclose(axis.matrix.sum(1), 1, atol=1e-5)
-        offset = np.arange(source) - axis.first[:, None]
-        assert not axis.matrix[(offset < 0) | (offset > 2)].any()
+        assert (axis.shares >= 0).all()
+        np.testing.assert_allclose(axis.shares.sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("hw", [(0, 5), (5, 0), (2**20 + 1, 1), (1, 20_000_000)], ids=str)
+def test_sides_that_no_memory_is_asked_for(hw: tuple[int, int]):
+    for place in (lambda: fit(hw, (64, 64)), lambda: fit_rectangle(hw, 64)):
+        with pytest.raises(ImageError, match=r"expected (at least 1×1|sides of at most 1,048,576)"):
+            place()
 
 
 def test_narrow_strips_are_not_squashed():

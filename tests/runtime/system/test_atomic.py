@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from fastsam_deploy.runtime.errors import FastSamError, ModelError
-from fastsam_deploy.runtime.system import drafts
+from fastsam_deploy.runtime.system import drafts, locks
 from fastsam_deploy.runtime.system.atomic import (
     draft_folder,
     draft_of,
@@ -526,14 +526,14 @@ class TestAbandoned:
         def refuse(handle: int, operation: int) -> None:
             raise OSError(errno.ENOLCK, "No locks available")
 
-        monkeypatch.setattr(drafts.fcntl, "flock", refuse)
+        monkeypatch.setattr(locks.fcntl, "flock", refuse)
         write_atomically(tmp_path / "x", b"content")
         assert names(tmp_path) == {"x", ".fs-0123abcd.part"} and (tmp_path / "x").read_bytes() == b"content"
 
     def test_a_draft_that_was_taken_for_abandoned_at_birth_is_made_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        lock, taken = drafts._lock, []
+        lock, taken = drafts.lock_file, []
 
         def slow(handle: int) -> None:
             if not taken:  # another writer looks between making the file and locking it
@@ -541,7 +541,7 @@ class TestAbandoned:
                 taken[0].unlink()
             lock(handle)
 
-        monkeypatch.setattr(drafts, "_lock", slow)
+        monkeypatch.setattr(drafts, "lock_file", slow)
         write_atomically(tmp_path / "x", b"content")
         assert len(taken) == 1 and names(tmp_path) == {"x"} and (tmp_path / "x").read_bytes() == b"content"
 

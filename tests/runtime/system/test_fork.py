@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fastsam_deploy.runtime.system.fork import ForkLock, PerProcess, cached_property, unforked
+from fastsam_deploy.runtime.system.fork import ForkGate, ForkLock, PerProcess, cached_property
 from fastsam_deploy.runtime.system.scratch import scratch_folder
 from tests.processes import FORKED, run_program
 
@@ -143,45 +143,60 @@ def test_a_lock_that_a_thread_of_the_parent_holds_is_free_in_the_child():
     assert used() == "taken"
 
 
-def test_a_fork_waits_for_what_must_not_be_copied_half_done():
-    steps = []
+def test_a_fork_waits_until_other_threads_have_left_the_gate():
+    gate, steps, started = ForkGate(), [], threading.Event()
 
     def work() -> None:
-        with unforked, unforked:
+        with gate, gate:
             started.set()
             time.sleep(0.2)
             steps.append("worked")
         steps.append("left")
 
-    started = threading.Event()
     thread = threading.Thread(target=work)
     thread.start()
     started.wait()
-    assert in_child(lambda: steps[:1]) == "['worked']"
+    assert in_child(lambda: (steps[:1], gate.is_broken)) == "(['worked'], False)"
     thread.join()
 
     def used() -> str:
-        with unforked:
+        with gate:
             return "entered"
 
     assert in_child(used) == "'entered'"
-    with unforked:
+    with gate:
         assert in_child(used) == "'entered'", "the thread that forks does not wait for itself"
+    assert in_child(lambda: gate.is_broken) == "False"
+
+
+def test_a_fork_does_not_wait_for_ever():
+    gate = ForkGate(patience_s=0.2)
+
+    def used() -> tuple[bool, str]:
+        with gate:
+            return gate.is_broken, in_child(lambda: gate.is_broken)
+
+    with held(gate):
+        start = time.monotonic()
+        assert in_child(used) == "(True, 'True')"
+        assert 0.2 <= time.monotonic() - start < 5
+        assert not gate.is_broken
+    assert in_child(used) == "(False, 'False')"
 
 
 def test_a_fork_finds_its_turn_among_threads_that_never_rest():
-    ended = False
+    gate, ended = ForkGate(), False
 
     def work() -> None:
         while not ended:
-            with unforked:
+            with gate:
                 time.sleep(0.01)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     start = time.monotonic()
-    assert [in_child(lambda: 1) for _ in range(5)] == ["1"] * 5
+    assert [in_child(lambda: gate.is_broken) for _ in range(5)] == ["False"] * 5
     waited_s = time.monotonic() - start
     ended = True
     for thread in threads:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import signal
 import subprocess
@@ -33,22 +35,34 @@ def wait_for_drafts(folder: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, None)])
-def test_a_command_that_is_ended_leaves_no_draft(number: int, code: int | None, tmp_path: Path, coffee: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_command_that_is_ended_leaves_no_draft(number: int, code: int, tmp_path: Path, coffee: Path) -> None:
     (tmp_path / "photos").mkdir()
     for i in range(400):
         shutil.copyfile(coffee, tmp_path / f"photos/{i}.jpg")
-    (tmp_path / "out.jsonl").write_text("earlier\n")
-    command = [sys.executable, "-c", START, "segment", "photos", "--json", "out.jsonl", "--imgsz", "320"]
+    records = tmp_path / "out.jsonl"
+    records.write_text("earlier\n")
+    command = [sys.executable, "-c", START, "segment", "photos", "--json", "out.jsonl", "-o", "out", "--imgsz", "320"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    wait_for_drafts(tmp_path, process)
-    time.sleep(0.5)  # in the middle of the images
+    deadline = time.monotonic() + 60
+    while records.read_bytes().count(b"\n") < 3:  # in the middle of the images
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     process.send_signal(number)
     said = process.communicate(timeout=60)[1]
-    assert process.returncode == code or (code is None and process.returncode != 0)
+    assert process.returncode == code
     assert "Traceback" not in said
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "photos"]
-    assert (tmp_path / "out.jsonl").read_text() == "earlier\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.jsonl", "photos"]
+    assert not drafts(tmp_path) and not drafts(tmp_path / "out")
+    written = [json.loads(line) for line in records.read_text().splitlines()]
+    assert records.read_bytes().endswith(b"\n")
+    told = said.count(" segments, ")
+    assert told in (len(written), len(written) - 1), "what was told is written"
+    counted = re.search(r"^fastsam: (\d+) done, 0 failed, 0 skipped, (\d+) left → out, out.jsonl$", said, re.M)
+    assert counted is not None, said
+    done, left = map(int, counted.groups())
+    assert told <= done <= len(written) and done + left == 400
 
 
 @pytest.mark.export

@@ -44,7 +44,9 @@ def test_pointers_give_what_arrays_give(network: Any, device: MemoryDevice, demo
             made = network.output_shapes({"images": shape})
             memory = {name: device.memory(int(np.prod(s)) * 4) for name, s in {"images": shape, **made}.items()}
             np.copyto(memory["images"].content, images.view(np.uint8).ravel())
-            network.enqueue({name: block.pointer for name, block in memory.items()}, {"images": shape}, 0x77)
+            network.enqueue(
+                {name: block.pointer for name, block in memory.items()}, {"images": shape}, network.stream.handle
+            )
             expected = reference.run(images)
             for name, key in (("output0", "detections"), ("output1", "prototypes")):
                 found = memory[name].content.view(np.float32).reshape(made[name])
@@ -65,12 +67,31 @@ def test_one_stream_each(network: Any, device: MemoryDevice) -> None:
     shape = {"images": (1, 3, 64, 64)}
     made = network.output_shapes(shape)
     pointers = {n: device.memory(int(np.prod(s)) * 4).pointer for n, s in {**shape, **made}.items()}
-    network.enqueue(pointers, shape, 1)
-    network.enqueue(pointers, shape, 1)
-    with pytest.raises(ParameterError, match="stream 0x2, it runs on 0x1; use a clone"):
-        network.enqueue(pointers, shape, 2)
+    network.enqueue(pointers, shape, network.stream.handle)
+    network.enqueue(pointers, shape, network.stream.handle)
     with network.clone() as other:
-        other.enqueue(pointers, shape, 2)
+        with pytest.raises(ParameterError, match=f"it runs on {network.stream.handle:#x}; use a clone"):
+            network.enqueue(pointers, shape, other.stream.handle)
+        other.enqueue(pointers, shape, other.stream.handle)
+
+
+def test_the_session_is_gone_before_its_stream(
+    demo_onnx: Path, device: MemoryDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = ours.OnnxRuntimeCudaNetwork(demo_onnx, device, memory="cpu")
+    sessions: list[Any] = []
+    real = network.stream.close
+    monkeypatch.setattr(network.stream, "close", lambda: (sessions.append(network._session), real()))
+    network.close()
+    assert sessions == [None]
+    assert not device.streams
+
+
+def test_nothing_is_left_of_a_network_that_does_not_open(device: MemoryDevice, tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelError):
+        ours.OnnxRuntimeCudaNetwork(tmp_path / "x.onnx", device, memory="cpu")
+    assert not device.streams
 
 
 @pytest.mark.parametrize(
@@ -87,7 +108,7 @@ def test_shapes_that_do_not_fit(network: Any, inputs: dict[str, tuple[int, ...]]
 
 def test_a_missing_address(network: Any) -> None:
     with pytest.raises(ParameterError, match="output0, output1 has no address"):
-        network.enqueue({"images": 64}, {"images": (1, 3, 64, 64)}, 1)
+        network.enqueue({"images": 64}, {"images": (1, 3, 64, 64)}, network.stream.handle)
 
 
 def test_closed_is_closed(network: Any) -> None:
@@ -108,7 +129,10 @@ def test_what_is_no_model(device: MemoryDevice, tmp_path: Path) -> None:
 
 
 def test_the_stream_and_the_device_reach_onnx_runtime(demo_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU: the provider's options. What they do there is for a machine that has one."""
+    """On a GPU: the provider's options. What they do there is for a machine that has one.
+
+    There is one session, so that cuDNN's algorithms are chosen once. FP32 means FP32.
+    """
     asked: list[Any] = []
     device = MemoryDevice(number=1)
 
@@ -127,13 +151,50 @@ def test_the_stream_and_the_device_reach_onnx_runtime(demo_onnx: Path, monkeypat
     monkeypatch.setattr(ours.ort, "InferenceSession", Session)
     monkeypatch.setattr(ours.ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     network = ours.OnnxRuntimeCudaNetwork(demo_onnx, device)
+    stream = network.stream.handle
     with pytest.raises(FastSamError):  # the CPU provider takes no CUDA memory
-        network.enqueue(dict.fromkeys(("images", "output0", "output1"), 64), {"images": (1, 3, 64, 64)}, 0x5A5A)
-    network._session_on(0x5A5A)
-    assert asked == [
-        [("CUDAExecutionProvider", {"device_id": 1})],
-        [("CUDAExecutionProvider", {"device_id": 1, "user_compute_stream": str(0x5A5A)})],
-    ]
+        network.enqueue(dict.fromkeys(("images", "output0", "output1"), 64), {"images": (1, 3, 64, 64)}, stream)
+    common = {"device_id": 1, "user_compute_stream": str(stream)}
+    exact = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+    assert asked == [[("CUDAExecutionProvider", {**common, **exact})]]
+    assert network.description["precision"] == "fp32" and network.description["cudnn_search"] == "heuristic"
+    fast = EngineSettings("cuda:1", precision="tf32", search="exhaustive")
+    network = ours.OnnxRuntimeCudaNetwork(demo_onnx, device, fast)
+    options = asked[-1][0][1]
+    assert (options["use_tf32"], options["cudnn_conv_algo_search"]) == ("1", "EXHAUSTIVE")
+    assert network.description["precision"] == "tf32" and network.description["cudnn_search"] == "exhaustive"
+    network.clone()
+    assert asked[-1][0][1] == {**options, "user_compute_stream": asked[-1][0][1]["user_compute_stream"]}
+
+
+def test_the_same_options_where_arrays_come_from_the_host(demo_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = importlib.import_module("fastsam_deploy.runtime.engines.onnxruntime.host")
+    monkeypatch.setattr(host.ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    for settings, tf32, search in (
+        (EngineSettings("cuda:2"), "0", "HEURISTIC"),
+        (EngineSettings("cuda:2", precision="fp32"), "0", "HEURISTIC"),
+        (EngineSettings("cuda:2", precision="tf32", search="exhaustive"), "1", "EXHAUSTIVE"),
+    ):
+        options = {"device_id": 2, "use_tf32": tf32, "cudnn_conv_algo_search": search}
+        assert host._provider(settings) == ("CUDAExecutionProvider", options)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (EngineSettings("cpu", precision="tf32"), "asked for precision 'tf32' on 'cpu', the file is fp32"),
+        (EngineSettings("cpu", search="heuristic"), "search is 'heuristic'; it is for device 'cuda'"),
+    ],
+)
+def test_what_only_a_gpu_has(demo_onnx: Path, settings: EngineSettings, message: str) -> None:
+    with pytest.raises(FastSamError, match=message):
+        open_engine(demo_onnx, settings)
+
+
+def test_a_precision_that_the_file_has_not(demo_onnx: Path, device: MemoryDevice) -> None:
+    with pytest.raises(DeviceError, match="asked for precision 'fp16', the file is fp32"):
+        ours.OnnxRuntimeCudaNetwork(demo_onnx, device, EngineSettings("cuda", precision="fp16"), memory="cpu")
+    assert not device.streams
 
 
 def test_a_cpu_where_cuda_was_asked_for_is_an_error(

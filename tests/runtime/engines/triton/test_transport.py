@@ -24,7 +24,7 @@ from tritonclient.grpc import service_pb2_grpc  # noqa: E402
 
 from fastsam_deploy.runtime import Connection, FastSAM, ParameterError, ServerError  # noqa: E402
 from fastsam_deploy.runtime.connection import Address  # noqa: E402
-from fastsam_deploy.runtime.engines.triton import transport  # noqa: E402
+from fastsam_deploy.runtime.engines.triton import over_http  # noqa: E402
 from fastsam_deploy.runtime.engines.triton.client import TritonClient  # noqa: E402
 
 CONFIG = {
@@ -149,7 +149,7 @@ def test_an_endless_page(monkeypatch: pytest.MonkeyPatch, chunked: bool) -> None
     def slow(handler: BaseHTTPRequestHandler) -> None:
         _endless(handler, 0.02, chunked=chunked)
 
-    monkeypatch.setattr(transport, "_LONGEST_ANSWER_BYTES", 1 << 22)
+    monkeypatch.setattr(over_http, "_LONGEST_ANSWER_BYTES", 1 << 22)
     with http_server({"/v2/models/m/config": fast}) as host, pytest.raises(ServerError, match="more than 16,777,216 b"):
         FastSAM(f"http://{host}/m", connection=QUICK)
     with (

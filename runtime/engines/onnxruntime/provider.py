@@ -1,0 +1,75 @@
+"""The CUDA provider of ONNX Runtime: its options, and the precision that it computes in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...errors import DeviceError
+from ...network import TensorInfo
+from ...settings import EngineSettings
+from ...spec import METADATA_KEY
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+def cuda_options(settings: EngineSettings, number: int, stream: int | None = None) -> dict[str, Any]:
+    """Options of the provider.
+
+    Left alone it computes FP32 networks in TF32, which has 10 bits of mantissa: scores differ by 0.003, and segments
+    change places. It also tries every cuDNN algorithm for each new shape of the input, for seconds.
+
+    Args:
+        settings: precision and search.
+        number: of the device.
+        stream: handle of the stream to work on; None: one of the session's own.
+
+    Example:
+        >>> cuda_options(EngineSettings("cuda"), 0)
+        {'device_id': 0, 'use_tf32': '0', 'cudnn_conv_algo_search': 'HEURISTIC'}
+    """
+    return {
+        "device_id": number,
+        "use_tf32": str(int(settings.precision == "tf32")),
+        "cudnn_conv_algo_search": (settings.search or "heuristic").upper(),
+        **({} if stream is None else {"user_compute_stream": str(stream)}),
+    }
+
+
+def checked_precision(
+    settings: EngineSettings, metadata: Mapping[str, str], inputs: Sequence[TensorInfo], name: str
+) -> str:
+    """The precision that a network computes in: that of its file, or TF32 if asked for.
+
+    Raises:
+        DeviceError: the settings name another one.
+
+    Example:
+        >>> images = (TensorInfo("images", "float32", (1, 3, 640, 640)),)
+        >>> checked_precision(EngineSettings("cuda", precision="tf32"), {}, images, "s.onnx")
+        'tf32'
+    """
+    asked, held = settings.precision, _held(metadata, inputs)
+    if asked == "tf32" and (settings.device == "cpu" or held != "fp32"):
+        reason = "TF32 is a way to compute FP32 networks on GPUs from Ampere on"
+        raise DeviceError(
+            f"{name}: asked for precision 'tf32' on {settings.device!r}, the file is {held}; {reason}; "
+            "pass device='cuda' and an FP32 file, or leave precision out"
+        )
+    if asked not in (None, "tf32", held):
+        raise DeviceError(
+            f"{name}: asked for precision {asked!r}, the file is {held} and ONNX Runtime computes in what it "
+            f"holds; export a file in {asked}, or leave precision out"
+        )
+    return "tf32" if asked == "tf32" else held
+
+
+def _held(metadata: Mapping[str, str], inputs: Sequence[TensorInfo]) -> str:
+    """What the file says of itself: ours in its spec, a foreign one in its input or in what ultralytics writes."""
+    try:
+        return str(json.loads(metadata[METADATA_KEY])["precision"])
+    except (KeyError, ValueError, TypeError):
+        arguments = metadata.get("args", "")
+        half = any(word in arguments for word in ("'half': True", "'quantize': 16"))
+        return "fp16" if half or any(tensor.dtype == "float16" for tensor in inputs) else "fp32"

@@ -1,0 +1,66 @@
+"""Streams that are full, broken or closed: results that are lost are an error, messages that are lost are not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+START = "import sys; from fastsam_deploy.runtime.cli.main import main; sys.exit(main())"
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+
+
+def run(folder: Path, *words: object, **streams: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", START, *map(str, words)]
+    return subprocess.run(command, cwd=folder, text=True, check=False, timeout=120, **streams)
+
+
+@needs_full
+@pytest.mark.parametrize(
+    "words", [["doctor"], ["doctor", "--json"], ["--version"], ["segment", "--help"]], ids=lambda words: words[-1]
+)
+def test_a_full_standard_output_is_an_error_of_one_line(words: list[str], tmp_path: Path) -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        done = run(tmp_path, *words, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    assert done.stderr == "fastsam: standard output: cannot be written (No space left on device); make room\n"
+
+
+@pytest.mark.parametrize("words", [["doctor"], ["segment", "--help"]], ids=lambda words: words[-1])
+def test_a_reader_that_has_gone_ends_the_command_silently(words: list[str], tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = run(tmp_path, *words, stdout=writing, stderr=subprocess.PIPE)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@needs_full
+@pytest.mark.parametrize("how", ["full", "closed", "broken"])
+def test_messages_that_nobody_reads_do_not_stop_the_work(how: str, tmp_path: Path, coffee: Path, cat: Path) -> None:
+    words = ["segment", str(coffee), str(cat), "--imgsz", "64", "-o", "out", "--json", "out.jsonl"]
+    redirected = {"full": "2>/dev/full", "closed": "2>&-", "broken": "2> >(exec 0<&-; sleep 0)"}[how]
+    command = ["bash", "-c", f'exec "$@" {redirected}', "bash", sys.executable, "-c", START, *words]
+    done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cat.overlay.jpg", "coffee.overlay.jpg"]
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_closed_stream_is_never_a_file(tmp_path: Path) -> None:
+    """What libraries print to a closed standard error went into whatever file was opened next."""
+    code = (
+        "import os, sys; from fastsam_deploy.runtime.cli.process import run_command\n"
+        "def command():\n"
+        "    with open('data', 'wb') as file:\n"
+        "        os.write(2, b'a message of a library'); file.write(b'data')\n"
+        "sys.exit(run_command('fastsam', command))"
+    )
+    command = ["bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash", sys.executable, "-c", code]
+    assert subprocess.run(command, cwd=tmp_path, check=False, timeout=60).returncode == 0
+    assert (tmp_path / "data").read_bytes() == b"data"
