@@ -44,7 +44,7 @@ class VideoWriter:
     def __init__(self, path: Path, info: VideoInfo) -> None:
         """
         Args:
-            path: `.mp4`, `.mov` (MPEG-4) or `.avi` (Motion JPEG).
+            path: `.mp4`, `.mov` (MPEG-4) or `.avi` (Motion JPEG). Its folder is made if it is missing.
             info: size and rate of the frames that will be written. MPEG-4 cannot store every rate: it gets the next
                 higher one that it can.
 
@@ -60,7 +60,7 @@ class VideoWriter:
         self._previous: NDArray[np.uint8] | None = None
         size = info.hw[1], info.hw[0]
         with ExitStack() as stack:
-            self._draft = stack.enter_context(draft_of(path))
+            self._draft = stack.enter_context(draft_of(path, parents=True))
             self._writer = cv2.VideoWriter(str(self._draft), cv2.VideoWriter.fourcc(*codec), self._fps, size)
             if not self._writer.isOpened():
                 raise FastSamError(

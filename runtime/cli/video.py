@@ -13,7 +13,7 @@ from .groups import with_groups
 from .options import ContoursOption, JsonLinesOption, ModelOption, NetworkOptions, PromptOptions, option
 from .results import json_file
 
-VideoArgument = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)]
+VideoArgument = Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)]
 OutputOption = Annotated[
     Path | None,
     option(
@@ -26,7 +26,7 @@ OutputOption = Annotated[
 
 @with_groups
 def video(
-    path: VideoArgument,
+    source: VideoArgument,
     *,
     model: ModelOption = None,
     prompts: PromptOptions,
@@ -57,9 +57,12 @@ def video(
     from ..batch.video import VideoWriter, segment_video
     from ..errors import ImageError
     from ..opening import model_files, open_model
+    from ..sources.paths import check_no_address
     from ..sources.video import Video
     from ..system.identity import check_outputs
 
+    check_no_address(source)
+    path = Path(source)
     prompt, settings = prompts.parsed(model), network.settings()
     if output is None and json_target is None:
         output = Path(f"{path.stem}.overlay.mp4")
@@ -67,20 +70,20 @@ def video(
     console = Console(stderr=True)
     start, frames, segments = perf_counter(), 0, 0
     with ExitStack() as stack:
-        source = stack.enter_context(Video(path))
+        clip = stack.enter_context(Video(path))
         fastsam = stack.enter_context(open_model(model, settings, clip=prompts.clip))
         lines = stack.enter_context(JsonLines(json_target)) if json_target is not None else None
         writer = None
         if output is not None:
-            rate = constant_rate(source.timestamps.times_s, source.info.fps)
-            writer = stack.enter_context(VideoWriter(output, replace(source.info, fps=rate)))
-        done = segment_video(fastsam, source, path, prompt, writer, lines, contours=contours)
-        for count in with_progress(done, console, total=source.info.frames):
+            rate = constant_rate(clip.timestamps.times_s, clip.info.fps)
+            writer = stack.enter_context(VideoWriter(output, replace(clip.info, fps=rate)))
+        done = segment_video(fastsam, clip, path, prompt, writer, lines, contours=contours)
+        for count in with_progress(done, console, total=clip.info.frames):
             frames, segments = frames + 1, segments + count
     seconds = perf_counter() - start
     where = f" → {output}" if output is not None else ""
     say(console, f"{path}: {frames} frames, {segments} segments, {frames / seconds:.1f} frames/s{where}")
-    if source.missing:
+    if clip.missing:
         raise ImageError(
-            f"{path}: {source.missing}; the others are done. The file is damaged: copy it again from where it came"
+            f"{path}: {clip.missing}; the others are done. The file is damaged: copy it again from where it came"
         )

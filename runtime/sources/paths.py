@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,7 @@ def _files_of(argument: str) -> tuple[list[Path], list[Path]]:
     Raises:
         ImageError: it is a folder or a pattern without an image, or cannot be searched.
     """
+    check_no_address(argument)
     readable = readable_suffixes()
     try:
         candidates = _candidates(argument)
@@ -125,6 +127,19 @@ def _files_of(argument: str) -> tuple[list[Path], list[Path]]:
         endings = " ".join(sorted(readable))
         raise ImageError(f"{argument}: {problem}; expected files ending in {endings}; name the file itself")
     return paths, others
+
+
+def check_no_address(argument: str) -> None:
+    """Refuse an address, which would become the path of a file that does not exist.
+
+    Raises:
+        ImageError: it is an address such as https://example.com/photo.jpg.
+
+    Example:
+        >>> check_no_address("photo.jpg")
+    """
+    if re.match(r"[A-Za-z][\w+.-]+://", argument):
+        raise ImageError(f"{argument}: is an address, expected a file; download it first")
 
 
 def _candidates(argument: str) -> list[Path] | None:

@@ -82,9 +82,10 @@ def load_image(
       is logged (`logging`, "fastsam_deploy.runtime").
 
     Args:
-        source: path; bytes of a file; a stream open for reading bytes (a file, BytesIO), which is read from its start;
-            `ImageFile`; PIL image; or array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) of uint8, uint16 or bool. With
-            `bands`, an array may have any number of channels; with a `range` other than "full", any type of numbers.
+        source: path; bytes of a file, also as base64 text; a `data:` URL; a stream open for reading bytes (a file,
+            BytesIO), which is read from its start; `ImageFile`; PIL image; or array (h, w), (h, w, 1), (h, w, 3) or
+            (h, w, 4) of uint8, uint16 or bool. With `bands`, an array may have any number of channels; with a `range`
+            other than "full", any type of numbers.
         color: order of the channels of an array: "RGB" (also RGBA) or "BGR" (also BGRA), as OpenCV has it.
             Files and PIL images know their own.
         max_pixels: limit of width x height of a file or PIL image, read from its header before any pixel is

@@ -6,7 +6,7 @@ Inputs, for b images in a request:
 
 | name          | dtype | shape        |                                                                         |
 |---------------|-------|--------------|-------------------------------------------------------------------------|
-| IMAGE         | BYTES | (b, 1)       | an image file: JPEG, PNG, WebP, …                                       |
+| IMAGE         | BYTES | (b, 1)       | an image file: JPEG, PNG, WebP, …; also as base64 or a data: URL        |
 | PIXELS        | UINT8 | (b, h, w, 3) | instead of IMAGE: RGB                                                   |
 | PROMPT        | BYTES | (b, 1)       | optional: prompts and settings as JSON text (`question.py`)             |
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import urllib.error
 import urllib.request
@@ -301,3 +302,13 @@ def test_only_the_outputs_that_are_asked_for_travel(server: Any, model: str, cof
         outputs = [InferRequestedOutput("AREAS"), InferRequestedOutput("COUNT")]
         answer = client.infer(model, {"IMAGE": column([coffee.read_bytes()])}, outputs=outputs)
     assert set(answer) == {"AREAS", "COUNT"}
+
+
+@pytest.mark.parametrize("head", [b"", b"data:image/jpeg;base64,"], ids=["base64", "data URL"])
+@pytest.mark.parametrize("model", MODELS)
+def test_an_image_in_a_request_of_json_alone(server: Any, model: str, head: bytes, coffee: Path, everything: Segments):
+    text = (head + base64.b64encode(coffee.read_bytes())).decode()
+    inputs = [{"name": "IMAGE", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]
+    code, answer = Json(server, model).post(json.dumps({"inputs": inputs}).encode())
+    assert code == 200, answer
+    assert answer["AREAS"].ravel().tolist() == everything.areas.tolist()

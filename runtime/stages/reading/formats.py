@@ -58,6 +58,15 @@ SIGNATURE_BYTES = 32
 _KNOWN = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIF, JPEG 2000 and PPM files are read"
 
 
+def begins_as_image(start: bytes) -> bool:
+    """Whether a file that begins so is of a format that is read.
+
+    >>> begins_as_image(b"GIF89a"), begins_as_image(b"<html>")
+    (True, False)
+    """
+    return any(signature.match(start) for signature, _ in _SIGNATURES)
+
+
 def image_format(start: bytes, name: str) -> str:
     """The format of a file by its first bytes.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import IO, Any, TypeGuard
 
 from ...errors import ImageError
+from .base64_text import decode_text, is_data_url
 from .formats import SIGNATURE_BYTES, image_format
 
 EncodedSource = str | Path | bytes | bytearray | memoryview | IO[bytes]
-"""A file, not decoded: its path, its content, or a stream that is open for reading bytes."""
+"""A file, not decoded: its path, its content (also as base64 or a `data:` URL), or a stream open for reading bytes."""
 
 MAX_FILE_BYTES = 2**31
 """Limit of a file that is read as a whole. Of TIFF files, which may be larger, only one page is read."""
@@ -25,6 +27,8 @@ PIPE_PATIENCE_S = 60.0
 """A named pipe from which nothing has come for so long is an error: perhaps nobody writes to it."""
 
 _CHUNK = 1 << 20
+
+_LONGEST_NAME = 4096  # characters, as many as a path has at most; a longer text is something else
 
 
 def is_encoded(source: object) -> TypeGuard[EncodedSource]:
@@ -39,7 +43,8 @@ def is_encoded(source: object) -> TypeGuard[EncodedSource]:
 def source_name(source: object) -> str:
     """What messages call a file that the caller has given no name."""
     if isinstance(source, str | Path):
-        return str(source)
+        text = str(source)
+        return text if len(text) <= _LONGEST_NAME else f"{text[:40]}…"
     if isinstance(source, bytes | bytearray | memoryview):
         return "bytes"
     name = getattr(source, "name", None)
@@ -54,7 +59,9 @@ def opened(source: EncodedSource, name: str) -> Iterator[IO[bytes]]:
         ImageError: it is missing, a folder, or cannot be read; a pipe stays silent for `PIPE_PATIENCE_S`.
     """
     if isinstance(source, bytes | bytearray | memoryview):
-        yield io.BytesIO(source)
+        yield io.BytesIO(decode_text(bytes(source), name))
+    elif isinstance(source, str) and is_data_url(source):
+        yield io.BytesIO(decode_text(source.encode(errors="replace"), name))
     elif isinstance(source, str | Path):
         with _opened_path(Path(source), name) as stream:
             yield stream
@@ -102,7 +109,10 @@ def _opened_path(path: Path, name: str) -> IO[bytes]:
     except (OSError, ValueError) as error:
         if os.path.isdir(path):  # noqa: PTH112 - on Windows; unlike Path.is_dir it raises nothing
             raise _folder(name) from error
-        raise ImageError(f"{name}: cannot be opened ({_reason(error)}); check the path and its permissions") from error
+        hint = "check the path and its permissions"
+        if getattr(error, "errno", None) == errno.ENAMETOOLONG:
+            hint = "if it is base64, put data:image/jpeg;base64, before it, or give the decoded bytes"
+        raise ImageError(f"{name}: cannot be opened ({_reason(error)}); {hint}") from error
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return os.fdopen(descriptor, "rb")
     try:

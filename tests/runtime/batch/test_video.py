@@ -90,6 +90,17 @@ def test_the_command(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert sorted(path.name for path in tmp_path.iterdir()) == ["found.jsonl", "out.mp4"]
 
 
+def test_the_folder_of_a_video_is_made(clip: Path, tmp_path: Path):
+    done = CliRunner().invoke(app, ["video", str(clip), "--imgsz", str(IMGSZ), "-o", str(tmp_path / "new/deep/x.mp4")])
+    assert done.exit_code == 0, done.output
+    assert len(_frames(tmp_path / "new/deep/x.mp4")) == FRAMES
+
+
+def test_the_address_of_a_video_is_told_as_it_was_given():
+    done = CliRunner().invoke(app, ["video", "https://example.com/clip.mp4"])
+    assert str(done.exception) == "https://example.com/clip.mp4: is an address, expected a file; download it first"
+
+
 def test_the_command_takes_any_prompt(clip: Path, tmp_path: Path):
     lines, box = tmp_path / "answers.jsonl", '{"boxes": [[20, 20, 120, 90]]}'
     done = CliRunner().invoke(app, ["video", str(clip), "--imgsz", str(IMGSZ), "--prompt", box, "--json", str(lines)])
@@ -286,7 +297,7 @@ def test_what_is_no_video_is_said(tmp_path: Path, coffee: Path):
     with pytest.raises(FastSamError, match=r"ending '\.gif', expected one of \.mp4"):
         VideoWriter(tmp_path / "out.gif", VideoInfo(SIZE_HW, 10, 1))
     with pytest.raises(FastSamError, match="cannot be written"):
-        VideoWriter(tmp_path / "absent" / "out.avi", VideoInfo(SIZE_HW, 10, 1))
+        VideoWriter(tmp_path / "text.mp4" / "out.avi", VideoInfo(SIZE_HW, 10, 1))
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.avi"])

@@ -139,3 +139,10 @@ def test_one_damaged_file_of_any_format_does_not_end_a_folder(folder: Path, segm
     assert [record["error"]["kind"] for record in records if "error" in record] == ["ImageError"] * 6
     assert err.endswith("fastsam: 6 of 7 images failed, the others are done; see the lines above\n")
     assert "Traceback" not in err
+
+
+def test_an_address_is_told_as_it_was_given(folder: Path, segment: Command) -> None:
+    code, _, err = segment("https://example.com/a/b.jpg", "photos", "--json", "-")
+    assert code == 2
+    assert "fastsam: https://example.com/a/b.jpg: is an address, expected a file; download it first\n" in err
+    assert err.endswith("1 of 2 arguments failed, the images of the others are done\n")

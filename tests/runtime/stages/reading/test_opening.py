@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import socket
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fastsam_deploy.runtime.errors import ImageError
 from fastsam_deploy.runtime.stages.image import ImageFile, encoded_bytes, load_image
@@ -155,3 +157,53 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
             except ImageError:
                 continue
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+BASE64 = base64.b64encode(COFFEE.read_bytes())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(BASE64, id="base64"),
+        pytest.param(base64.encodebytes(COFFEE.read_bytes()), id="lines"),
+        pytest.param(base64.urlsafe_b64encode(COFFEE.read_bytes()).rstrip(b"="), id="alphabet of URLs, no padding"),
+        pytest.param(b"data:image/jpeg;base64," + BASE64, id="data URL"),
+        pytest.param("data:;base64," + BASE64.decode(), id="data URL as text"),
+        pytest.param("DATA:image/jpeg;name=a.jpg;base64," + BASE64.decode(), id="parameters"),
+        pytest.param(bytearray(BASE64), id="bytearray"),
+    ],
+)
+def test_text_of_an_image_is_decoded(source: Any) -> None:
+    assert np.array_equal(load_image(source), load_image(COFFEE))
+    assert encoded_bytes(source) == COFFEE.read_bytes(), "a server gets the file"
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "PPM"])
+def test_base64_of_every_format_is_known(format_name: str) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3)).save(stream, format_name)
+    content = stream.getvalue()
+    assert np.array_equal(load_image(base64.b64encode(content)), load_image(content))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            b"data:image/jpeg,%ff%d8",
+            "data: URL that begins with b'data:image/jpeg,%ff%d8'; expected data:image/jpeg;base64",
+        ),
+        ("data:image/jpeg;base64,/9j/4AAQ?!", "base64 that cannot be decoded"),
+        ("data:image/jpeg;base64,", "is empty"),
+        ("data:text/html;base64,PGh0bWw+", "not an image, it begins with b'<html>'"),
+        (BASE64[:2000] + b"\x00", "base64 that cannot be decoded"),
+        (BASE64[:40000], "damaged or cut short"),
+        (base64.b64encode(b"<html></html>" * 9), "not an image, it begins with b'PGh0bWw+"),
+        (BASE64.decode(), "File name too long\\); if it is base64, put data:image/jpeg;base64, before it"),
+    ],
+)
+def test_text_of_no_image_is_refused_in_one_short_line(source: bytes | str, message: str) -> None:
+    with pytest.raises(ImageError, match=message.replace("+", "[+]")) as caught:
+        load_image(source)
+    assert len(str(caught.value)) < 300
