@@ -6,99 +6,21 @@ images. The `.cu` files say what the arguments point to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from ..stages import assemble as assemble_twin
 from ..stages import decode as decode_twin
 from ..stages import letterbox as letterbox_twin
-from .kernels import NAMES, ptx_path
+from .loading import Kernels
 from .shapes import Buffers, Shapes
-
-Triple = tuple[int, int, int]
 
 BLOCK, TILE_WORDS, OVERLAP_BLOCK = 256, 128, 128
 """Threads of a block, as in layout.cuh."""
 
 _CHECK_VALUES = 16 * BLOCK
 """Prototypes that a block looks at, about."""
-
-ENTRIES: dict[str, tuple[str, ...]] = {
-    "letterbox": ("letterbox_f32", "letterbox_f16"),
-    "candidates": (
-        "reset_summaries",
-        "candidates_f32",
-        "candidates_f16",
-        "rank_candidates_f32",
-        "rank_candidates_f16",
-    ),
-    "nms": (
-        "suppress",
-        "accept_f32",
-        "accept_f16",
-        "join_rows_f32",
-        "join_rows_f16",
-        "gather_f32",
-        "gather_f16",
-    ),
-    "masks": ("layout_masks", "check_prototypes_f32", "check_prototypes_f16", "masks_f32", "masks_f16"),
-    "prompts": ("contain", "box_overlap"),
-}
-"""Kernels of each file."""
-
-
-class Launch(Protocol):
-    """A kernel to be called: `Module.function` of the device layer gives it.
-
-    Example:
-        >>> module.function("contain")((4, 1, 1), (256, 1, 1), [np.uintp(0)], 0, stream)  # doctest: +SKIP
-    """
-
-    def __call__(self, grid: Triple, block: Triple, args: Sequence[Any], shared_bytes: int, stream: Any) -> None: ...
-
-
-class Loaded(Protocol):
-    """Loaded PTX.
-
-    Example:
-        >>> device.module(ptx_path("prompts")).function("contain")  # doctest: +SKIP
-    """
-
-    def function(self, name: str) -> Launch: ...
-
-
-class Kernels:
-    """All kernels, loaded on one device.
-
-    Attributes:
-        blocks: of those kernels whose blocks take one piece of work after the other; a few for each multiprocessor.
-
-    Example:
-        >>> kernels = Kernels(device.module)  # doctest: +SKIP
-    """
-
-    def __init__(self, load: Callable[[Path], Loaded], blocks: int = 1024) -> None:
-        """
-        Args:
-            load: `Device.module`.
-
-        Raises:
-            DeviceError: a file is missing, or the driver refuses it.
-        """
-        self.blocks = blocks
-        self._functions: dict[str, Launch] = {}
-        for name in NAMES:
-            module = load(ptx_path(name))
-            for entry in ENTRIES[name]:
-                self._functions[entry] = module.function(entry)
-
-    def launch(self, name: str, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], stream: Any) -> None:
-        """Put one kernel into a stream; missing axes of grid and block are 1. Nothing where an axis is 0."""
-        if min(grid) > 0:
-            self._functions[name](_triple(grid), _triple(block), args, 0, stream)
 
 
 def letterbox(kernels: Kernels, shapes: Shapes, buffers: Buffers, blob: int, stream: Any) -> None:
@@ -278,8 +200,3 @@ def _pointers(*addresses: int) -> tuple[np.uintp, ...]:
 
 def _ints(*values: int) -> tuple[np.int32, ...]:
     return tuple(np.int32(value) for value in values)
-
-
-def _triple(sizes: Sequence[int]) -> Triple:
-    x, y, z = (*sizes, 1, 1)[:3]
-    return x, y, z

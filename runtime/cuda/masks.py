@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,28 +11,30 @@ from numpy.typing import NDArray
 
 from ..masks.packed import PackedCrops
 from ..masks.rows import Rows, row_numbers
-from ..masks.store import Masks
+from ..masks.store import Masks, PackedMasks
 from ..system.fork import cached_property
 from . import launchers
 from .driver.stream import Stream
-from .launchers import Kernels
+from .loading import Kernels
 from .records import DETECTION_DTYPE
 from .workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)
 class DeviceAnswer:
-    """Where the detections of one image lie after a run, until the next one.
+    """Where the detections of one image lie until their run is released.
 
     Attributes:
-        kernels, stream: of the pipeline.
-        workspace: for questions and replies. Not that of the pipeline, whose captured graphs hold addresses.
+        kernels: of the pipeline.
+        stream: of the run's slot, on which the answer was downloaded.
+        workspace: for questions and replies.
         detections: address of the image's (max_det,) DETECTION_DTYPE.
         words: address of the answer's words.
-        download: (first word, count) → (count,) uint32, the words themselves, an array that the caller may keep.
+        download: parts of the words, (first, count) each → uint32, one after the other, an array that the caller may
+            keep.
 
     Example:
-        >>> answer.download(0, 32)  # the first 32 words of the masks  # doctest: +SKIP
+        >>> answer.download([(0, 32)])  # the first 32 words of the masks  # doctest: +SKIP
     """
 
     kernels: Kernels
@@ -40,11 +42,11 @@ class DeviceAnswer:
     workspace: Workspace
     detections: int
     words: int
-    download: Callable[[int, int], NDArray[np.uint32]]
+    download: Callable[[Sequence[tuple[int, int]]], NDArray[np.uint32]]
 
 
 class DeviceMasks(Masks):
-    """Masks of one image on the device, good until the pipeline runs again.
+    """Masks of one image on the device, good until their run is released.
 
     `contain` and `box_overlap` are answered there. Whatever else needs pixels downloads them once: see
     `in_host_memory`, which gives masks that last.
@@ -63,9 +65,7 @@ class DeviceMasks(Masks):
             rows: (n,) DETECTION_DTYPE.
             numbers: (n,) int64, their places in the image's detections.
         """
-        corners = np.stack([rows["left"], rows["top"]], axis=1).astype(np.int64)
-        sizes = np.stack([rows["width"], rows["height"]], axis=1).astype(np.int64)
-        super().__init__(image_hw, corners, sizes, rows["area"].astype(np.int64))
+        super().__init__(image_hw, *_geometry(rows))
         self._answer = answer
         self._rows = rows
         self._numbers = numbers
@@ -100,8 +100,7 @@ class DeviceMasks(Masks):
         lengths = np.zeros(len(firsts), np.int64)
         lengths[where] = counts
         starts = np.cumsum(lengths) - lengths
-        parts = [self._answer.download(first, count) for first, count in _runs(firsts, lengths)]
-        words = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
+        words = self._answer.download(_runs(firsts, lengths))
         return PackedCrops(self.sizes_wh, self.areas, words, starts[where])
 
     def _ask(self, launch: Callable[..., None], questions: NDArray[np.int32], dtype: type) -> NDArray[Any]:
@@ -126,6 +125,19 @@ class DeviceMasks(Masks):
         return copied
 
 
+def packed_masks(image_hw: tuple[int, int], rows: NDArray[Any], words: NDArray[np.uint32]) -> PackedMasks:
+    """Masks in host memory, of (n,) DETECTION_DTYPE of one image and all words of the answer, which they share.
+
+    Example:
+        >>> packed_masks((480, 640), rows, answer.words).areas  # doctest: +SKIP
+    """
+    corners, sizes, areas = _geometry(rows)
+    starts = rows["first_word"].astype(np.int64)
+    first = int(starts.min(initial=len(words)))  # an image's words lie together
+    end = int((starts + rows["pitch"].astype(np.int64) * rows["height"]).max(initial=first))
+    return PackedMasks(image_hw, PackedCrops(sizes, areas, words[first:end], starts - first), corners)
+
+
 def rows_of(answer: NDArray[Any], kept: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """The kept detections of one image that have a pixel, and their numbers.
 
@@ -142,6 +154,13 @@ def rows_of(answer: NDArray[Any], kept: int) -> tuple[NDArray[Any], NDArray[np.i
     assert answer.dtype == DETECTION_DTYPE
     numbers = np.flatnonzero(answer["area"][:kept])
     return answer[numbers], numbers
+
+
+def _geometry(rows: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Corners, sizes and areas of masks, as `Masks` has them."""
+    corners = np.stack([rows["left"], rows["top"]], axis=1).astype(np.int64)
+    sizes = np.stack([rows["width"], rows["height"]], axis=1).astype(np.int64)
+    return corners, sizes, rows["area"].astype(np.int64)
 
 
 def _runs(firsts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[tuple[int, int]]:

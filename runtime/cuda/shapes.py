@@ -139,8 +139,8 @@ class Buffers:
     """Addresses in device memory, each a multiple of 16; sizes: `Shapes.nbytes`.
 
     Attributes:
-        upload: images and tables, from `records.pack`.
-        places: (batch,) PLACE_DTYPE, from `records.pack`.
+        upload: images and tables, from `upload.pack`.
+        places: (batch,) PLACE_DTYPE, from `upload.pack`.
         summaries: (batch,) SUMMARY_DTYPE, part of the answer.
         total_words: one int64, part of the answer: words that all masks need.
         detections: (batch, max_det) DETECTION_DTYPE, part of the answer.

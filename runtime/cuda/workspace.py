@@ -51,6 +51,10 @@ class Workspace:
             self.generation += 1
             self._memory[name] = self._device.memory(max(grown, 1))
 
+    def would_grow(self, sizes: Mapping[str, int]) -> bool:
+        """Whether `reserve` would move a buffer that may be in use."""
+        return any(self.size(name) < nbytes for name, nbytes in sizes.items())
+
     def __getitem__(self, name: str) -> int:
         """Address of a buffer."""
         return self._memory[name].pointer

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from time import perf_counter
@@ -15,18 +14,18 @@ from numpy.typing import NDArray
 
 from ..clip.encoders import Clip
 from ..clip.features import MaskFeatures
-from ..cuda.masks import DeviceAnswer, DeviceMasks, rows_of
+from ..cuda.masks import DeviceAnswer, DeviceMasks, packed_masks, rows_of
 from ..cuda.network import DeviceNetwork
-from ..cuda.records import Tables, boxes_of, refuse_nonfinite
-from ..cuda.shapes import Shapes
-from ..cuda.stages import Answer, Stages
-from ..cuda.workspace import Workspace
+from ..cuda.records import boxes_of, refuse_nonfinite
+from ..cuda.runs import Answer, Job, Run
+from ..cuda.stages import Stages
+from ..cuda.tables import tables_for
 from ..engines.tensors import spec_from_tensors, with_known_shapes
 from ..errors import ModelError
 from ..prompts.base import ask_masks_alone
 from ..segments import Prompt, Segments
 from ..settings import Thresholds
-from ..spec import ModelSpec, imgsz_for
+from ..spec import PROTOTYPE_STRIDE, ModelSpec, imgsz_for
 from ..stages.assemble import snap_to_border
 from ..stages.decode import class_numbers
 from ..stages.image import ImageSource, load_images
@@ -35,12 +34,13 @@ from ..stages.letterbox import PADDING_VALUE, Letterbox, fit_model, groups
 _LARGEST_BATCH = 16
 """Largest batch for a network that accepts any batch."""
 _STREAM_THREADS = 3
-_KEPT_TABLES = 64
-"""Geometries whose tables are kept: a camera has one, a folder of photographs a few."""
 
 
 class DeviceSegmenter:
-    """The stages around a network on its CUDA device. Calls wait for each other; a `clone` runs in parallel.
+    """The stages around a network on its CUDA device. Safe to use from many threads.
+
+    The device works on one batch after the other. While it does, the next one is uploaded and the one before is
+    downloaded, whichever calls they are of. A `clone` computes at the same time.
 
     Example:
         >>> segmenter = DeviceSegmenter(open_device_network("s.plan", settings), owns_network=True)  # doctest: +SKIP
@@ -74,8 +74,6 @@ class DeviceSegmenter:
         self._network = network
         self._owns_network = owns_network
         self._clip = clip
-        self._lock = threading.Lock()
-        self._tables: OrderedDict[Letterbox, Tables] = OrderedDict()
         self._settings = {"imgsz": imgsz, "rect": rect, "graphs": graphs}
         self._stages: Stages | None = None
         self.rect = rect
@@ -85,7 +83,6 @@ class DeviceSegmenter:
             self.spec: ModelSpec = replace(spec, precision=network.description.get("precision", spec.precision))
             self.imgsz = imgsz_for(self.spec, imgsz)
             with network.cuda_device.active():
-                self._questions = Workspace(network.cuda_device)
                 self._stages = Stages(network, self.spec, graphs)
         except BaseException:
             self.close()
@@ -118,15 +115,11 @@ class DeviceSegmenter:
         loaded = load_images(images, color)
         pixels = [image for image, _ in loaded]
         places = [fit_model((len(p), p.shape[1]), self.spec, self.imgsz, self.rect) for p in pixels]
+        in_groups = list(groups(places, self._largest_batch))
+        jobs = [self._job(group, pixels, places, thresholds, prompt is None or not on_device) for group in in_groups]
         results: dict[int, Segments] = {}
-        with self._lock, self._network.cuda_device.active():
-            for group in groups(places, self._largest_batch):
-                answers = self._run(
-                    [pixels[i] for i in group],
-                    [places[i] for i in group],
-                    [thresholds[i] for i in group],
-                    prompt if on_device else None,
-                )
+        with self._network.cuda_device.active():
+            for group, answers in zip(in_groups, self._answers(jobs, prompt if on_device else None), strict=True):
                 for i, segments in zip(group, answers, strict=True):
                     timing = {"load": loaded[i][1], **segments.timing_ms}
                     results[i] = replace(segments, timing_ms=timing)
@@ -142,11 +135,18 @@ class DeviceSegmenter:
         return self, _STREAM_THREADS
 
     def warmup(self, shapes: Sequence[tuple[int, int, int]], thresholds: Thresholds) -> None:
-        """Run batches of (batch, h, w) until memory, kernels and graphs are ready."""
+        """Run batches of (batch, h, w) until memory, kernels and graphs are ready, also for streams."""
+        jobs = []
         for batch, height, width in shapes:
+            self._running_stages().make_room(batch * height * width)
             image = np.full((height, width, 3), PADDING_VALUE, np.uint8)
+            places = [fit_model((height, width), self.spec, self.imgsz, self.rect)] * batch
+            for group in groups(places, self._largest_batch):
+                jobs.append(self._job(group, [image] * batch, places, [thresholds] * batch, with_words=True))
+        with self._network.cuda_device.active():
             for _ in range(3):  # launched kernel by kernel, captured as a graph, replayed
-                self.segment_batch([image] * batch, None, [thresholds] * batch, "RGB")
+                for job in jobs:
+                    deque(self._answers([job, job], None), 0)  # one of them in each slot
 
     def clone(self) -> DeviceSegmenter:
         """A segmenter of the same network for another thread, with its own stream and buffers; see `DeviceNetwork`."""
@@ -154,68 +154,101 @@ class DeviceSegmenter:
         return DeviceSegmenter(self._network.clone(), **settings, owns_network=True)
 
     def close(self) -> None:
-        """Free memory and graphs, and close the network, if this object owns it."""
-        with self._lock, ExitStack() as stack:  # all of them, even if one fails; the stages first
+        """Free memory and graphs, and close the network, if this object owns it. Waits for calls that are under way."""
+        with ExitStack() as stack:  # all of them, even if one fails; the stages first
             stages, self._stages = self._stages, None
             if self._owns_network:
                 stack.callback(self._network.close)
             if stages is not None:
-                stack.callback(self._questions.close)
                 stack.callback(stages.close)
 
     def _running_stages(self) -> Stages:
-        if self._stages is None:
+        stages = self._stages
+        if stages is None:
             raise ModelError(f"{self._network.name}: the model is closed; open it again")
-        return self._stages
+        return stages
 
-    def _run(
+    def _job(
         self,
-        images: list[NDArray[np.uint8]],
-        places: list[Letterbox],
-        thresholds: list[Thresholds],
-        prompt: Prompt | Sequence[Prompt] | None,
-    ) -> list[Segments]:
-        """Run the network once for images with the same input shape.
+        group: Sequence[int],
+        images: Sequence[NDArray[np.uint8]],
+        places: Sequence[Letterbox],
+        thresholds: Sequence[Thresholds],
+        with_words: bool,
+    ) -> Job:
+        """One run of the network, for images with the same input shape.
 
         Args:
-            prompt: answered on the device; None: download all masks.
+            group: numbers of the images.
+            with_words: download all masks.
+        """
+        asked = [thresholds[i] for i in group]
+        if self.spec.suppression is not None:
+            for limits in asked:
+                self.spec.suppression.check(limits)
+        tables = [tables_for(places[i], tuple(side // PROTOTYPE_STRIDE for side in places[i].input_hw)) for i in group]
+        return Job([images[i] for i in group], tables, asked, self._batch(len(group)), with_words)
+
+    def _answers(self, jobs: Sequence[Job], prompt: Prompt | Sequence[Prompt] | None) -> Iterator[list[Segments]]:
+        """Segments of each job: the next one is begun before the answer of the one before is waited for.
+
+        A caller that has a run under way never waits for a slot: two such callers would wait for each other.
+
+        Args:
+            prompt: answered on the device.
         """
         stages = self._running_stages()
-        if self.spec.suppression is not None:
-            for limits in thresholds:
-                self.spec.suppression.check(limits)
-        start = perf_counter()
-        max_det = max(int(limits.max_det) for limits in thresholds)
-        shapes = stages.shapes(self._batch(len(images)), places[0].input_hw, max_det)
-        tables = [self._tables_of(place, shapes) for place in places]
-        answer = stages.run(shapes, images, tables, thresholds, with_words=prompt is None)
-        device_ms = (perf_counter() - start) * 1000 / len(images)
-        results = []
-        for row, place in enumerate(places):
-            start = perf_counter()
-            segments = self._segments(stages, answer, row, place)
-            if self._clip is not None:
-                segments = replace(segments, features=MaskFeatures(images[row], self._clip))
-            selected = segments if prompt is None else segments.select(prompt)
-            selected = replace(selected, masks=selected.masks.in_host_memory())
-            timing = {"device": device_ms, "prompt": (perf_counter() - start) * 1000}
-            results.append(replace(selected, timing_ms=timing))
-        return results
+        begun: deque[tuple[float, Run]] = deque()
+        try:
+            for job in jobs:
+                start = perf_counter()
+                run = stages.begin_beside(job) if begun else None
+                if run is None and begun:
+                    yield self._answered(stages, *begun.popleft(), prompt)
+                begun.append((start, run or stages.begin(job)))
+                if len(begun) > 1:
+                    yield self._answered(stages, *begun.popleft(), prompt)
+            while begun:
+                yield self._answered(stages, *begun.popleft(), prompt)
+        finally:
+            for _, run in begun:
+                stages.abandon(run)
 
-    def _segments(self, stages: Stages, answer: Answer, row: int, place: Letterbox) -> Segments:
-        """The segments of one image; their masks are on the device."""
+    def _answered(
+        self, stages: Stages, start: float, run: Run, prompt: Prompt | Sequence[Prompt] | None
+    ) -> list[Segments]:
+        """Wait for a run. Where no prompt needs the masks on the device, its slot is free before they are looked at."""
+        job = run.job
+        with ExitStack() as stack:
+            stack.callback(stages.release, run)
+            answer = stages.finish(run)
+            if job.with_words:
+                stack.close()
+            timing = {"device": (perf_counter() - start) * 1000 / len(job.images)}
+            results = []
+            for row in range(len(job.images)):
+                start = perf_counter()
+                segments = self._segments(stages, run, answer, row)
+                if self._clip is not None:
+                    segments = replace(segments, features=MaskFeatures(job.images[row], self._clip))
+                if prompt is not None:
+                    segments = segments.select(prompt)
+                segments = replace(segments, masks=segments.masks.in_host_memory())
+                timing["prompt"] = (perf_counter() - start) * 1000
+                results.append(replace(segments, timing_ms=dict(timing)))
+            return results
+
+    def _segments(self, stages: Stages, run: Run, answer: Answer, row: int) -> Segments:
+        """The segments of one image; their masks are where the job wants them."""
         refuse_nonfinite(int(answer.summaries["flags"][row]))
         rows, numbers = rows_of(answer.detections[row], int(answer.summaries["kept"][row]))
-        image_answer = DeviceAnswer(
-            stages.kernels,
-            stages.stream,
-            self._questions,
-            answer.detections_at + row * answer.detections[row].nbytes,
-            answer.words_at,
-            lambda first, count: stages.words(answer, first, count),
+        image_hw = run.job.tables[row].place.image_hw
+        masks = (
+            packed_masks(image_hw, rows, answer.words)
+            if answer.words is not None
+            else DeviceMasks(image_hw, _on_device(stages, run, answer, row), rows, numbers)
         )
-        masks = DeviceMasks(place.image_hw, image_answer, rows, numbers)
-        boxes = snap_to_border(boxes_of(rows), place.image_hw)
+        boxes = snap_to_border(boxes_of(rows), image_hw)
         scores, classes = rows["score"].astype(np.float32), class_numbers(rows["class_id"])
         return Segments.unprompted(boxes, scores, classes, masks, self.spec.class_names)
 
@@ -226,12 +259,16 @@ class DeviceSegmenter:
         """Rows of the network's input: a model of fixed batch always runs a full batch."""
         return self.spec.batch or count
 
-    def _tables_of(self, place: Letterbox, shapes: Shapes) -> Tables:
-        tables = self._tables.pop(place, None) or Tables.of(place, shapes.prototypes_hw)
-        self._tables[place] = tables  # the last one used is at the end
-        if len(self._tables) > _KEPT_TABLES:
-            self._tables.popitem(last=False)
-        return tables
+
+def _on_device(stages: Stages, run: Run, answer: Answer, row: int) -> DeviceAnswer:
+    return DeviceAnswer(
+        stages.kernels,
+        run.slot.stream,
+        run.slot.questions,
+        answer.detections_at + row * answer.detections[row].nbytes,
+        answer.words_at,
+        lambda parts: stages.words(run, parts),
+    )
 
 
 def _select_on_host(segments: Segments, prompt: Prompt | Sequence[Prompt]) -> Segments:

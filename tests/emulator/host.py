@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from fastsam_deploy.runtime.cuda import launchers, records
 from fastsam_deploy.runtime.cuda.launchers import Kernels
 from fastsam_deploy.runtime.cuda.shapes import Buffers, Shapes
+from fastsam_deploy.runtime.cuda.tables import Tables
+from fastsam_deploy.runtime.cuda.upload import pack
 from fastsam_deploy.runtime.masks.packed import PackedCrops
 from fastsam_deploy.runtime.masks.store import PackedMasks
 from fastsam_deploy.runtime.settings import Thresholds
@@ -173,10 +175,10 @@ class Batch:
         self.input_hw = letterboxes[0].input_hw
         self.memory = Memory()
         self.hw = (self.input_hw[0] // 4, self.input_hw[1] // 4)
-        tables = [records.Tables.of(place, self.hw) for place in letterboxes]
+        tables = [Tables.of(place, self.hw) for place in letterboxes]
         self.upload = self.memory.empty(sum(table.nbytes for table in tables), np.uint8)
         self.places = self.memory.empty(self.batch, records.PLACE_DTYPE)
-        used = records.pack(images, tables, [thresholds] * len(images), self.upload, self.places)
+        used = pack(images, tables, [thresholds] * len(images), self.upload, self.places)
         assert used == len(self.upload)
 
     def letterbox(self, dtype: str = "float32") -> NDArray[Any]:

@@ -157,6 +157,11 @@ class Event(process.Owned):
     def __str__(self) -> str:
         return f"{self.device}: event"
 
+    def move(self, stream: Stream) -> None:
+        """Mark another place: behind what was put into `stream` so far. What waits for the event already is not
+        affected."""
+        self.device.call("recording an event", self.raw.record, stream.raw)
+
     def is_done(self) -> bool:
         """Whether the stream has come to it."""
         done: bool = self.device.call("asking an event", self.raw.query)

@@ -23,7 +23,8 @@ enum { NONFINITE_SCORES = 1, NONFINITE_BOXES = 2, NONFINITE_COEFFICIENTS = 4, NO
 
 // Where one image of the batch lies, and what is asked of it. A row past the group has image_h = 0: no work, blob 0.
 struct Place {
-    long long image_at;           // bytes from the start of the upload: RGB uint8 (image_h, image_w, 3), no gaps
+    long long image_at;           // bytes from the start of the upload: RGB uint8 (rows, image_w, 3), no gaps; the rows
+                                  // that ResizeTap names, which may be fewer than image_h
     long long resize_rows_at;     // ResizeTap[drawn_h], bytes from the start of the upload
     long long resize_columns_at;  // ResizeTap[drawn_w]
     long long mask_rows_at;       // MaskTap[image_h]
@@ -45,8 +46,9 @@ struct ResizeTap {
     short near_share, far_share;
 };
 
-// One row or column of the original image: three neighbouring prototypes and their shares (letterbox.Resampling).
-struct MaskTap {
+// One row or column of the original image: three neighbouring prototypes and their shares (letterbox.Resampling). One load
+// of 16 bytes.
+struct alignas(16) MaskTap {
     int first;
     float share[TAPS];
 };

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from fastsam_deploy.runtime import load_image
 from fastsam_deploy.runtime.cuda import records
+from fastsam_deploy.runtime.cuda.tables import Tables
+from fastsam_deploy.runtime.cuda.upload import pack
 from fastsam_deploy.runtime.errors import ImageError
 from fastsam_deploy.runtime.settings import Thresholds
 from fastsam_deploy.runtime.spec import ModelSpec
@@ -87,10 +89,10 @@ def test_an_image_of_another_size_is_refused(host: Any):
 
 
 def test_an_upload_that_is_too_small_is_refused():
-    tables = records.Tables.of(fit((30, 40), (32, 32)), (8, 8))
+    tables = Tables.of(fit((30, 40), (32, 32)), (8, 8))
     upload = np.zeros(tables.nbytes - 1, np.uint8)
     with pytest.raises(ValueError, match=f"upload of {tables.nbytes - 1} bytes"):
-        records.pack([_noise((30, 40))], [tables], [Thresholds()], upload, np.zeros(1, records.PLACE_DTYPE))
+        pack([_noise((30, 40))], [tables], [Thresholds()], upload, np.zeros(1, records.PLACE_DTYPE))
 
 
 def test_records_have_the_layout_of_the_header(host: Any):

@@ -26,6 +26,8 @@ from fastsam_deploy.runtime import (
 )
 from fastsam_deploy.runtime.cuda import stages
 from fastsam_deploy.runtime.cuda.driver.device import Device
+from fastsam_deploy.runtime.cuda.runs import Job
+from fastsam_deploy.runtime.cuda.tables import tables_for
 from fastsam_deploy.runtime.masks.store import PackedMasks
 from fastsam_deploy.runtime.stages.image import load_image
 from fastsam_deploy.runtime.stages.letterbox import fit_model
@@ -377,8 +379,15 @@ def test_closed_in_any_order(open_network: Callable, demo_onnx: Path, photos: di
 
 
 def _graphs(model: TRTFastSAM) -> int:
-    cache = model._segmenter._running_stages()._graphs
-    return len(cache) if cache is not None else 0
+    return sum(len(slot.graphs or ()) for slot in model._segmenter._running_stages()._slots)
+
+
+def _room(model: TRTFastSAM, network: RecordedNetwork, max_det: int) -> int:
+    """Detections that a run has room for."""
+    inputs = model._segmenter._running_stages()._inputs
+    kept = inputs.use((1, *network.inputs[0].shape[2:]))
+    inputs.done(kept)
+    return kept.shapes.with_room_for(max_det).max_det
 
 
 def test_any_max_det_has_one_of_a_few_rooms(recorded, photos: dict, device_memory: Callable[[], int]):
@@ -388,7 +397,6 @@ def test_any_max_det_has_one_of_a_few_rooms(recorded, photos: dict, device_memor
     image, rooms = photos["coffee"], set()
     assert anchors == 1008
     with _opened(network, graphs=8) as model:
-        stages = model._segmenter._running_stages()
         model.segment(image, thresholds=Thresholds(conf=0.02, max_det=10**9))
         before = device_memory()
         captured = network.enqueued
@@ -397,7 +405,7 @@ def test_any_max_det_has_one_of_a_few_rooms(recorded, photos: dict, device_memor
             found = model.segment(image, thresholds=asked)
             if max_det % 200 == 1:
                 same(found, wanted(image, asked))
-            rooms.add(stages.shapes(1, network.inputs[0].shape[2:], max_det).max_det)
+            rooms.add(_room(model, network, max_det))
         assert rooms == {512, anchors} and _graphs(model) == len(rooms)
         assert network.enqueued - captured <= 2 * len(rooms), "run once and captured once for each room"
         assert device_memory() - before <= _slack()
@@ -410,8 +418,7 @@ def test_no_more_room_than_the_network_can_fill(recorded, photos: dict):
     asked = Thresholds(conf=0.02, max_det=2**40)
     with _opened(network, graphs=2) as model:
         same(model.segment(photos["coffee"], thresholds=asked), wanted(photos["coffee"], asked))
-        size = network.inputs[0].shape[2:]
-        assert model._segmenter._running_stages().shapes(1, size, 2**40).max_det == network.outputs[0].shape[2]
+        assert _room(model, network, 2**40) == network.outputs[0].shape[2]
 
 
 def test_inputs_of_any_shape_keep_no_more_than_the_last_ones(
@@ -419,7 +426,7 @@ def test_inputs_of_any_shape_keep_no_more_than_the_last_ones(
 ):
     from fastsam_deploy.runtime.cuda import stages as module
 
-    monkeypatch.setattr(module, "_KEPT_INPUTS", 2)
+    monkeypatch.setattr(module, "KEPT_INPUTS", 2)
     network = open_network(demo_onnx)
     forgotten: list[Any] = []
     real = network.forget
@@ -492,13 +499,12 @@ def test_a_hundred_shapes_of_inputs_are_bounded(
         model.segment(largest)
         before = device_memory()
         for hw in shapes:
-            run = stages.shapes(1, hw, 300)
             place = fit_model(hw, replace(spec, size_hw=hw), max(hw))
             for _ in range(2):
-                answer = stages.run(
-                    run, [largest[: hw[0], : hw[1]]], [segmenter._tables_of(place, run)], [LOW], with_words=True
-                )
-                assert answer.total_words == 0
+                tables = tables_for(place, (hw[0] // 4, hw[1] // 4))
+                run = stages.begin(Job([largest[: hw[0], : hw[1]]], [tables], [LOW], 1, with_words=True))
+                assert stages.finish(run).total_words == 0
+                stages.release(run)
         assert len(stages._inputs) == 64 and _graphs(model) <= 8
         assert network.forgotten == [(1, 3, *hw) for hw in [(320, 320), *shapes[: 100 - 64]]], "the last used are kept"
         assert device_memory() - before <= _slack()
