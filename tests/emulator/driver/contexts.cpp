@@ -12,7 +12,7 @@
 namespace {
 
 constexpr int DRIVER_VERSION = 13000;
-const char* const SETTINGS[] = {"init_error", "devices", "memory", "defer", "launch_error"};
+const char* const SETTINGS[] = {"init_error", "devices", "memory", "defer", "seed", "launch_error"};
 
 struct AtExit {
     // Where FASTSAM_EMULATED_CUDA_REPORT names a file, the counters are written there when the process ends.

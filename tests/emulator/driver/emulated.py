@@ -35,7 +35,7 @@ from fastsam_deploy.runtime.cuda.driver.device import Device
 
 LIVING = ("device_blocks", "device_bytes", "pinned_blocks", "streams", "events", "modules", "graphs", "executables")
 """Counters of what is alive: all zero when everything was freed."""
-WRONG = ("bad_frees", "range_errors", "guard_violations", "leaked_blocks")
+WRONG = ("bad_frees", "range_errors", "guard_violations", "leaked_blocks", "changed_in_flight")
 """Counters of what must never happen."""
 
 
@@ -83,7 +83,8 @@ class Emulated(Driver):
         return int(self.library.emulated_counter(name.encode()))
 
     def set(self, name: str, value: int) -> None:
-        """`memory`: bytes of each device; `defer`: 1 to run work as late as CUDA may; `launch_error`: of kernels."""
+        """`memory`: bytes of each device; `launch_error`: of kernels; `defer`: 1 to run work as late as CUDA may, 2 in
+        any order that CUDA allows, drawn from `seed`."""
         self.library.emulated_set(name.encode(), value)
 
     def living(self) -> dict[str, int]:

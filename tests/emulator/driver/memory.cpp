@@ -1,13 +1,14 @@
 // Memory: every piece is known, has guards on both sides, and begins with bytes that nobody should rely on.
 #include "state.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
 namespace {
 
 constexpr size_t GUARD = 512;  // also the alignment
-constexpr unsigned char GUARD_BYTE = 0xA5, FRESH_BYTE = 0xCB, FREED_BYTE = 0xDD;
+constexpr unsigned char GUARD_BYTE = 0xA5, FRESH_BYTE = 0xCB, FREED_BYTE = 0xDD, UNREAD_BYTE = 0xEE;
 
 const char* kind(const Block& block) { return block.device ? "device" : "pinned"; }
 
@@ -95,6 +96,16 @@ Status copy_checked(char* to, bool to_device, const char* from, bool from_device
     return SUCCESS;
 }
 
+uint64_t sum_of(const char* bytes, size_t number) {
+    uint64_t sum = 1469598103934665603u;
+    for (size_t i = 0; i < number; i += 8) {
+        uint64_t word = 0;
+        std::memcpy(&word, bytes + i, std::min<size_t>(8, number - i));
+        sum = (sum ^ word) * 1099511628211u;
+    }
+    return sum;
+}
+
 // The range is checked when the copy is asked for, and again when it runs: the memory may be gone by then.
 Status copy(uint64_t to, bool to_device, uint64_t from, bool from_device, size_t bytes, Stream* stream, bool wait) {
     auto* target = reinterpret_cast<char*>(to);
@@ -112,7 +123,18 @@ Status copy(uint64_t to, bool to_device, uint64_t from, bool from_device, size_t
         return copy_checked(target, to_device, source, from_device, bytes, ILLEGAL_ADDRESS);
     }
     if ((!to_device && !block_of(to)) || (!from_device && !block_of(from))) count("pageable_copies");
-    return put(stream, [=] { return copy_checked(target, to_device, source, from_device, bytes, ILLEGAL_ADDRESS); });
+    if (!setting("defer") || is_recorded(stream)) {
+        return put(stream, [=] { return copy_checked(target, to_device, source, from_device, bytes, ILLEGAL_ADDRESS); });
+    }
+    if (!to_device) std::memset(target, UNREAD_BYTE, bytes);
+    const uint64_t before = from_device ? 0 : sum_of(source, bytes);
+    return put(stream, [=] {
+        if (!from_device && sum_of(source, bytes) != before) {
+            count("changed_in_flight");
+            complain("memory of the host was changed before a copy of " + std::to_string(bytes) + " bytes had read it");
+        }
+        return copy_checked(target, to_device, source, from_device, bytes, ILLEGAL_ADDRESS);
+    });
 }
 
 Status fill(uint64_t to, unsigned value, int width, size_t number, Stream* stream) {

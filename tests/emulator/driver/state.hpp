@@ -1,8 +1,13 @@
 // An emulated NVIDIA driver (libcuda.so.1) for tests: what it knows. No GPU, no CUDA headers.
 //
 // Device memory is host memory in a registry that checks every range; kernels are their own source, compiled for the
-// host. Work runs at once in the calling thread, or, with the setting "defer", only where CUDA guarantees it: so a host
-// that forgets to synchronise reads old bytes. One lock for everything: this is about being right, never about speed.
+// host. When work runs is a setting, "defer":
+//   0  at once, in the calling thread;
+//   1  as late as CUDA guarantees it: a host that forgets to synchronise reads old bytes;
+//   2  at any time and in any order that CUDA allows, drawn from the setting "seed": streams overtake each other wherever
+//      no event keeps them in order.
+// In 1 and 2, memory that a copy will read must not change before it has, and memory that one will fill holds nonsense
+// until then. One lock for everything: this is about being right, never about speed.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +50,15 @@ struct Context;
 struct Stream;
 
 // One piece of work in a stream. It may run many times: a graph replays it.
-using Work = std::function<Status()>;
+struct Work {
+    template <class Run>
+    Work(Run run) : run(std::move(run)) {}  // NOLINT: any function is work
+    template <class Run, class Ready>
+    Work(Run run, Ready ready) : run(std::move(run)), ready(std::move(ready)) {}
+
+    std::function<Status()> run;
+    std::function<bool()> ready{};  // none: always
+};
 
 struct Block {  // device memory or page-locked memory
     char* start;
@@ -162,6 +175,7 @@ private:
 // streams.cpp
 Status put(Stream* handle, Work work);     // null: the default stream of the current context
 Status run_all(Stream* stream);            // until its queue is empty
+bool is_recorded(Stream* handle);          // into a graph
 Status run_context(Context* context, bool non_blocking_too = true);
 bool forbidden_while_capturing();          // a call that would break this thread's recording; it does break it
 void destroy_streams_of(Context* context);

@@ -21,12 +21,47 @@ Status run_one(Stream* stream) {
     stream->queue.pop_front();
     Context* context = stream->context;
     if (context->broken != SUCCESS) return context->broken;
-    const Status status = work();
+    const Status status = work.run();
     if (status != SUCCESS) context->broken = status;
     return context->broken;
 }
 
+bool any_order() { return setting("defer") == 2; }
+
+// 0 … below - 1. The setting is the state of the generator.
+uint64_t drawn(uint64_t below) {
+    uint64_t state = uint64_t(setting("seed")) * 6364136223846793005u + 1442695040888963407u;
+    driver().settings["seed"] = int64_t(state);
+    return (state >> 33) % below;
+}
+
+// One piece of work of any stream whose next piece is ready; false: there is none.
+bool run_any() {
+    std::vector<Stream*> ready;
+    const auto consider = [&](Stream* stream) {
+        if (!stream->queue.empty() && (!stream->queue.front().ready || stream->queue.front().ready())) ready.push_back(stream);
+    };
+    for (Stream* stream : driver().streams) consider(stream);
+    for (Context* context : driver().contexts) consider(&context->own);
+    if (ready.empty()) return false;
+    run_one(ready[drawn(ready.size())]);
+    return true;
+}
+
+// Whether `done`, after as much work of all streams as that takes.
+template <class Done>
+bool run_in_any_order(Done done) {
+    while (!done()) {
+        if (!run_any()) return false;
+    }
+    return true;
+}
+
 Status run_until(const Event* event, int64_t recorded) {
+    if (any_order()) {
+        run_in_any_order([&] { return event->reached >= recorded || !event->stream || event->stream->queue.empty(); });
+        return event->context->broken;
+    }
     while (event->reached < recorded && event->stream && !event->stream->queue.empty()) {
         if (Status status = run_one(event->stream)) return status;
     }
@@ -34,6 +69,11 @@ Status run_until(const Event* event, int64_t recorded) {
 }
 
 }  // namespace
+
+bool is_recorded(Stream* handle) {
+    Stream* stream = stream_of(handle);
+    return stream && stream->capture;
+}
 
 bool forbidden_while_capturing() {
     bool found = false;
@@ -60,10 +100,17 @@ Status put(Stream* handle, Work work) {
     if (stream == &current()->own && forbidden_while_capturing()) return CAPTURE_IMPLICIT;
     count("work");
     stream->queue.push_back(std::move(work));
+    while (any_order() && drawn(2) && run_any()) {
+    }
     return setting("defer") ? SUCCESS : run_all(stream);
 }
 
 Status run_all(Stream* stream) {
+    if (any_order()) {
+        run_in_any_order([&] { return stream->queue.empty() || stream->context->broken != SUCCESS; });
+        if (stream->context->broken != SUCCESS) stream->queue.clear();
+        return stream->context->broken;
+    }
     while (!stream->queue.empty()) {
         if (Status status = run_one(stream)) {
             stream->queue.clear();
@@ -145,7 +192,7 @@ EXPORT int cuStreamQuery(Stream* handle) {
         return CAPTURE_UNSUPPORTED;
     }
     if (stream->queue.empty()) return stream->context->broken;
-    const Status status = run_one(stream);  // whoever asks again and again sees it end
+    const Status status = any_order() ? (run_any(), stream->context->broken) : run_one(stream);  // whoever asks again and again sees it end
     return status != SUCCESS ? status : NOT_READY;
 }
 
@@ -153,7 +200,10 @@ EXPORT int cuStreamWaitEvent(Stream* handle, Event* event, unsigned) {
     ENTER(CONTEXT);
     if (!driver().events.count(event)) return INVALID_HANDLE;
     // An event may be destroyed as soon as this has returned.
-    return put(handle, [kept = driver().events[event], recorded = event->recorded] { return run_until(kept.get(), recorded); });
+    const auto kept = driver().events[event];
+    const int64_t recorded = event->recorded;
+    return put(handle, Work([=] { return any_order() ? SUCCESS : run_until(kept.get(), recorded); },
+                            [=] { return kept->reached >= recorded || !kept->stream; }));
 }
 
 EXPORT int cuEventCreate(Event** event, unsigned flags) {
@@ -194,7 +244,7 @@ EXPORT int cuEventQuery(Event* event) {
     if (!driver().events.count(event)) return INVALID_HANDLE;
     if (event->captured) return CAPTURED_EVENT;
     if (event->reached == event->recorded) return SUCCESS;
-    const Status status = run_one(event->stream);
+    const Status status = any_order() ? (run_any(), event->context->broken) : run_one(event->stream);
     return status != SUCCESS ? status : NOT_READY;
 }
 
