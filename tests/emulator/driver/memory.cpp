@@ -126,7 +126,7 @@ Status copy(uint64_t to, bool to_device, uint64_t from, bool from_device, size_t
     if (!setting("defer") || is_recorded(stream)) {
         return put(stream, [=] { return copy_checked(target, to_device, source, from_device, bytes, ILLEGAL_ADDRESS); });
     }
-    if (!to_device) std::memset(target, UNREAD_BYTE, bytes);
+    if (!to_device && setting("defer") == 2) std::memset(target, UNREAD_BYTE, bytes);
     const uint64_t before = from_device ? 0 : sum_of(source, bytes);
     return put(stream, [=] {
         if (!from_device && sum_of(source, bytes) != before) {

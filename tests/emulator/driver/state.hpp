@@ -6,7 +6,7 @@
 //   1  as late as CUDA guarantees it: a host that forgets to synchronise reads old bytes;
 //   2  at any time and in any order that CUDA allows, drawn from the setting "seed": streams overtake each other wherever
 //      no event keeps them in order.
-// In 1 and 2, memory that a copy will read must not change before it has, and memory that one will fill holds nonsense
+// In 1 and 2, memory that a copy will read must not change before it has; in 2, memory that one will fill holds nonsense
 // until then. One lock for everything: this is about being right, never about speed.
 #pragma once
 

@@ -116,10 +116,11 @@ def plan(world: World, device: Device, model: Path, target: Path) -> Path:
 
 
 def pointers(network: Any, device: Device, images: np.ndarray, wanted: np.ndarray) -> None:
-    """One run on device memory and a stream of the caller."""
+    """One run on device memory and a stream, the caller's unless the network has one."""
     made = network.output_shapes({"images": images.shape})
     memory = {name: device.memory(int(np.prod(s)) * 4) for name, s in {"images": images.shape, **made}.items()}
-    with closing(device.stream()) as stream:
+    with closing(device.stream()) as other:
+        stream = network.stream or other
         stream.copy_in(memory["images"], images)
         addresses = {name: block.pointer for name, block in memory.items()}
         network.enqueue(addresses, {"images": images.shape}, stream.handle)
