@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from numbers import Real
 from typing import Any
 
+from .documents import parse
 from .errors import ModelError, ParameterError
 from .settings import Thresholds
 
@@ -30,6 +31,9 @@ PROTOTYPE_STRIDE = 4
 
 MAX_CLASSES = 1 << 16
 """Class numbers are below it."""
+
+SCORE_ROUNDING = 0.01
+"""Scores may be as far outside [0, 1]: an INT8 file has steps of 1 / 128."""
 
 SPLIT_OUTPUTS = ("boxes", "scores", "classes", "coefficients")
 """Outputs of the layout `split`: (b, max_det, 4), (b, max_det), (b, max_det) int32, (b, max_det, mask_dim).
@@ -223,7 +227,7 @@ class ModelSpec:
             640
         """
         try:
-            document = json.loads(text)
+            document = parse(text)
             known = {k: v for k, v in document.items() if k in cls.__dataclass_fields__}
             known["size_hw"] = tuple(known.get("size_hw", (None, None)))
             names = known.get("class_names", ("object",))

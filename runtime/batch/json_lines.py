@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..documents import dump
 from ..errors import FastSamError
 from ..system.lines import LineFile
 
@@ -54,7 +54,7 @@ class JsonLines:
         Raises:
             FastSamError: standard output is closed, or the disk is full.
         """
-        line = json.dumps(item, allow_nan=False) + "\n"
+        line = dump(item) + "\n"
         if self._file is None:
             _print(line, self._printed)
         else:

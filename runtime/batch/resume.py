@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..documents import parse
 from ..errors import ParameterError
 from ..system.lines import whole_lines
 from .records import InputFile, RunSettings, absolute
@@ -91,7 +92,7 @@ def read_earlier(path: Path, settings: RunSettings, inputs: Iterable[Path], fold
 
 def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        record = json.loads(line)
+        record = parse(line)
     except ValueError as error:
         raise _no_record(path, number) from error
     if not isinstance(record, dict) or "image" not in record:

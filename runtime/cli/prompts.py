@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..connection import is_address
+from ..documents import parse
 from ..errors import PromptError
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ def parse_prompt(
 
 def _json_option(option: str, text: str, expected: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse(text)
+    except ValueError as error:
         quote = "'" if '"' in expected else '"'
         raise PromptError(
             f"{option}: {text!r:.80} is not JSON ({error}); expected {quote}{expected}{quote} in quotes"

@@ -7,12 +7,12 @@ once more.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..documents import parse
 from ..errors import ModelError
 from ..network import TensorInfo
 
@@ -150,7 +150,7 @@ def clip_spec_from_json(text: str, source: str = SPEC_FILE) -> ClipSpec:
 fastsam-deploy, or export the folder with this version
     """
     try:
-        document = json.loads(text)
+        document = parse(text)
         version = document["format"]
         if version > FORMAT:
             raise ModelError(

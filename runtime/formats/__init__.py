@@ -11,7 +11,9 @@ A module sees segments as columns only, and imports an optional library in the f
 
 from __future__ import annotations
 
+import os
 import pkgutil
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,7 +21,9 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..documents import is_text, quoted
 from ..errors import FastSamError, ParameterError
+from ..spec import MAX_CLASSES, SCORE_ROUNDING
 from ..system.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
 
 NO_PROMPT = -1
 """Number in `prompts` of a row that answers no prompt."""
+
+MAX_FILE_BYTES = 1 << 30
+"""Of a file of segments that is read."""
 
 
 class Columns(Protocol):
@@ -60,7 +67,11 @@ class Columns(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LoadedColumns:
-    """Columns read from a file. `Segments` checks that they fit one another.
+    """Columns that come from outside: a file, a server, another library. `Segments` checks that they fit one another.
+
+    Raises:
+        FastSamError: a column holds another type, a number that is not finite, or one outside of its range. NaN stands
+            for no fit and no probability.
 
     Example:
         >>> columns = format_of(Path("x.json")).decode(content)  # doctest: +SKIP
@@ -76,6 +87,41 @@ class LoadedColumns:
     fits: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name, (kinds, dtype, (least, most), may_be_nan) in _COLUMNS.items():
+            array = getattr(self, name)
+            if array.dtype.kind not in kinds:
+                raise FastSamError(f"{name} are {array.dtype}, expected numbers as {dtype}")
+            outside = _outside(array, least, most, may_be_nan)
+            if len(outside):
+                raise FastSamError(f"{name} hold {outside[0]}, expected numbers from {least:g} to {most:g}")
+            object.__setattr__(self, name, array.astype(dtype, copy=False))
+        if len(self.class_names) > MAX_CLASSES or not all(map(is_text, self.class_names)):
+            raise FastSamError(f"class_names are {quoted(self.class_names)}, expected at most {MAX_CLASSES} texts")
+
+
+_FLOATS, _INTEGERS = ("f", "float32"), ("iu", "int64")
+_FINITE = -3.0e38, 3.0e38
+_COLUMNS = {
+    "boxes_xyxy": (*_FLOATS, _FINITE, False),
+    "scores": (*_FLOATS, (-SCORE_ROUNDING, 1 + SCORE_ROUNDING), False),
+    "classes": (*_INTEGERS, (-(2**63), 2**63 - 1), False),  # `Segments` checks them
+    "prompts": (*_INTEGERS, (NO_PROMPT, 2**31 - 1), False),
+    "fits": (*_FLOATS, _FINITE, True),
+    "probabilities": (*_FLOATS, _FINITE, True),
+}
+"""Column → kinds of dtype that are taken, dtype that it becomes, range, and whether NaN is a value."""
+
+
+def _outside(array: NDArray[Any], least: float, most: float, may_be_nan: bool) -> NDArray[Any]:
+    import numpy as np  # not for the help of the commands, which names formats
+
+    within = (array >= least) & (array <= most)
+    if may_be_nan:
+        within |= np.isnan(array)
+    outside: NDArray[Any] = array[~within]
+    return outside
 
 
 @dataclass(frozen=True)
@@ -187,6 +233,29 @@ def read(path: Path, name: str | None = None) -> Columns:
         readable = sorted({other.suffix for other in available() if other.decode is not None})
         raise FastSamError(f"{path}: {form.name} files are only written; expected a file {' or '.join(readable)}")
     try:
-        return form.decode(path.read_bytes())
+        return form.decode(_content(path))
     except (OSError, FastSamError) as error:
         raise FastSamError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise FastSamError(
+            f"{path}: there is not enough memory to read it; free some, or get the file again"
+        ) from error
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a regular file: anything else may have no end.
+
+    Raises:
+        FastSamError: it is none, or too large.
+    """
+    with open(path, "rb", opener=_opener) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise FastSamError("is no regular file, expected one that Segments.save wrote")
+        if status.st_size > MAX_FILE_BYTES:
+            raise FastSamError(f"has {status.st_size:,} bytes, the limit is {MAX_FILE_BYTES:,}; get the file again")
+        return file.read()
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer would be waited for

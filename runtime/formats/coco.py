@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 
+from ..documents import dump
 from ..errors import ParameterError
 from ..masks.seams import joined
 from . import Columns
@@ -38,6 +38,7 @@ def encode(
 
     Example:
         >>> from fastsam_deploy.runtime.segments import Segments
+        >>> import json
         >>> json.loads(encode(Segments.empty((4, 5))))["images"]
         [{'id': 0, 'height': 4, 'width': 5}]
     """
@@ -46,7 +47,7 @@ def encode(
     image = {"id": 0, "height": height, "width": width, **({} if file_name is None else {"file_name": file_name})}
     annotations = annotations_of(columns, boxes=boxes, polygons=polygons, tolerance_px=tolerance_px)
     document = {"info": {}, "images": [image], "categories": categories, "annotations": annotations}
-    return (json.dumps(document) + "\n").encode()
+    return (dump(document) + "\n").encode()
 
 
 def annotations_of(

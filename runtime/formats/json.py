@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from ..documents import Fields, dump, parse
 from ..errors import FastSamError
+from ..limits import MAX_SEGMENTS, MAX_SIDE
 from ..masks.store import Masks
+from ..spec import MAX_CLASSES
 from . import NO_PROMPT, Columns, LoadedColumns
 
 SUFFIX = ".json"
@@ -23,21 +25,22 @@ def encode(columns: Columns) -> bytes:
         >>> encode(Segments.empty((4, 5)))
         b'{"image": {"height": 4, "width": 5}, "class_names": ["object"], "segments": []}\\n'
     """
-    return (json.dumps(document(columns)) + "\n").encode()
+    return (dump(document(columns)) + "\n").encode()
 
 
 def decode(content: bytes) -> LoadedColumns:
     """The columns of a file that `encode` wrote.
 
     Raises:
-        FastSamError: it is not JSON, a key is missing, or a mask does not fit the image.
+        FastSamError: it is not JSON, a key is missing, a value is of another type or outside of its range, or a mask
+            does not fit the image.
 
     Example:
         >>> decode(b'{"image": {"height": 4, "width": 5}, "segments": []}').masks.image_hw
         (4, 5)
     """
     try:
-        parsed = json.loads(content.decode("utf-8"))
+        parsed = parse(content)
     except ValueError as error:
         raise FastSamError(f"{error}; expected JSON that Segments.save wrote") from error
     return columns_of(parsed)
@@ -70,22 +73,24 @@ def columns_of(parsed: Mapping[str, Any]) -> LoadedColumns:
         ('cat',)
     """
     try:
-        image_hw = (int(parsed["image"]["height"]), int(parsed["image"]["width"]))
-        segments = parsed["segments"]
-        boxes = np.array([row["bbox"] for row in segments], np.float32).reshape(-1, 4)
+        fields = Fields(parsed, "the file")
+        image = fields.fields("image")
+        image_hw = image.whole("height", 1, MAX_SIDE), image.whole("width", 1, MAX_SIDE)
+        segments = [Fields(row, f"segment {i}") for i, row in enumerate(fields.items("segments", MAX_SEGMENTS))]
+        boxes = np.array([row.numbers("bbox", 4) for row in segments], np.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         return LoadedColumns(
-            boxes_xyxy=boxes,
-            scores=np.array([row["score"] for row in segments], np.float32),
-            classes=np.array([row.get("class", 0) for row in segments], np.int64),
-            masks=Masks.from_rle([row["segmentation"] for row in segments], image_hw),
-            prompts=np.array([NO_PROMPT if row["prompt"] is None else row["prompt"] for row in segments], np.int64),
-            fits=np.array([_number(row["fit"]) for row in segments], np.float32),
-            probabilities=np.array([_number(row.get("probability")) for row in segments], np.float32),
-            class_names=tuple(parsed.get("class_names", ("object",))),
+            boxes_xyxy=boxes.astype(np.float32),
+            scores=np.array([row.number("score") for row in segments], np.float32),
+            classes=np.array([_whole(row, "class", 0, -(2**63)) for row in segments], np.int64),
+            masks=Masks.from_rle([row.value("segmentation") for row in segments], image_hw),
+            prompts=np.array([_whole(row, "prompt", NO_PROMPT) for row in segments], np.int64),
+            fits=np.array([_number(row, "fit") for row in segments], np.float32),
+            probabilities=np.array([_number(row, "probability") for row in segments], np.float32),
+            class_names=fields.texts("class_names", MAX_CLASSES) if "class_names" in fields else ("object",),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FastSamError(f"segments from JSON: {error!r}; expected what Segments.to_json writes") from error
+    except ValueError as error:
+        raise FastSamError(f"segments from JSON: {error}; expected what Segments.to_json writes") from error
 
 
 def rows(columns: Columns) -> list[dict[str, Any]]:
@@ -112,7 +117,7 @@ def rows(columns: Columns) -> list[dict[str, Any]]:
             "area": int(area),
             "segmentation": rle,
             "prompt": None if prompt == NO_PROMPT else int(prompt),
-            "fit": None if prompt == NO_PROMPT else round(float(fit), 6),
+            "fit": None if prompt == NO_PROMPT or np.isnan(fit) else round(float(fit), 6),
             "probability": None if np.isnan(probability) else round(float(probability), 6),
         }
         for box, score, area, rle, prompt, fit, probability in zip(
@@ -121,5 +126,9 @@ def rows(columns: Columns) -> list[dict[str, Any]]:
     ]
 
 
-def _number(value: float | None) -> float:
-    return np.nan if value is None else value
+def _whole(row: Fields, name: str, default: int, least: int = 0) -> int:
+    return row.whole(name, least, 2**63 - 1) if name in row else default
+
+
+def _number(row: Fields, name: str) -> float:
+    return row.number(name) if name in row else np.nan

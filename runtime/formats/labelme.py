@@ -9,13 +9,13 @@ X-AnyLabeling.
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..documents import dump
 from ..errors import ParameterError
 from ..masks.centre_lines import centre_lines
 from ..masks.seams import joined
@@ -41,11 +41,12 @@ def encode(columns: Columns, *, image_path: str = "", shapes: str = "polygons", 
 
     Example:
         >>> from fastsam_deploy.runtime.segments import Segments
+        >>> import json
         >>> json.loads(encode(Segments.empty((4, 5)), image_path="photo.jpg"))["imagePath"]
         'photo.jpg'
     """
     content = document(columns, image_path, shapes=shapes, tolerance_px=tolerance_px)
-    return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
+    return (dump(content, ensure_ascii=False, indent=2) + "\n").encode()
 
 
 def document(

@@ -6,20 +6,25 @@ The layout is that of `bits.pack_bytes`: the pixels of all crops one after the o
 from __future__ import annotations
 
 import io
+import math
 import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FastSamError
+from ..limits import MAX_SEGMENTS, MAX_SIDE, check_mask_pixels
 from ..masks.bits import pack_bytes, unpack_bytes
 from ..masks.store import Masks
+from ..spec import MAX_CLASSES
 from . import Columns, LoadedColumns
 
 SUFFIX = ".npz"
+
+_LONGEST_ITEM_BYTES = 1 << 14
+"""Of an array of texts: a name of 4096 characters."""
 
 
 def encode(columns: Columns) -> bytes:
@@ -60,28 +65,77 @@ def decode(content: bytes) -> LoadedColumns:
         >>> decode(encode(Segments.empty((4, 5)))).masks.image_hw
         (4, 5)
     """
-    # Whatever zipfile, zlib and NumPy raise for bytes that are not theirs.
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return _columns_of(arrays)
-    except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise FastSamError(f"{error}; expected a file that Segments.save wrote") from error
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return _columns_of(_Arrays(archive))
+    except (FastSamError, MemoryError):
+        raise
+    except Exception as error:  # whatever zipfile, its decompressors and NumPy raise for bytes that are not theirs
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise FastSamError(f"{reason:.200}; expected a file that Segments.save wrote") from error
 
 
-def _columns_of(arrays: Mapping[str, NDArray[Any]]) -> LoadedColumns:
-    height, width = (int(side) for side in arrays["image_hw"])
-    crop_hw = arrays["crop_hw"]
-    unknown = np.full(len(crop_hw), np.nan, np.float32)
-    crops = _crops_of(arrays["crop_bits"], crop_hw)
+class _Arrays:
+    """The arrays of an NPZ file, each read with its type and shape known before: an archive may claim anything."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+
+    def __contains__(self, name: str) -> bool:
+        return f"{name}.npy" in self._archive.NameToInfo
+
+    def read(self, name: str, kinds: str, shape: tuple[int | None, ...], most: int = MAX_SEGMENTS) -> NDArray[Any]:
+        """An array.
+
+        Args:
+            kinds: of its dtype, as in `dtype.kind`.
+            shape: of it; a side of None is at most `most`.
+
+        Raises:
+            FastSamError: it is missing, or is of another type or shape.
+        """
+        if name not in self:
+            raise FastSamError(f"has no array {name}; expected a file that Segments.save wrote")
+        with self._archive.open(f"{name}.npy") as member:
+            version = np.lib.format.read_magic(member)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            sides, by_columns, dtype = header(member)
+            fits = len(sides) == len(shape) and all(
+                0 <= side <= most if expected is None else side == expected
+                for side, expected in zip(sides, shape, strict=True)
+            )
+            if dtype.kind not in kinds or dtype.itemsize > _LONGEST_ITEM_BYTES or not fits:
+                told = str(tuple("n" if side is None else side for side in shape)).replace("'", "")
+                raise FastSamError(
+                    f"array {name} is {dtype} {sides}, expected {told} of kind {' or '.join(kinds)}; "
+                    "expected a file that Segments.save wrote"
+                )
+            wanted = math.prod(sides) * dtype.itemsize
+            data = member.read(wanted)
+        if len(data) != wanted:
+            raise FastSamError(f"array {name} ends after {len(data)} of {wanted} bytes; get the file again")
+        array = np.frombuffer(data, dtype)
+        return array.reshape(sides[::-1]).T if by_columns else array.reshape(sides)
+
+
+def _columns_of(arrays: _Arrays) -> LoadedColumns:
+    height, width = arrays.read("image_hw", "iu", (2,)).tolist()
+    crop_hw = arrays.read("crop_hw", "iu", (None, 2)).astype(np.int64)
+    n = len(crop_hw)
+    pixels = int(crop_hw.clip(0, MAX_SIDE).prod(1).sum())  # other sides are refused below: masks lie in the image
+    check_mask_pixels(pixels)
+    bits = arrays.read("crop_bits", "u", (-(-pixels // 8),))
     return LoadedColumns(
-        boxes_xyxy=arrays["boxes_xyxy"],
-        scores=arrays["scores"],
-        classes=arrays["classes"],
-        masks=Masks.from_crops((height, width), crops, arrays["corners_xy"]),
-        prompts=arrays["prompts"],
-        fits=arrays["fits"],
-        probabilities=arrays.get("probabilities", unknown),
-        class_names=tuple(str(name) for name in arrays["class_names"]),
+        boxes_xyxy=arrays.read("boxes_xyxy", "f", (n, 4)),
+        scores=arrays.read("scores", "f", (n,)),
+        classes=arrays.read("classes", "iu", (n,)),
+        masks=Masks.from_crops((height, width), _crops_of(bits, crop_hw), arrays.read("corners_xy", "iu", (n, 2))),
+        prompts=arrays.read("prompts", "iu", (n,)),
+        fits=arrays.read("fits", "f", (n,)),
+        probabilities=(
+            arrays.read("probabilities", "f", (n,)) if "probabilities" in arrays else np.full(n, np.nan, np.float32)
+        ),
+        class_names=tuple(arrays.read("class_names", "U", (None,), MAX_CLASSES).tolist()),
     )
 
 

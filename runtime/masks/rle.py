@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..documents import quoted
 from ..errors import FastSamError
+from ..limits import MAX_CROP_PIXELS, MAX_SIDE
+
+_LEAST_CHARACTER, _CONTINUES, _NEGATIVE = 48, 0x20, 0x10
+_LONGEST_NUMBER = 9
+"""Characters of a number in a text: 45 bits, more than the pixels of any image."""
 
 Rle = Mapping[str, Any]
 """{"size": [h, w], "counts": str, or a list of lengths}."""
@@ -51,28 +57,46 @@ def decode(rle: Rle, image_hw: tuple[int, int]) -> tuple[NDArray[np.bool_], tupl
     Read here and not by pycocotools, whose C code trusts the runs to fit the image.
 
     Raises:
-        FastSamError: the size is not the image's, or it is no RLE.
+        FastSamError: the size is not the image's, it is no RLE, or the mask is larger than MAX_CROP_PIXELS.
 
     Example:
         >>> decode({"size": [2, 3], "counts": "21100"}, (2, 3))
         (array([[ True,  True]]), (1, 0))
     """
     try:
-        size = tuple(int(side) for side in rle["size"])
-        counts = rle["counts"]
-        runs = _runs_from_text(counts) if isinstance(counts, str) else [int(run) for run in counts]
-    except (KeyError, TypeError, ValueError) as error:
-        raise FastSamError(f"mask is {rle!r:.80}, expected COCO RLE {{'size': [h, w], 'counts': …}}") from error
-    if size != image_hw:
-        raise FastSamError(f"mask of size {size} for an image of (h, w) = {image_hw}; expected the same size")
-    if min(runs, default=0) < 0 or sum(runs) != size[0] * size[1]:
-        raise FastSamError(f"RLE runs hold {sum(runs)} pixels, the size {size} has {size[0] * size[1]}; write it again")
-    ends = np.cumsum(np.array(runs, np.int64))
+        size, counts = rle["size"], rle["counts"]
+        runs = _runs_from_text(counts) if isinstance(counts, str) else _runs_from_list(counts)
+        if not _are_whole(size):
+            raise ValueError("size is no list of whole numbers")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise FastSamError(
+            f"mask is {quoted(rle)} ({error}), expected COCO RLE {{'size': [h, w], 'counts': …}}"
+        ) from error
+    if tuple(size) != image_hw or min(image_hw) < 0 or max(image_hw) > MAX_SIDE:
+        raise FastSamError(f"mask of size {quoted(size)} for an image of (h, w) = {image_hw}; expected the same size")
+    height, width = image_hw
+    ends = np.cumsum(runs)
+    if ((runs < 0) | (runs > height * width)).any() or (np.diff(ends) < 0).any() or ends[-1:].sum() != height * width:
+        raise FastSamError(
+            f"RLE runs hold {ends[-1:].sum()} pixels, the size {image_hw} has {height * width}; write it again"
+        )
     inked = ends[1::2] > ends[:-1:2]
     starts, ends = ends[: len(inked) * 2 : 2][inked], ends[1::2][inked]
     if not len(starts):
         return np.zeros((0, 0), np.bool_), (0, 0)
-    return _painted(starts, ends, size[0])
+    return _painted(starts, ends, height)
+
+
+def _runs_from_list(counts: Any) -> NDArray[np.int64]:
+    if not _are_whole(counts):
+        raise ValueError("counts are neither a text nor a list of whole numbers")
+    return np.array(counts, np.int64)
+
+
+def _are_whole(values: Any) -> bool:
+    return isinstance(values, list | tuple) and all(
+        isinstance(value, int | np.integer) and not isinstance(value, bool) for value in values
+    )
 
 
 def _edges(crop: NDArray[np.bool_], start: int, height: int) -> NDArray[np.int64]:
@@ -99,6 +123,11 @@ def _painted(
 ) -> tuple[NDArray[np.bool_], tuple[int, int]]:
     """The crop and the corner of a mask with these runs of pixels. Only the columns it lies in are painted."""
     left, right = int(starts[0]) // height, int(ends[-1] - 1) // height + 1
+    if (right - left) * height > MAX_CROP_PIXELS:
+        raise FastSamError(
+            f"RLE of a mask in {right - left:,} columns of {height:,} pixels; expected {MAX_CROP_PIXELS:,} pixels or "
+            "fewer; save it as .npz, or make the image smaller"
+        )
     changes = np.stack([starts, ends], 1).ravel() - left * height
     lengths = np.diff(changes, prepend=0, append=(right - left) * height)
     columns = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(right - left, height)
@@ -107,19 +136,23 @@ def _painted(
     return np.ascontiguousarray(columns[:, top:bottom].T), (left, top)
 
 
-def _runs_from_text(counts: str) -> list[int]:
+def _runs_from_text(counts: str) -> NDArray[np.int64]:
     """COCO's compressed counts: 5 bits a character, low first; from the fourth run on, differences to two before."""
-    runs: list[int] = []
-    value = shift = 0
-    for code in counts.encode("ascii"):
-        if not 48 <= code < 112:
-            raise ValueError(f"character {chr(code)!r} is not in COCO's alphabet")
-        value |= ((code - 48) & 0x1F) << shift
-        shift += 5
-        if (code - 48) & 0x20:
-            continue
-        if (code - 48) & 0x10:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
+    codes = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - _LEAST_CHARACTER
+    wrong = codes[(codes < 0) | (codes >= 1 << 6)]
+    if len(wrong):
+        raise ValueError(f"character {chr(int(wrong[0]) + _LEAST_CHARACTER)!r} is not in COCO's alphabet")
+    last = np.flatnonzero((codes & _CONTINUES) == 0)  # of each number; what follows the last of them is dropped
+    if not len(last):
+        return np.zeros(0, np.int64)
+    first = np.concatenate(([0], last[:-1] + 1))
+    lengths = last - first + 1
+    if lengths.max() > _LONGEST_NUMBER:
+        raise ValueError("a run is longer than any image")
+    place = np.arange(last[-1] + 1) - np.repeat(first, lengths)
+    numbers = np.add.reduceat((codes[: last[-1] + 1] & 0x1F) << (5 * place), first)
+    numbers -= ((codes[last] & _NEGATIVE) != 0) * (1 << (5 * lengths))
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    runs: NDArray[np.int64] = numbers
     return runs

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..limits import check_mask_pixels
 from ..system.fork import cached_property
 from . import rle
 from .packed import PackedCrops
@@ -103,7 +104,8 @@ class Masks(ABC):
         """From COCO RLE, compressed or with plain counts, each of size `image_hw`.
 
         Raises:
-            FastSamError: a size differs from the image's, or the text is not RLE.
+            FastSamError: a size differs from the image's, the text is not RLE, or the masks have more than
+                MAX_MASK_PIXELS in all.
 
         Example:
             >>> Masks.from_rle([{"size": [2, 3], "counts": "231"}], (2, 3)).dense().astype(int).tolist()
@@ -112,8 +114,11 @@ class Masks(ABC):
         corners = np.zeros((len(rles), 2), np.int64)
 
         def crops() -> Iterator[NDArray[np.bool_]]:
+            pixels = 0
             for text, corner in zip(rles, corners, strict=True):
                 crop, corner[:] = rle.decode(text, image_hw)
+                pixels += crop.size
+                check_mask_pixels(pixels)
                 yield crop
 
         return Masks.from_crops(image_hw, crops(), corners)

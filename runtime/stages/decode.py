@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 
 from ..errors import ModelError
 from ..settings import Thresholds
-from ..spec import MAX_CLASSES, ModelSpec
+from ..spec import MAX_CLASSES, SCORE_ROUNDING, ModelSpec
 
 MAX_CANDIDATES = 30_000
-SCORE_ROUNDING = 0.01
-"""Scores may be as far outside [0, 1]: an INT8 file has steps of 1 / 128."""
 
 # Boxes of different classes are moved this far apart, so that one NMS serves all classes. It is also what
 # the reference does, float32 rounding included.

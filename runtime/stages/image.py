@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import ImageError, ParameterError
+from ..limits import MAX_PIXELS, MAX_PIXELS_ON_SERVER
 from .levels import to_uint8
 from .reading.decoded import Decoded, Selection, ValueRange, no_such_page, pick_bands
 from .reading.files import read_image
 from .reading.formats import SUFFIXES
-from .reading.limits import MAX_PIXELS, MAX_PIXELS_ON_SERVER
 from .reading.opening import EncodedSource, file_content, is_encoded, source_name
 from .reading.pillow import decode_pil
 

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..limits import check_sides
 from ..spec import PROTOTYPE_STRIDE, ModelSpec
-from .reading.limits import check_sides
 
 PADDING_VALUE = 114
 """Gray round the image, of 255, here and on the device."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FastSamError, ImageError, ModelError, ParameterError, PromptError, ServerError
+from ..formats import LoadedColumns
 from ..masks.bits import pack_bytes, unpack_bytes
 from ..masks.store import Masks
 from ..segments import NO_PROMPT, Segments
@@ -170,7 +171,7 @@ def answers_from_tensors(
     try:
         rows = [{name: tensors[name][i] for name in OUTPUTS} for i in range(len(tensors["COUNT"]))]
         return [_answer(row, class_names, {} if timing_ms is None else timing_ms) for row in rows]
-    except (ValueError, IndexError, FastSamError) as error:
+    except (ValueError, IndexError, TypeError, OverflowError, FastSamError) as error:
         raise ModelError(
             f"the server's answer does not fit together: {error}; does the server run the same version?"
         ) from error
@@ -181,18 +182,30 @@ def _answer(row: Mapping[str, NDArray[Any]], class_names: tuple[str, ...], timin
     if not 0 <= count <= len(row["CROPS"]):
         raise ValueError(f"COUNT is {count}, there are {len(row['CROPS'])} rows")
     height, width = (int(side) for side in row["IMAGE_SIZE"])
+    if row["CROPS"].dtype.kind not in "iu":
+        raise ValueError(f"CROPS are {row['CROPS'].dtype}, expected int32")
     places = row["CROPS"][:count].astype(np.int64)
     crops = (_bitmap(bits, w, h) for bits, (_, _, w, h) in zip(row["MASKS"], places.tolist(), strict=False))
+    columns = LoadedColumns(
+        boxes_xyxy=row["BOXES"][:count],
+        scores=row["SCORES"][:count],
+        classes=row["CLASSES"][:count],
+        masks=Masks.from_crops((height, width), crops, places[:, :2].copy()),
+        prompts=row["PROMPTS"][:count],
+        fits=np.where(row["PROMPTS"] == NO_PROMPT, np.nan, row["FITS"])[:count],
+        probabilities=np.where(row["PROBABILITIES"] < 0, np.nan, row["PROBABILITIES"])[:count],
+        class_names=class_names,
+    )
     return Segments(
-        row["BOXES"][:count].astype(np.float32),
-        row["SCORES"][:count].astype(np.float32),
-        row["CLASSES"][:count].astype(np.int64),
-        Masks.from_crops((height, width), crops, places[:, :2].copy()),
-        row["PROMPTS"][:count].astype(np.int64),
-        np.where(row["PROMPTS"] == NO_PROMPT, np.nan, row["FITS"])[:count].astype(np.float32),
+        columns.boxes_xyxy,
+        columns.scores,
+        columns.classes,
+        columns.masks,
+        columns.prompts,
+        columns.fits,
         class_names,
         timing_ms,
-        np.where(row["PROBABILITIES"] < 0, np.nan, row["PROBABILITIES"])[:count].astype(np.float32),
+        columns.probabilities,
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..documents import MAX_QUESTION_BYTES, dump, parse
 from ..errors import ImageError, ParameterError, PromptError
 from ..prompts.base import PromptKind, looks_at_image
 from ..prompts.fields import known_keys
@@ -118,7 +118,7 @@ class Question:
         document: dict[str, Any] = {**asdict(self.thresholds), "masks": self.masks}
         if self.prompts:
             document["prompts"] = [_prompt_to_json(prompt) for prompt in self.prompts]
-        return json.dumps(document)
+        return dump(document)
 
     @property
     def looks_at_the_image(self) -> bool:
@@ -143,8 +143,8 @@ class Question:
             True
         """
         try:
-            document = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            document = parse(text, MAX_QUESTION_BYTES)
+        except ValueError as error:
             raise PromptError(
                 f"{PROMPT}: {text[:80]!r} is not JSON ({error}); expected an object such as {{}}"
             ) from error

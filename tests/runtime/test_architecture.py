@@ -16,6 +16,8 @@ RUNTIME = ROOT / "runtime"
 
 ORDER = [
     "errors",
+    "limits",
+    "documents",
     "system",
     "settings",
     "network",

@@ -11,12 +11,12 @@ Four kinds of files hold a plan:
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...documents import parse
 from ...errors import ModelError
 from ...spec import METADATA_KEY
 from .library import LIBRARIES, Library, gpu_of, library_of
@@ -220,7 +220,7 @@ def _header_of_ultralytics(content: memoryview, path: Path) -> tuple[int, dict[s
     if len(content) < 4 + length + _HEADER_BYTES:
         raise ModelError(f"{path}: is cut off after {len(content)} bytes, in or right behind its header; copy it again")
     try:
-        header = json.loads(bytes(content[4 : 4 + length]))
+        header = parse(bytes(content[4 : 4 + length]))
     except ValueError as error:
         raise ModelError(f"{path}: its header is no JSON ({error}); export it again with ultralytics") from error
     return 4 + length, {key: _as_literal(value) for key, value in header.items()}

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ...documents import parse
 from ...errors import ModelError
 from ...spec import ModelSpec
 from .library import library_of
@@ -102,7 +103,7 @@ class PlanRecord:
             ModelError: it is neither.
         """
         try:
-            values = json.loads(text)
+            values = parse(text)
             spec = ModelSpec.from_json(json.dumps(values["spec"]), source)
             ranges = values.get("profiles") or [values["profile"]]
             profiles = tuple(ShapeRange(*(tuple(r[name]) for name in ("min", "opt", "max"))) for r in ranges)

@@ -16,6 +16,7 @@ from weakref import WeakSet
 from tritonclient.utils import InferenceServerException
 
 from ...connection import Address, Connection
+from ...documents import parse
 from ...errors import ServerError
 from .retries import GREETING_S
 
@@ -94,8 +95,8 @@ class HttpTransport:
         text = None if body is None else json.dumps(body).encode()
         content, _ = self._exchange(method, path, text, {}, GREETING_S, _LONGEST_GREETING_BYTES)
         try:
-            answer = json.loads(content or b"{}")
-        except (ValueError, RecursionError):
+            answer = parse(content or b"{}")
+        except ValueError:
             answer = None
         if not isinstance(answer, kind):
             what = "a JSON object" if kind is dict else "a JSON array"
@@ -190,6 +191,6 @@ def _tls_context(connection: Connection) -> ssl.SSLContext:
 def _message(content: bytes) -> str:
     """Triton says what is wrong as {"error": …}; what stands before it (a proxy) may say it in another way."""
     try:
-        return str(json.loads(content)["error"])
+        return str(parse(content)["error"])
     except (ValueError, KeyError, TypeError):
         return content[:300].decode("utf-8", "replace") or "an empty answer"

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...errors import ImageError
+from ...limits import check_size
 from .decoded import Decoded, Selection, no_such_page, pick_bands, report_pages
 from .faults import decoder_faults
-from .limits import check_size
 
 _ORIENTATION_TAG = 0x0112
 

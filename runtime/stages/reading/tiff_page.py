@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ImageError
+from ...limits import check_size
 from .decoded import Selection, no_such_page, report_pages
-from .limits import check_size
 
 _COUNTED_PAGES = 1000
 """Pages behind the one that is read are counted up to here."""

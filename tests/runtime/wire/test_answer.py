@@ -200,3 +200,26 @@ def test_answers_that_do_not_fit_together():
     for name in OUTPUTS:
         with pytest.raises(ModelError, match=f"has no {name}"):
             answers_from_tensors({key: value for key, value in good.items() if key != name}, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("SCORES", lambda scores: scores * np.nan),
+        ("SCORES", lambda scores: scores > 0),
+        ("SCORES", lambda scores: scores.astype(str).astype(object)),
+        ("BOXES", lambda boxes: boxes + np.inf),
+        ("CLASSES", lambda classes: classes + 0.9),
+        ("CROPS", lambda crops: crops.astype(np.float32)),
+        ("CROPS", lambda crops: crops * -1),
+        ("PROMPTS", lambda prompts: prompts - 5),
+        ("COUNT", lambda count: count + 1000),
+        ("IMAGE_SIZE", lambda size: size * 0),
+    ],
+)
+def test_values_that_no_server_of_ours_gives_are_refused(name, change):
+    masks = Masks.from_dense([[[0, 1, 1], [0, 1, 0]]])
+    segments = Segments.unprompted(masks.boxes_xyxy(), np.ones(1, np.float32), np.zeros(1, np.int64), masks)
+    tensors = answer_tensors([segments], ["bits"])
+    with pytest.raises(ModelError, match="does not fit together"):
+        answers_from_tensors({**tensors, name: change(tensors[name])}, ("object",))

@@ -1,10 +1,10 @@
-"""How large an image may be."""
+"""How large an image may be, and what is stored about it."""
 
 from __future__ import annotations
 
 import math
 
-from ...errors import ImageError
+from .errors import FastSamError, ImageError
 
 MAX_PIXELS = 178_956_970
 """Default limit of width x height of a file: 512 MiB as RGB, the limit of Pillow too."""
@@ -12,6 +12,15 @@ MAX_PIXELS = 178_956_970
 MAX_PIXELS_ON_SERVER = 50_000_000
 """Default limit of a server, which holds the images of many requests at once: 150 MB as RGB each."""
 
+
+MAX_SEGMENTS = 1_000_000
+"""Rows of a file of segments. A network gives 30,000 at most, but a list of prompts may repeat them."""
+
+MAX_MASK_PIXELS = 2**33
+"""Pixels of the crops of all masks in a file: 1 GiB in memory, as much as 300 masks that each cover 28 megapixels."""
+
+MAX_CROP_PIXELS = 2**28
+"""Pixels of one mask that is read: a run of RLE is a few characters, however long it is."""
 
 MAX_SIDE = 1 << 20
 """Limit of width and of height, of any image. Tables along a side take up to 50 bytes for each of its pixels; in a
@@ -47,6 +56,16 @@ def check_size(width: int, height: int, max_pixels: int | None, name: str) -> No
             f"smaller, {w}×{h} at most{in_python if max_pixels == MAX_PIXELS else ''}"
         )
     check_sides(width, height, name)
+
+
+def check_mask_pixels(pixels: int) -> None:
+    """Refuse masks by the pixels of all their crops, before memory for them is asked for.
+
+    Raises:
+        FastSamError: they are more than MAX_MASK_PIXELS.
+    """
+    if pixels > MAX_MASK_PIXELS:
+        raise FastSamError(f"masks of {pixels:,} pixels or more, expected at most {MAX_MASK_PIXELS:,}; split the file")
 
 
 def _fitting(width: int, height: int, max_pixels: int) -> tuple[int, int]:
