@@ -1,4 +1,4 @@
-"""Maps the top-level folders to the namespace package `fastsam_deploy`; all else is in pyproject.toml."""
+"""Maps folders of the repository to the package `fastsam_deploy`; all else is in pyproject.toml."""
 
 import shutil
 from pathlib import Path
@@ -8,8 +8,9 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 TOP = ["runtime", "export", "models", "triton_models"]
+TOP_LEVEL = "runtime.top_level"  # the package `fastsam_deploy` itself
 PYTHON_MODELS = ["fastsam_preprocess", "fastsam_postprocess", "fastsam_device"]
-PACKAGES = find_packages(str(ROOT), include=[*TOP, *(f"{name}.*" for name in TOP)])
+PACKAGES = find_packages(str(ROOT), include=[*TOP, *(f"{name}.*" for name in TOP)], exclude=[TOP_LEVEL])
 # Triton's model folders are no Python packages: they carry one file each.
 PACKAGES += [f"triton_models.{name}" for name in PYTHON_MODELS]
 
@@ -25,9 +26,13 @@ class BuildAnew(build_py):
 
 setup(
     cmdclass={"build_py": BuildAnew},
-    packages=[f"fastsam_deploy.{name}" for name in PACKAGES],
-    package_dir={f"fastsam_deploy.{name}": name.replace(".", "/") for name in PACKAGES},
+    packages=["fastsam_deploy", *(f"fastsam_deploy.{name}" for name in PACKAGES)],
+    package_dir={
+        "fastsam_deploy": TOP_LEVEL.replace(".", "/"),
+        **{f"fastsam_deploy.{name}": name.replace(".", "/") for name in PACKAGES},
+    },
     package_data={
+        "fastsam_deploy": ["py.typed"],
         "fastsam_deploy.runtime": ["py.typed"],
         "fastsam_deploy.runtime.cuda.kernels": ["*.ptx", "*.cu", "*.cuh"],
         "fastsam_deploy.export": ["py.typed"],

@@ -59,7 +59,7 @@ echo "== lint"
 
 echo "== types"
 # From another folder, so that the installed package is checked and not the sources in this one.
-(cd "$envs" && "$bin/mypy" --config-file "$OLDPWD/pyproject.toml" -p fastsam_deploy.runtime -p fastsam_deploy.export)
+(cd "$envs" && "$bin/mypy" --config-file "$OLDPWD/pyproject.toml" -m fastsam_deploy -p fastsam_deploy.runtime -p fastsam_deploy.export)
 
 # The tests of a file run in one process, as they share a server or an export.
 tests() { # python, then arguments of pytest; selecting no test at all (exit code 5) is not a failure

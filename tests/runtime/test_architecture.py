@@ -44,6 +44,7 @@ ORDER = [
     "batch",
     "measure",
     "cli",
+    "top_level",
 ]
 """Data flows left to right; a package or module imports only what stands before it, types included."""
 
@@ -183,6 +184,47 @@ def test_importing_the_runtime_costs_little():
     # 0.2 s is the promise; the package is lazy and takes milliseconds. Best of three: the machine may be busy.
     code = "import time; t = time.perf_counter(); import fastsam_deploy.runtime; print(time.perf_counter() - t)"
     assert min(float(_run(code)) for _ in range(3)) < 0.2
+
+
+def test_the_package_itself_has_the_names_of_the_runtime():
+    code = """
+import json, sys, time
+start = time.perf_counter()
+import fastsam_deploy
+seconds, loaded = time.perf_counter() - start, set(sys.modules) & {"cv2", "numpy", "onnxruntime", "PIL"}
+from fastsam_deploy import *
+names = set(fastsam_deploy.__all__)
+same = all(getattr(fastsam_deploy, name) is getattr(fastsam_deploy.runtime, name) for name in names)
+print(json.dumps([seconds, sorted(loaded), same, names <= globals().keys(), names < set(dir(fastsam_deploy))]))
+"""
+    found = [json.loads(_run(code)) for _ in range(3)]
+    assert min(seconds for seconds, *_ in found) < 0.2
+    assert found[0][1:] == [[], True, True, True]
+    code = "import fastsam_deploy\ntry: fastsam_deploy.FastSam\nexcept AttributeError as error: print(error)"
+    assert _run(code) == "module 'fastsam_deploy' has no attribute 'FastSam'\n"
+
+
+def test_type_checkers_see_all_names_of_the_package_itself(tmp_path: Path):
+    pytest.importorskip("mypy", reason="needs the extra [dev]")
+    (tmp_path / "caller.py").write_text(
+        "import fastsam_deploy as fs\nfrom fastsam_deploy import FastSAM\nreveal_type(FastSAM().segment('x.jpg'))\n"
+        + "".join(f"fs.{name}\n" for name in _public_names())
+        + "fs.FastSam\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir", tmp_path, "caller.py"],
+        capture_output=True, text=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    said = [line for line in done.stdout.splitlines() if line.startswith("caller.py")]
+    assert len(said) == 2, done.stdout
+    assert 'Revealed type is "fastsam_deploy.runtime.segments.Segments"' in said[0]
+    assert 'has no attribute "FastSam"' in said[1]
+
+
+def _public_names() -> list[str]:
+    import fastsam_deploy.runtime
+
+    return fastsam_deploy.runtime.__all__
 
 
 def test_importing_changes_nothing_for_the_process():

@@ -46,7 +46,9 @@ def test_the_wheel_holds_every_module_and_kernel(sources: Path) -> None:
     for top in ("runtime", "export"):
         for path in (sources / top).rglob("*"):
             if path.suffix in {".py", ".ptx", ".cu", ".cuh", ".typed"}:
-                assert f"fastsam_deploy/{path.relative_to(sources).as_posix()}" in names
+                place = path.relative_to(sources).as_posix().removeprefix("runtime/top_level/")
+                assert f"fastsam_deploy/{place}" in names
+    assert not [name for name in names if "top_level/" in name], "it is the package itself"
     assert "fastsam_deploy/models/fastsam-demo.onnx" in names
     assert "fastsam_deploy/triton_models/fastsam_device/1/model.py" in names
 
