@@ -119,13 +119,8 @@ def _export(checkpoint: Path, path: Path) -> None:
     import onnx
 
     from fastsam_deploy.export.checkpoint.load import load_checkpoint
-    from fastsam_deploy.export.graph.trace import (
-        DEFAULT_OPSET,
-        graph_from_network,
-        tidied,
-        tool_versions,
-        with_metadata,
-    )
+    from fastsam_deploy.export.graph.finish import DEFAULT_OPSET, finished, tool_versions
+    from fastsam_deploy.export.graph.trace import graph_from_network
     from fastsam_deploy.runtime.spec import ModelSpec
 
     source = load_checkpoint(checkpoint)
@@ -138,11 +133,10 @@ def _export(checkpoint: Path, path: Path) -> None:
         mask_dim=source.mask_dim,
         precision="fp32",
         checkpoint_sha256=source.sha256,
-        tools=tool_versions(),
+        tools=tool_versions("torch", "ultralytics", "onnx", "onnxslim", "onnxscript"),
     )
     graph = graph_from_network(source.network, (2, 256, 320), dynamic=True, opset=DEFAULT_OPSET, exporter="dynamo")
-    graph = tidied(graph, channels=(4 + spec.class_count + spec.mask_dim, spec.mask_dim), dynamic=True, simplify=True)
-    onnx.save(with_metadata(graph, spec, {}), path)
+    onnx.save(finished(graph, spec, {}, simplify=True), path)
 
 
 def _export_with_ultralytics(checkpoint: Path, form: str, path: Path) -> None:

@@ -62,23 +62,35 @@ def onnx(
     trust: Annotated[
         bool, typer.Option("--trust", help="Unpickle without restriction; the checkpoint can run code.")
     ] = False,
+    direct: Annotated[
+        bool,
+        typer.Option("--direct", help="Build the graph without PyTorch: YOLOv8 networks, such as those of FastSAM."),
+    ] = False,
     suppression: SuppressionOptions,
 ) -> None:
     """Checkpoint to ONNX, compared with the checkpoint on photographs.
 
     Example: fastsam-export onnx FastSAM-s.pt -o fastsam-s.onnx --imgsz 640
     """
-    try:
-        from ..to_onnx import export_onnx
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(f"{error}; run: {pip_install('export')}") from error
-
     target = output or Path(Path(checkpoint).stem + ".onnx")
     chosen: dict[str, Any] = {"dynamic": dynamic, "batch": batch, "opset": opset, "half": half, "compact": compact}
-    chosen |= {"simplify": simplify, "exporter": exporter, "images": images, "trust": trust}
-    chosen["suppression"] = suppression.suppression()
-    with Console(stderr=True).status("starting") as status:
-        proof = export_onnx(checkpoint, target, imgsz=size_from_text(imgsz), step=status.update, **chosen)
+    chosen |= {"images": images, "suppression": suppression.suppression(), "imgsz": size_from_text(imgsz)}
+    tracing: dict[str, Any] = {"simplify": simplify, "exporter": exporter, "trust": trust}
+    if direct and (trust or exporter != "dynamo"):
+        raise ParameterError("--direct runs nothing and traces nothing: leave --trust and --exporter out")
+    try:
+        with Console(stderr=True).status("starting") as status:
+            if direct:
+                from ..direct.to_onnx import export_direct
+
+                proof = export_direct(checkpoint, target, step=status.update, **chosen)
+            else:
+                from ..to_onnx import export_onnx
+
+                proof = export_onnx(checkpoint, target, step=status.update, **chosen, **tracing)
+    except ModuleNotFoundError as error:
+        other = "" if direct else ", or add --direct, which needs no PyTorch"
+        raise MissingDependencyError(f"{error}; run: {pip_install('direct' if direct else 'export')}{other}") from error
     _report(proof, Console())
 
 
@@ -211,11 +223,16 @@ def size_from_text(text: str) -> int | tuple[int, int]:
 
 
 def _report(proof: Proof, console: Console) -> None:
-    console.print(findings_table("compared with the checkpoint", proof.findings))
+    alone = proof.spec.tools.get("compared", "").startswith("not")
+    if proof.findings:
+        title = "compared with the FP32 file" if alone else "compared with the checkpoint"
+        console.print(findings_table(title, proof.findings))
     spec = proof.spec
     size = "any" if spec.fixed_hw is None else "{} × {}".format(*spec.fixed_hw)
     detected = f"{proof.detections} detections by the checkpoint, {proof.detections_exported} by the file"
-    if not proof.detections:
+    if alone:
+        detected = f"{proof.detections_exported} detections; {proof.spec.tools['compared']}"
+    elif not proof.detections:
         detected = "the checkpoint detects nothing in these photographs: masks of its best anchors were compared"
     megabytes = proof.path.stat().st_size / 1e6
     say(

@@ -18,7 +18,8 @@ from ...runtime.clip.spec import FORMAT, read_clip_spec
 from ...runtime.measure.findings import Finding
 from ...runtime.system.atomic import draft_folder
 from ..errors import ExportError
-from ..graph.trace import DEFAULT_OPSET, quiet, without_traces
+from ..graph.finish import DEFAULT_OPSET, without_traces
+from ..graph.trace import quiet
 from ..proof.inputs import load_photographs
 from .fp16 import halved
 from .models import DEFAULT, load_clip

@@ -7,40 +7,42 @@ multiplies them; runtimes do that once, when they load the file. All arithmetic 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
-from torch import nn
 
 _SMALL = 1024
 """Initializers of fewer elements stay as they are."""
 
 _ROUNDING = 1e-6
-"""Relative; the product of weight and factor may differ from torch's by the order of its roundings."""
+"""Relative; the product of weight and factor may differ from the folded weight by the order of its roundings."""
 
 Array = NDArray[np.float32]
 
+Factors = Mapping[str, tuple[Array, Array]]
+"""Name of a weight → the weight (o, i, h, w) before batch normalisation was folded in, and its factor (o, 1, 1, 1)."""
 
-def stored_compactly(model: onnx.ModelProto, network: nn.Module) -> onnx.ModelProto:
+
+def stored_compactly(model: onnx.ModelProto, factors: Factors) -> onnx.ModelProto:
     """Store every weight in FP16 that loses nothing by it; the others stay in FP32.
 
     Args:
         model: graph of the fused network, FP32; changed in place and returned.
-        network: the same network, not fused.
+        factors: of the weights into which batch normalisation was folded.
 
     Example:
         >>> weight = numpy_helper.from_array(np.full((1024, 2), 0.5, np.float32), "weight")
         >>> model = helper.make_model(helper.make_graph([], "graph", [], [], [weight]))
-        >>> compact = stored_compactly(model, nn.Identity())
+        >>> compact = stored_compactly(model, {})
         >>> [(tensor.name, tensor.data_type == TensorProto.FLOAT16) for tensor in compact.graph.initializer]
         [('weight_fp16', True)]
         >>> [(node.op_type, node.output[0]) for node in compact.graph.node]
         [('Cast', 'weight')]
     """
     graph = model.graph
-    factors = _factors(network)
     nodes: list[NodeProto] = []
     for weight in [w for w in graph.initializer if w.data_type == TensorProto.FLOAT]:
         values = numpy_helper.to_array(weight)
@@ -61,14 +63,3 @@ def stored_compactly(model: onnx.ModelProto, network: nn.Module) -> onnx.ModelPr
     for i, node in enumerate(nodes):
         graph.node.insert(i, node)
     return model
-
-
-def _factors(network: nn.Module) -> dict[str, tuple[Array, Array]]:
-    """Initializer name → weight (o, i, h, w) before fusing, and its factor (o, 1, 1, 1), both float32."""
-    factors = {}
-    for name, layer in network.named_modules():
-        conv, norm = getattr(layer, "conv", None), getattr(layer, "bn", None)
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-            factors[f"{name}.conv.weight"] = (conv.weight.numpy(), factor.numpy().reshape(-1, 1, 1, 1))
-    return factors

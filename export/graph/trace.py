@@ -1,4 +1,4 @@
-"""Network → ONNX graph with the names, axes and metadata that the runtime expects. Nothing is written here."""
+"""Network → ONNX graph, traced by PyTorch. Nothing is written here."""
 
 from __future__ import annotations
 
@@ -6,28 +6,18 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 
 import onnx
 import torch
 from torch import nn
 
 from ...runtime.errors import ParameterError
-from ...runtime.spec import METADATA_KEY, ModelSpec
-
-DEFAULT_OPSET = 18
-"""The oldest that the exporter based on torch.export writes without conversion. ONNX Runtime's CUDA provider has all of
-its kernels."""
+from .compact import Factors
+from .finish import AXES
 
 _OPSETS = {"dynamo": (18, 23), "torchscript": (11, 20)}
-_NEWEST_IR = 10  # what ONNX Runtime 1.18 reads
-_AXES = {
-    "images": {0: "batch", 2: "height", 3: "width"},
-    "output0": {0: "batch", 2: "anchors"},
-    "output1": {0: "batch", 2: "mask_height", 3: "mask_width"},
-}
 
 
 def check_opset(opset: int, exporter: str) -> None:
@@ -82,108 +72,20 @@ def graph_from_network(
         return write(ready, images, dynamic, opset)
 
 
-def tidied(model: onnx.ModelProto, *, channels: tuple[int, int], dynamic: bool, simplify: bool) -> onnx.ModelProto:
-    """Clean up a traced graph: name its axes and remove what describes the machine that made it.
-
-    Args:
-        model: changed in place where `simplify` is False.
-        channels: lengths of the second axis of output0 and of output1, which the exporters do not always know.
-        dynamic: batch, height and width may vary.
-        simplify: fold the graph with onnxslim.
+def folding_factors(network: nn.Module) -> Factors:
+    """What the weights of a network are before fusing (see `stored_compactly`).
 
     Example:
-        >>> ends = [
-        ...     onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, None, 8])
-        ...     for name in ("output0", "output1")
-        ... ]
-        >>> model = onnx.helper.make_model(onnx.helper.make_graph([], "graph", [], ends))
-        >>> model = tidied(model, channels=(37, 32), dynamic=False, simplify=False)
-        >>> [tensor.type.tensor_type.shape.dim[1].dim_value for tensor in model.graph.output]
-        [37, 32]
+        >>> folding_factors(nn.Identity())
+        {}
     """
-    if simplify:
-        import onnxslim
-
-        model = onnxslim.slim(model)
-    model = without_traces(model, _AXES if dynamic else {})
-    for tensor, count in zip(model.graph.output, channels, strict=True):
-        tensor.type.tensor_type.shape.dim[1].dim_value = count
-    return model
-
-
-def without_traces(model: onnx.ModelProto, axes: Mapping[str, Mapping[int, str]]) -> onnx.ModelProto:
-    """Remove what the exporter writes about itself and the machine, and name the axes that vary.
-
-    Args:
-        model: changed in place and returned.
-        axes: input or output → axis → name.
-
-    Example:
-        >>> model = onnx.helper.make_model(onnx.helper.make_graph([], "graph", [], []), doc_string="made on my laptop")
-        >>> without_traces(model, {}).doc_string
-        ''
-    """
-    graph = model.graph
-    # Source paths and stack traces of the exporter, and shapes whose names would no longer match.
-    model.doc_string = graph.doc_string = ""
-    del model.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
-    for node in graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-    for i, node in enumerate(graph.node):
-        node.name = node.name or f"{node.op_type}_{i}"
-    for tensor in (*graph.input, *graph.output):
-        del tensor.metadata_props[:]
-        for axis, name in axes.get(tensor.name, {}).items():
-            tensor.type.tensor_type.shape.dim[axis].dim_param = name
-    model.ir_version = min(model.ir_version, _NEWEST_IR)
-    return model
-
-
-def with_metadata(model: onnx.ModelProto, spec: ModelSpec, extra: Mapping[str, str]) -> onnx.ModelProto:
-    """Write the spec for the runtime, and the keys with which ultralytics opens the file.
-
-    Args:
-        model: changed in place and returned.
-        spec: of the model.
-        extra: further keys.
-
-    Example:
-        >>> model = onnx.helper.make_model(onnx.helper.make_graph([], "graph", [], []))
-        >>> entries = {entry.key: entry.value for entry in with_metadata(model, ModelSpec(), {}).metadata_props}
-        >>> entries["task"], entries["imgsz"]
-        ('segment', '[1024, 1024]')
-    """
-    height, width = spec.fixed_hw or (spec.imgsz, spec.imgsz)
-    batch = spec.batch or 1
-    arguments = {"batch": batch, "half": False, "dynamic": spec.batch is None, "simplify": True, "nms": False}
-    entries = {
-        METADATA_KEY: spec.to_json(),
-        "description": "FastSAM-style segmentation network, exported by fastsam-deploy",
-        "version": version("ultralytics"),
-        "task": "segment",
-        "stride": str(spec.stride),
-        "batch": str(batch),
-        "imgsz": str([height, width]),
-        "names": str(dict(enumerate(spec.class_names))),
-        "args": str(arguments),
-        "channels": "3",
-        "end2end": "False",
-        **extra,
-    }
-    onnx.helper.set_model_props(model, entries)
-    return model
-
-
-def tool_versions() -> dict[str, str]:
-    """Name → version of every tool that shapes the file.
-
-    Example:
-        >>> sorted(tool_versions())
-        ['fastsam-deploy', 'onnx', 'onnxscript', 'onnxslim', 'torch', 'ultralytics']
-    """
-    names = ("fastsam-deploy", "torch", "ultralytics", "onnx", "onnxslim", "onnxscript")
-    return {name: version(name) for name in names}
+    factors = {}
+    for name, layer in network.named_modules():
+        conv, norm = getattr(layer, "conv", None), getattr(layer, "bn", None)
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            factors[f"{name}.conv.weight"] = (conv.weight.numpy(), factor.numpy().reshape(-1, 1, 1, 1))
+    return factors
 
 
 def _fused(network: nn.Module, *, dynamic: bool) -> nn.Module:
@@ -223,7 +125,7 @@ def _by_torchscript(network: nn.Module, images: torch.Tensor, dynamic: bool, ops
         opset_version=opset,
         input_names=["images"],
         output_names=["output0", "output1"],
-        dynamic_axes=_AXES if dynamic else None,
+        dynamic_axes=AXES if dynamic else None,
     )
     return onnx.load_from_string(buffer.getvalue())
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,6 @@ from ...runtime.spec import ModelSpec
 from ...runtime.stages.assemble import assemble
 from ...runtime.stages.decode import decode
 from ...runtime.stages.letterbox import Letterbox
-from ..checkpoint.load import Checkpoint
 from ..errors import ExportError
 from .inputs import Batch, batches_for
 from .outputs import BEST, Array, OutputLimits, compare_prototypes, compare_raw, malformed
@@ -76,6 +76,22 @@ FP32 = NetworkLimits(OutputLimits(0.05, 0.0, 1e-4, 1e-4, 1e-4), 0.99, 0.999, 0)
 FP16 = NetworkLimits(OutputLimits(1.5, 0.05, 2e-2, 1.5e-2, 1.5e-2), 0.5, 0.98, 100)
 
 
+class Reference(Protocol):
+    """A network that a file is compared with: a `Checkpoint`.
+
+    Example:
+        >>> reference: Reference = load_checkpoint("FastSAM-s.pt")  # doctest: +SKIP
+        >>> detections, prototypes = reference.run(images)  # doctest: +SKIP
+    """
+
+    @property
+    def path(self) -> Path: ...
+
+    def run(self, images: Array) -> tuple[Array, Array]:
+        """Detections and prototypes, see `Checkpoint.run`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Proof:
     """What was compared and is equal.
@@ -83,7 +99,7 @@ class Proof:
     Attributes:
         path: the file.
         spec: stored in the file.
-        findings: one for each quantity.
+        findings: one for each quantity; empty where there was nothing to compare with (see `run_alone`).
         shapes: of the inputs that were run.
         detections: made by the checkpoint in all photographs.
         detections_exported: made by the file; may differ where a score is at the threshold.
@@ -104,21 +120,23 @@ class Proof:
 
 def validate(
     path: Path,
-    source: Checkpoint,
+    source: Reference,
     spec: ModelSpec,
     photographs: Sequence[NDArray[np.uint8]],
     limits: NetworkLimits,
     step: Callable[[str], None] = lambda _: None,
+    advice: str = "the other exporter",
 ) -> Proof:
-    """Compare the ONNX file at `path` with the checkpoint it was made from.
+    """Compare the ONNX file at `path` with the network that it was made from.
 
     Args:
         path: the file.
-        source: the checkpoint.
+        source: the checkpoint, or an FP32 file that equals it.
         spec: what the file's metadata must say.
         photographs: RGB uint8 (h, w, 3), at least one.
         limits: `FP32` or `FP16`.
         step: called with a description of each step.
+        advice: what to try where an FP32 file is not equal.
 
     Raises:
         ExportError: with the numbers of every comparison that failed.
@@ -131,7 +149,7 @@ def validate(
     compared = _NetworkComparison(spec, limits)
     try:
         with closing(open_engine(path)) as engine:
-            compared.quantities.faults += _differences(spec, engine.spec)
+            compared.quantities.faults += differences(spec, engine.spec)
             for i, batch in enumerate(batches if not compared.quantities.faults else ()):
                 step(f"comparing, input {i + 1} of {len(batches)}")
                 compared.add(engine.run(batch.images), source.run(batch.images), batch)
@@ -141,14 +159,19 @@ def validate(
     if failed := [*compared.quantities.faults, *failures(findings)]:
         raise ExportError(
             f"the file is not equal to {source.path.name}: {'; '.join(failed)}. Nothing was written; try "
-            f"{'FP32' if spec.precision != 'fp32' else 'the other exporter'}, and report it if that fails too"
+            f"{'FP32' if spec.precision != 'fp32' else advice}, and report it if that fails too"
         )
     before, after = np.sum(compared.counts, axis=0).tolist()
     return Proof(path, spec, findings, tuple(batch.images.shape for batch in batches), before, after)
 
 
-def _differences(expected: ModelSpec, spec: ModelSpec) -> list[str]:
-    """Names, axes, dtypes and metadata: fields of the spec as the file has it and as it should be."""
+def differences(expected: ModelSpec, spec: ModelSpec) -> list[str]:
+    """Names, axes, dtypes and metadata: fields of the spec as the file has it and as it should be.
+
+    Example:
+        >>> differences(ModelSpec(imgsz=640), ModelSpec(imgsz=320))
+        ['imgsz is 320, expected 640']
+    """
     return [
         f"{f.name} is {getattr(spec, f.name)!r}, expected {getattr(expected, f.name)!r}"
         for f in fields(ModelSpec)

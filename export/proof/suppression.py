@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
 
 from ...runtime.engines import open_engine
 from ...runtime.engines.interface import Engine
 from ...runtime.measure.findings import Finding
 from ...runtime.spec import Suppression
 from ...runtime.stages.decode import Detections, decode
+from ...runtime.system.scratch import scratch_folder
 from ..errors import ExportError
-from .inputs import Batch
+from ..graph.suppression import spec_with_suppression, with_suppression
+from .inputs import Batch, batches_for
+from .network import Proof
 from .outputs import RowTolerance, check_counts, count_alike
 
 SAME_SHARE = 0.995
@@ -66,6 +74,35 @@ def compare_suppression(raw: Path, suppressed: Path, suppression: Suppression, b
         )
     at = f"all {len(batches)} inputs"
     return Finding("detections as by NMS outside (share)", same / total, SAME_SHARE, at, more_is_better=True)
+
+
+def suppress(draft: Path, proof: Proof, suppression: Suppression, photographs: Sequence[NDArray[np.uint8]]) -> Proof:
+    """Put NMS into the file at `draft`, and compare its detections with those of NMS outside of the graph.
+
+    Args:
+        draft: a file of the layout "raw"; it is replaced.
+        proof: of that file.
+        suppression: the thresholds.
+        photographs: RGB uint8 (h, w, 3), at least one.
+
+    Returns:
+        The proof with one more finding.
+
+    Raises:
+        ExportError: see `compare_suppression`.
+
+    Example:
+        >>> proof = suppress(draft, proof, Suppression(0.001, 0.9, 300), photographs)  # doctest: +SKIP
+    """
+    with scratch_folder() as folder:
+        raw = folder / "raw.onnx"
+        raw.write_bytes(draft.read_bytes())
+        graph = with_suppression(onnx.load(raw), proof.spec, suppression)
+        onnx.checker.check_model(graph, full_check=True)
+        onnx.save(graph, draft)
+        finding = compare_suppression(raw, draft, suppression, batches_for(proof.spec, photographs))
+    spec = spec_with_suppression(proof.spec, suppression)
+    return replace(proof, spec=spec, findings=(*proof.findings, finding))
 
 
 def _detections(engine: Engine, batch: Batch, suppression: Suppression) -> list[Detections]:

@@ -25,6 +25,7 @@ from onnx import TensorProto, numpy_helper
 from fastsam_deploy.export import to_onnx
 from fastsam_deploy.export.checkpoint.load import load_checkpoint
 from fastsam_deploy.export.errors import ExportError
+from fastsam_deploy.export.graph import finish
 from fastsam_deploy.export.proof.network import Proof
 from fastsam_deploy.export.to_onnx import export_onnx
 from fastsam_deploy.runtime.engines import open_engine
@@ -276,14 +277,14 @@ def test_a_wrong_file_is_refused_with_its_numbers_and_not_kept(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = to_onnx.tidied
+    whole = finish.tidied
 
     def damaged(model: onnx.ModelProto, **settings: Any) -> onnx.ModelProto:
         model = whole(model, **settings)
         fault(model)
         return model
 
-    monkeypatch.setattr(to_onnx, "tidied", damaged)
+    monkeypatch.setattr(finish, "tidied", damaged)
     target = tmp_path / "m.onnx"
     target.write_bytes(b"the good one from yesterday")
     with pytest.raises(ExportError) as caught:
@@ -296,7 +297,7 @@ def test_a_wrong_file_is_refused_with_its_numbers_and_not_kept(
 def test_all_failures_are_reported_at_once(
     demo_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = to_onnx.tidied
+    whole = finish.tidied
 
     def damaged(model: onnx.ModelProto, **settings: Any) -> onnx.ModelProto:
         model = whole(model, **settings)
@@ -304,7 +305,7 @@ def test_all_failures_are_reported_at_once(
         boxes_shifted(model)
         return model
 
-    monkeypatch.setattr(to_onnx, "tidied", damaged)
+    monkeypatch.setattr(finish, "tidied", damaged)
     with pytest.raises(ExportError, match=r"boxes.*scores.*coefficients"):
         export_onnx(demo_checkpoint, tmp_path / "m.onnx", imgsz=128, exporter="torchscript", simplify=False)
 

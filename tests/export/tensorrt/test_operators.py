@@ -117,7 +117,8 @@ def test_what_is_not_in_the_list_is_found(demo: onnx.ModelProto) -> None:
 @pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
 def test_a_fresh_export(demo_checkpoint: Path, exporter: str) -> None:
     from fastsam_deploy.export.checkpoint.load import load_checkpoint
-    from fastsam_deploy.export.graph.trace import DEFAULT_OPSET, graph_from_network, tidied
+    from fastsam_deploy.export.graph.finish import DEFAULT_OPSET, tidied
+    from fastsam_deploy.export.graph.trace import graph_from_network
 
     network = load_checkpoint(demo_checkpoint, trust=False).network
     graph = graph_from_network(network, (2, 96, 128), dynamic=True, opset=DEFAULT_OPSET, exporter=exporter)
