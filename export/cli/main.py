@@ -225,8 +225,8 @@ def size_from_text(text: str) -> int | tuple[int, int]:
 def _report(proof: Proof, console: Console) -> None:
     alone = proof.spec.tools.get("compared", "").startswith("not")
     if proof.findings:
-        title = "compared with the FP32 file" if alone else "compared with the checkpoint"
-        console.print(findings_table(title, proof.findings))
+        other = "FP32 file" if proof.spec.precision == "fp16" else "file without NMS"
+        console.print(findings_table(f"compared with the {other if alone else 'checkpoint'}", proof.findings))
     spec = proof.spec
     size = "any" if spec.fixed_hw is None else "{} × {}".format(*spec.fixed_hw)
     detected = f"{proof.detections} detections by the checkpoint, {proof.detections_exported} by the file"

@@ -126,7 +126,9 @@ class Graph:
         ]
         begin = helper.make_tensor_value_info("images", TensorProto.FLOAT, images)
         graph = helper.make_graph(self.nodes, "main_graph", [begin], ends, self.weights)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], producer_name="")
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], producer_name="")
+        # Of a fixed input, the shapes of the outputs follow.
+        return model if batch is None or size_hw is None else onnx.shape_inference.infer_shapes(model)
 
     def _node(
         self, operator: str, inputs: Sequence[str], outputs: list[str], name: str, attributes: dict[str, Any]

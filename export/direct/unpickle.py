@@ -26,7 +26,7 @@ _LONGEST_NAME = 200
 
 _EXPECTED = re.compile(
     r"(builtins|__builtin__)\.(set|frozenset|getattr)"
-    r"|collections\.OrderedDict"
+    r"|collections\.OrderedDict|_codecs\.encode"
     r"|torch\.(Size|device|\w+Storage|(b?float|int|uint)\d+)"
     r"|torch\._utils\._rebuild_(tensor_v2|parameter|parameter_with_state)"
     r"|torch\.(nn\.modules|nn\.parameter|optim)\.(\w+\.)*\w+"
