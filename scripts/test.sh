@@ -4,10 +4,11 @@
 #   bash scripts/test.sh            all tests except those marked slow
 #   bash scripts/test.sh -m slow    the slow tests (nightly); other arguments are passed to pytest too
 #
-# Makes three environments under .venv-test (about 8 GB, most of it PyTorch) and reuses them. In each, the project is
+# Makes four environments under .venv-test (about 8 GB, most of it PyTorch) and reuses them. In each, the project is
 # installed as users install it, not in place:
 #   full     with [export] and the tools for tests; NumPy 2; PyCUDA on an emulated driver (only on Linux with g++)
 #   bare     with [cpu,clip] only, as for an ordinary user: no torch; NumPy 1.26
+#   direct   with [cpu,direct]: exports without torch
 #   triton   a real Triton Inference Server with its Python models; NumPy 1.26 (only on Linux with Python 3.11)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -34,8 +35,10 @@ install_project() { # name; installs the current sources
 
 make_env full ".[export,clip-export,clip,triton,openvino,supervision,dev]"
 make_env bare ".[cpu,clip]" "numpy==1.26.*" pytest pytest-timeout pytest-xdist hypothesis tifffile
+make_env direct ".[cpu,direct]"
 install_project full
 install_project bare
+install_project direct
 bin=$envs/full/bin
 if "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) or sys.platform != "linux")'; then
   "$python" scripts/triton_server.py --environment "$envs/triton" --install-only
@@ -77,5 +80,5 @@ FASTSAM_EMULATED_CUDA=${emulated:-} tests "$bin/python" tests/runtime/cuda tests
   --cov --cov-report= -m "not slow" "$@"
 
 echo "== tests, everything else"
-FASTSAM_BARE_PYTHON=$envs/bare/bin/python tests "$bin/python" --ignore tests/runtime/cuda \
+FASTSAM_DIRECT_PYTHON=$envs/direct/bin/python FASTSAM_BARE_PYTHON=$envs/bare/bin/python tests "$bin/python" --ignore tests/runtime/cuda \
   --cov --cov-append --cov-report=term:skip-covered -m "not slow" "$@"
