@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..clip.encoders import Clip
 from ..clip.features import MaskFeatures
+from ..cuda.driver.process import is_forked
 from ..cuda.masks import DeviceAnswer, DeviceMasks, packed_masks, rows_of
 from ..cuda.network import DeviceNetwork
 from ..cuda.records import boxes_of, refuse_nonfinite
@@ -155,6 +156,8 @@ class DeviceSegmenter:
 
     def close(self) -> None:
         """Free memory and graphs, and close the network, if this object owns it. Waits for calls that are under way."""
+        if is_forked():
+            return
         with ExitStack() as stack:  # all of them, even if one fails; the stages first
             stages, self._stages = self._stages, None
             if self._owns_network:

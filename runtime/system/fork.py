@@ -62,7 +62,7 @@ class PerProcess(Generic[T]):
         self._reopen, self._abandon = reopen, abandon
         self._is_inherited = False
         self._lock = threading.Lock()
-        _process.skip_exit_handlers = _exit_skipper()
+        skip_exit_handlers()
         tell_of_forks(self)
 
     def get(self) -> T | None:
@@ -99,12 +99,18 @@ class ForkLock:
     """A lock that is free in a forked child, whatever thread of the parent held it.
 
     Example:
-        >>> with ForkLock():
+        >>> lock = ForkLock(threading.RLock)
+        >>> with lock, lock:
         ...     pass
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, kind: Callable[[], Any] = threading.Lock) -> None:
+        """
+        Args:
+            kind: `threading.Lock` or `threading.RLock`.
+        """
+        self._kind = kind
+        self._lock = kind()
         tell_of_forks(self)
 
     def __enter__(self) -> None:
@@ -117,7 +123,7 @@ class ForkLock:
 
     def after_fork(self) -> None:
         """See `Inherited.after_fork`."""
-        self._lock = threading.Lock()
+        self._lock = self._kind()
 
 
 class cached_property(functools.cached_property[T]):  # noqa: N801 - used as functools' own
@@ -235,6 +241,18 @@ def keep_for_ever(value: object) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
 
 
+def skip_exit_handlers() -> None:
+    """Let forked children end without the exit handlers that C libraries have registered until the fork.
+
+    They wait for threads that a forked child does not have: ONNX Runtime from 1.29 on hangs there if it was imported
+    before the fork, OpenVINO hangs or aborts. What Python does at its end (`atexit`, flushing) is not affected.
+
+    Example:
+        >>> skip_exit_handlers()  # after the library was imported
+    """
+    _process.skip_exit_handlers = _exit_skipper()
+
+
 class _Process:
     """What this process has to do after a fork."""
 
@@ -255,10 +273,8 @@ class _Process:
 def _exit_skipper() -> Callable[[], None]:
     """What makes a process end without the exit handlers that C libraries have registered so far.
 
-    They wait for threads that a forked child does not have: ONNX Runtime from 1.29 on hangs there if it was imported
-    before the fork, OpenVINO hangs or aborts. Handlers run in reverse order, so `_exit` comes before all of those; it
-    gets the exit code from `on_exit`, which only glibc has. What Python does at its end (`atexit`, flushing) comes
-    earlier and is not affected.
+    Handlers run in reverse order, so `_exit` comes before all of those; it gets the exit code from `on_exit`, which
+    only glibc has. What Python does at its end comes earlier.
     """
     libc: Any = ctypes.CDLL(None) if os.name == "posix" else None
     if not hasattr(libc, "on_exit"):

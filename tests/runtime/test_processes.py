@@ -201,6 +201,20 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_an_open_model_is_not_pickled(tmp_path: Path, engine: str):
+    _skip_without(engine)
+    code = """
+import pickle
+try:
+    pickle.dumps(opened())
+except TypeError as error:
+    print(error)
+"""
+    out = run_program(tmp_path, OPENED + code, engine, 2)
+    assert out.startswith("an open FastSAM cannot be pickled or copied; give the path of the model")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_gunicorn_with_preload_recycles_its_workers(tmp_path: Path, engine: str):
     _skip_without(engine)
     check_gunicorn(tmp_path, f"FastSAM(threads=2, engine={engine!r})")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
 
+from fastsam_deploy.runtime import FastSAM
 from scripts.triton_server import Server
 from tests.processes import check_gunicorn, run_program
 from tests.triton_models.clients import OPENED, LeftBehind, arguments
@@ -126,6 +128,14 @@ for thread in threads:
 print(set(codes))
 """
         assert run_program(tmp_path, OPENED + code, *arguments(server, way)) == "{0}\n"
+
+    @pytest.mark.parametrize("transport", ["grpc", "http"])
+    def test_an_open_client_is_not_pickled(self, server: Server, left: LeftBehind, transport: str):
+        with (
+            FastSAM(arguments(server, transport)[0]) as model,
+            pytest.raises(TypeError, match=r"open FastSAM cannot be pickled"),
+        ):
+            pickle.dumps(model)
 
     @pytest.mark.parametrize("transport", ["grpc", "http"])
     def test_gunicorn_with_preload_recycles_its_workers(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...errors import DeviceError
+from ...system.fork import keep_for_ever
 from . import bindings, process
 from .memory import DeviceMemory, PinnedMemory
 from .module import Module
@@ -76,7 +77,7 @@ class Device:
         except pycuda.Error as error:
             raise process.translated(self, "making its context", error) from error
         # Never let go of: a library that ends after us may still need it, and the driver ends it with the process.
-        process.keep_for_ever(context)
+        keep_for_ever(context)
         self._context = context
         self._active = _Active(self, pycuda, context)
 

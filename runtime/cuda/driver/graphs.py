@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from ...errors import ParameterError
+from ...system.fork import ForkLock
 from . import bindings, process
 from .stream import Stream
 
@@ -158,7 +159,7 @@ class GraphCache:
             raise ParameterError(f"a cache of {capacity} graphs, expected 1 or more")
         self._capacity = capacity
         self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
-        self._lock = threading.RLock()
+        self._lock = ForkLock(threading.RLock)
 
     def __len__(self) -> int:
         return len(self._graphs)

@@ -7,7 +7,6 @@ every object of this package; the second one is an error that says so.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 import weakref
@@ -17,6 +16,7 @@ from importlib import import_module
 from typing import Any, Protocol, TypeVar
 
 from ...errors import DeviceError, MissingDependencyError, pip_install
+from ...system.fork import keep_for_ever, skip_exit_handlers, tell_of_forks
 
 T = TypeVar("T")
 
@@ -91,15 +91,6 @@ class _Process:
                 keep_for_ever(held)
         for context in reversed(thread.active):
             context.abandon()
-
-
-def keep_for_ever(held: object) -> None:
-    """Never destroy this object, not even when the interpreter ends.
-
-    Example:
-        >>> keep_for_ever(device.retain_primary_context())  # doctest: +SKIP
-    """
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
 
 
 thread = _Thread()
@@ -202,6 +193,35 @@ def translated(device: object, what: str, error: Exception) -> DeviceError:
     else:
         advice = "check the device with nvidia-smi and `fastsam doctor`"
     return DeviceError(f"{device}: {what} failed: {text}; {advice}")
+
+
+class UsedByOne:
+    """What holds objects of other libraries on CUDA, such as TensorRT's, and is used by one thread at a time.
+
+    A forked child never destroys it, as those libraries would call the driver, which does not work there. So `close` of
+    a subclass does nothing where `is_forked()`.
+
+    Attributes:
+        lock: held by who uses it. It is free in a forked child, whatever thread of the parent held it.
+
+    Example:
+        >>> class Network(UsedByOne):
+        ...     def run(self) -> str:
+        ...         with self.lock:
+        ...             return "an answer"
+        >>> Network().run()
+        'an answer'
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        skip_exit_handlers()
+        tell_of_forks(self)
+
+    def after_fork(self) -> None:
+        """See `Inherited.after_fork`."""
+        self.lock = threading.Lock()
+        keep_for_ever(self)
 
 
 class Owned:

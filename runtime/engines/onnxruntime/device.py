@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cuda.driver.device import Device, device_number
+from ...cuda.driver.process import UsedByOne, is_forked
 from ...cuda.network import Shape
 from ...errors import DeviceError, ModelError, ParameterError, pip_install
 from ...settings import EngineSettings
@@ -25,7 +25,7 @@ with without_telemetry():
 _PROVIDERS = {"cuda": CUDA, "cpu": CPU}
 
 
-class OnnxRuntimeCudaNetwork:
+class OnnxRuntimeCudaNetwork(UsedByOne):
     """An ONNX file on a CUDA device: a `DeviceNetwork`, and a `Network` for arrays. Calls wait for each other.
 
     A session of ONNX Runtime works on one stream, which it is told when it is made: `stream`, which lives as long as
@@ -49,10 +49,10 @@ class OnnxRuntimeCudaNetwork:
             ModelError: ONNX Runtime cannot open the file. DeviceError: it does not run it on the device, or not in
                 the precision.
         """
+        super().__init__()
         self._path = path
         self._settings = settings = settings or EngineSettings("cuda")
         self._memory = memory
-        self._lock = threading.Lock()
         self._made: dict[tuple[tuple[str, Shape], ...], dict[str, Shape]] = {}
         self.cuda_device = device
         self.name = path.name
@@ -83,7 +83,7 @@ class OnnxRuntimeCudaNetwork:
 
     def run(self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See `Network.run`."""
-        with self._lock, self.cuda_device.active():
+        with self.lock, self.cuda_device.active():
             arrays: list[NDArray[Any]] = self._opened().run(list(outputs), dict(feed))
             return arrays
 
@@ -97,7 +97,7 @@ class OnnxRuntimeCudaNetwork:
         Raises:
             ParameterError: the network does not take them.
         """
-        with self._lock, self.cuda_device.active():
+        with self.lock, self.cuda_device.active():
             key = _key(inputs)
             if key not in self._made:
                 self._made[key] = self._shapes_of_a_run(inputs)
@@ -110,7 +110,7 @@ class OnnxRuntimeCudaNetwork:
             ParameterError: it is another stream, an address is missing, or the network does not take the shapes.
         """
         shapes = {**inputs, **self.output_shapes(inputs)}
-        with self._lock, self.cuda_device.active():
+        with self.lock, self.cuda_device.active():
             session = self._opened()
             if stream != self.stream.handle:
                 raise ParameterError(
@@ -132,7 +132,7 @@ class OnnxRuntimeCudaNetwork:
 
     def forget(self, inputs: Mapping[str, Shape]) -> None:
         """See `DeviceNetwork.forget`."""
-        with self._lock:
+        with self.lock:
             self._made.pop(_key(inputs), None)
 
     def clone(self) -> OnnxRuntimeCudaNetwork:
@@ -141,7 +141,9 @@ class OnnxRuntimeCudaNetwork:
 
     def close(self) -> None:
         """Free the session, and its stream, after their work has run."""
-        with self._lock, self.cuda_device.active():
+        if is_forked():
+            return
+        with self.lock, self.cuda_device.active():
             self._owned.close()
 
     def _let_go(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from contextlib import closing
 from math import prod
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cuda.driver.device import Device
+from ...cuda.driver.process import UsedByOne
 from ...cuda.network import Shape
 from ...errors import DeviceError, ModelError, ParameterError
 from ...network import TensorInfo
@@ -27,7 +27,7 @@ _DTYPES = {
 _ALIGNMENT = 256  # of scratch memory, and what cuMemAlloc gives
 
 
-class SharedEngine:
+class SharedEngine(UsedByOne):
     """The weights on the device. Networks and their clones count themselves in and out; the last one frees it."""
 
     def __init__(self, file: PlanFile, device: Device, trt: Any, cache: bool | str | Path = False) -> None:
@@ -40,12 +40,12 @@ class SharedEngine:
             ModelError: TensorRT does not take the plan, or it is of a kind that is not understood.
             ParameterError: cache is a folder that is not there.
         """
+        super().__init__()
         self.device = device
         self.trt = trt
         self.log: TensorRTLog = tensorrt_log(trt)
         self.kernels = KernelCache(file, cache, trt, device) if file.library.compiles_late else None
         self.name = file.path.name
-        self._lock = threading.Lock()
         self._users = 1
         with device.active():
             self._runtime: Any = trt.Runtime(self.log)
@@ -66,14 +66,14 @@ class SharedEngine:
 
     def retain(self) -> None:
         """One user more."""
-        with self._lock:
+        with self.lock:
             if self._users == 0:
                 raise ModelError(f"{self.name}: the engine is freed; open the model again")
             self._users += 1
 
     def release(self) -> None:
         """One user less."""
-        with self._lock:
+        with self.lock:
             self._users -= 1
             if self._users == 0:
                 # TensorRT frees memory of the context that is current, and wants the engine gone before its runtime.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from ...system.fork import ForkLock
 
 _KEPT = 200
 _SHOWN = 3
@@ -20,7 +21,7 @@ class TensorRTLog:
     """The messages of one library. An object of it that the library can call is made by `tensorrt_log`."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._errors: deque[tuple[int, str]] = deque(maxlen=_KEPT)
         self._count = 0
         self._recorders: list[tuple[str, list[str]]] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cuda.driver.device import Device, device_number
+from ...cuda.driver.process import UsedByOne, is_forked
 from ...cuda.network import Shape
 from ...errors import DeviceError, ModelError, ParameterError
 from ...network import TensorInfo
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _HOST_SHAPES = 8  # kept ready for `run`
 
 
-class TensorRTNetwork:
+class TensorRTNetwork(UsedByOne):
     """A plan that is ready to run: a `Network` on host arrays and a `DeviceNetwork` on device pointers.
 
     `run` may be called from many threads; the calls wait for each other. `clone` gives a network of the same plan,
@@ -42,9 +42,9 @@ class TensorRTNetwork:
         Args:
             engine: one reference to it, which `close` gives back.
         """
+        super().__init__()
         self._engine = engine
         self._file = file
-        self._lock = threading.Lock()
         self._closed = False
         self.cuda_device: Device = engine.device
         self.name = file.path.name
@@ -166,8 +166,8 @@ class TensorRTNetwork:
 
     def close(self) -> None:
         """Free contexts and buffers, and the engine with the last of its clones."""
-        with self._lock:
-            if not self._closed:
+        with self.lock:
+            if not self._closed and not is_forked():
                 self._closed = True
                 self._owned.close()
 
@@ -180,7 +180,7 @@ class TensorRTNetwork:
     @contextmanager
     def _running(self) -> Iterator[None]:
         """This network alone, on its device."""
-        with self._lock:
+        with self.lock:
             if self._closed:
                 raise ModelError(f"{self.name}: the network is closed; open the model again")
             with self.cuda_device.active():

@@ -61,9 +61,7 @@ def main(model: Path, folder: Path) -> None:
     assert isinstance(found, Emulated)
     device = Device.open(0)
     before = found.living()
-    api = json.loads((HERE / "api-11.4.json").read_text())
-    world = World(api, Adapter(device, found))  # type: ignore[arg-type]
-    sys.modules["tensorrt"] = world.module
+    world = installed(device, found)
     tensorrt = importlib.import_module("fastsam_deploy.runtime.engines.tensorrt.network")
     network = tensorrt.network_from_file(plan(world, device, model, folder / "demo.plan"), EngineSettings("cuda:0"))
     with closing(open_engine(model)) as reference:
@@ -99,6 +97,14 @@ def main(model: Path, folder: Path) -> None:
     # Work of other threads than the one that made its context current is what the stand-in complains about.
     assert world.violations == []
     print("all of it")
+
+
+def installed(device: Device, found: Emulated) -> World:
+    """The stand-in, in TensorRT's place for this process."""
+    api = json.loads((HERE / "api-11.4.json").read_text())
+    world = World(api, Adapter(device, found))  # type: ignore[arg-type]
+    sys.modules["tensorrt"] = world.module
+    return world
 
 
 def plan(world: World, device: Device, model: Path, target: Path) -> Path:
