@@ -95,10 +95,10 @@ from contextlib import ExitStack
 from fastsam_deploy.runtime.cuda.driver.graphs import GraphCache
 model, graphs = opened(), GraphCache(1)
 wanted = answer(model)
-locks = [model._segmenter.lock, model._segmenter._network.lock, graphs._lock]
+network, stages = model._segmenter._network, model._segmenter._stages
+locks = [network.lock, graphs._lock, stages._lock, stages._slots._changed]
 if engine == "tensorrt":
-    from fastsam_deploy.runtime.engines.tensorrt.log import tensorrt_log
-    locks += [model._segmenter._network._engine.lock, tensorrt_log()._lock]
+    locks += [network._engine.lock, network._engine.log._lock]
 held, free = threading.Event(), threading.Event()
 def hold():
     with ExitStack() as stack:
@@ -112,10 +112,10 @@ held.wait()
 def work():
     graphs.close()
     if engine == "tensorrt":
-        assert tensorrt_log().mark() == 0
-        print(told(model._segmenter._network._engine.retain), flush=True)
+        assert network._engine.log.mark() == 0
+        network._engine.retain()
     print(told(lambda: answer(model)), flush=True)
-    model._segmenter._network.close()
+    network.close()
     model.close()
 print(forked(work))
 free.set()
