@@ -22,7 +22,7 @@ def precision_of(model: onnx.ModelProto) -> str:
         >>> precision_of(onnx.load("fastsam.onnx"))  # doctest: +SKIP
         'fp32'
     """
-    kinds = _convolution_kinds(model)
+    kinds = convolution_kinds(model)
     return "int8" if "int8" in kinds else "fp16" if "fp16" in kinds else "fp32"
 
 
@@ -33,7 +33,7 @@ def convolution_share(model: onnx.ModelProto, precision: str) -> float:
         >>> convolution_share(onnx.load("fastsam.onnx"), "fp32")  # doctest: +SKIP
         1.0
     """
-    kinds = _convolution_kinds(model)
+    kinds = convolution_kinds(model)
     return kinds.count(precision) / len(kinds) if kinds else 0.0
 
 
@@ -122,8 +122,13 @@ def _with_spec(graph: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
     return graph
 
 
-def _convolution_kinds(model: onnx.ModelProto) -> list[str]:
-    """Type of each convolution: int8 where both of its inputs are quantized, otherwise the type of its output."""
+def convolution_kinds(model: onnx.ModelProto) -> list[str]:
+    """Type of each convolution: int8 where both of its inputs are quantized, otherwise the type of its output.
+
+    Example:
+        >>> convolution_kinds(onnx.load("fastsam.onnx")).count("fp32")  # doctest: +SKIP
+        77
+    """
     graph = onnx.shape_inference.infer_shapes(model).graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
     maker = {output: node for node in graph.node for output in node.output}

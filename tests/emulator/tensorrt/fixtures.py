@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fastsam_deploy.runtime.engines.tensorrt.library import TENSORRT_RTX
 from tests.emulator.tensorrt.memory_device import MemoryDevice
 from tests.emulator.tensorrt.world import APIS, OURS, RTX, VERSIONS, World
 
@@ -70,6 +71,28 @@ def bindings() -> Callable[[str], Path]:
         return found[0]
 
     return find
+
+
+@pytest.fixture(scope="session")
+def rtx_module(bindings: Callable[[str], Path]) -> Any:
+    """NVIDIA's TensorRT for RTX itself; skips where it is not. No other test sees it on the path."""
+    folder = str(bindings(RTX))
+    names = ("tensorrt_rtx_bindings", "tensorrt_rtx_libs")
+    sys.path.insert(0, folder)
+    try:
+        module = importlib.import_module(names[0])
+    finally:
+        sys.path.remove(folder)
+        for name in [name for name in sys.modules if name.partition(".")[0] in names]:
+            del sys.modules[name]
+    return module
+
+
+@pytest.fixture
+def real_rtx(rtx_module: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The same, as our code imports it."""
+    monkeypatch.setitem(sys.modules, TENSORRT_RTX.modules[0], rtx_module)
+    return rtx_module
 
 
 @pytest.fixture(scope="session")

@@ -22,11 +22,16 @@ import numpy as np
 
 from fastsam_deploy.export.tensorrt.drafts import record_of, write_pair
 from fastsam_deploy.export.tensorrt.request import request_for
+from fastsam_deploy.export.tensorrt.settings import BuildSettings
+from fastsam_deploy.export.tensorrt.to_engine import build_engine
+from fastsam_deploy.runtime import FastSAM, TRTFastSAM
 from fastsam_deploy.runtime.cuda.driver.device import Device
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.engines.onnxruntime.device import OnnxRuntimeCudaNetwork
+from fastsam_deploy.runtime.engines.tensorrt.library import TENSORRT_RTX, gpu_of
 from fastsam_deploy.runtime.engines.tensorrt.plan_file import read_plan
 from fastsam_deploy.runtime.settings import EngineSettings
+from tests.emulator.build import build_cpu_kernels
 from tests.emulator.driver.emulated import Emulated, driver
 from tests.emulator.tensorrt.world import World
 
@@ -89,6 +94,7 @@ def main(model: Path, folder: Path) -> None:
     assert not wrong
     network.close()
     other.close()
+    whole_pipeline(device, found, model, folder)
     gc.collect()
     assert found.current_context() is None
     assert not +world.alive
@@ -105,6 +111,45 @@ def installed(device: Device, found: Emulated) -> World:
     world = World(api, Adapter(device, found))  # type: ignore[arg-type]
     sys.modules["tensorrt"] = world.module
     return world
+
+
+def whole_pipeline(device: Device, found: Emulated, model: Path, folder: Path) -> None:
+    """`TRTFastSAM` on a plan of TensorRT for RTX: every stage on the device, and kernels kept.
+
+    Without graphs, as the stand-in computes when it is asked, and not when a graph is launched.
+    """
+    found.add_kernels(build_cpu_kernels(folder))
+    world = World(json.loads((HERE / "api-rtx-1.7.json").read_text()), Adapter(device, found))  # type: ignore[arg-type]
+    sys.modules["tensorrt_rtx"] = world.module
+    gpu = gpu_of((device.compute_capability[0], device.compute_capability[1]))
+    settings = BuildSettings(gpus=(gpu,))
+    shapes = ["1x64x64,1x128x128,2x128x160"]
+    request = request_for(
+        model,
+        folder / "demo.rtx",
+        precision="fp32",
+        shapes=shapes,
+        settings=settings,
+        device=None,
+        library=TENSORRT_RTX,
+    )
+    build_engine(request)
+    photo = np.random.default_rng(0).integers(0, 255, (90, 128, 3), np.uint8)
+    photo[20:70, 30:90] = 220
+    with FastSAM(model, imgsz=128, conf=0.05) as reference:
+        expected = reference.segment(photo)
+    assert len(expected)
+    for _ in range(2):
+        with TRTFastSAM(request.output, imgsz=128, conf=0.05, cache=True, graphs=0) as trt:
+            segments = trt.segment(photo)
+            np.testing.assert_allclose(segments.boxes_xyxy, expected.boxes_xyxy, atol=1e-3)
+            assert segments.masks == expected.masks
+            status = trt.description["cache"]
+    assert status.startswith("read: "), status
+    for world.capturable in (False, True):
+        with TRTFastSAM(request.output) as trt:
+            assert trt.description["cuda_graphs"] is world.capturable
+    assert world.violations == [] and not +world.alive
 
 
 def plan(world: World, device: Device, model: Path, target: Path) -> Path:
