@@ -122,7 +122,7 @@ def test_files_that_it_does_not_build(
 
 def test_a_file_for_processors_is_refused_for_tensorrt_too(demo_onnx: Path, tmp_path: Path) -> None:
     onnx.save(quantized(onnx.load(demo_onnx), "cpu"), tmp_path / "m.onnx")
-    with pytest.raises(ParameterError, match="quantized for processors .* which TensorRT does not take"):
+    with pytest.raises(ParameterError, match=r"quantized for processors .* which TensorRT does not take"):
         request_for(tmp_path / "m.onnx", tmp_path / "m.plan")
 
 
