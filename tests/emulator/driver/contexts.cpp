@@ -263,4 +263,5 @@ EXPORT int64_t emulated_counter(const char* name) {
 EXPORT void emulated_set(const char* name, int64_t value) {
     std::unique_lock held(driver().lock);
     driver().settings[name] = value;
+    if (std::string(name) == "idle") driver().is_idle = value != 0;
 }

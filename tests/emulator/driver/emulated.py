@@ -84,7 +84,7 @@ class Emulated(Driver):
 
     def set(self, name: str, value: int) -> None:
         """`memory`: bytes of each device; `launch_error`: of kernels; `defer`: 1 to run work as late as CUDA may, 2 in
-        any order that CUDA allows, drawn from `seed`."""
+        any order that CUDA allows, drawn from `seed`; `idle`: 1 to compute and copy nothing."""
         self.library.emulated_set(name.encode(), value)
 
     def living(self) -> dict[str, int]:
@@ -135,7 +135,7 @@ def emulated_fixture(cuda: Driver) -> Iterator[Emulated]:
     if not isinstance(cuda, Emulated):
         pytest.skip("this is about the emulated driver, or needs failures that a real GPU does not give")
     yield cuda
-    for name, value in {"memory": 8 << 30, "defer": 0, "launch_error": 0}.items():
+    for name, value in {"memory": 8 << 30, "defer": 0, "idle": 0, "launch_error": 0}.items():
         cuda.set(name, value)
 
 

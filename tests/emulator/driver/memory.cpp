@@ -159,6 +159,7 @@ bool covers(uint64_t pointer, size_t bytes, Context** owner) {
 }
 
 void check_guards(Context* context) {
+    if (driver().is_idle) return;
     for (const auto& [_, block] : driver().blocks) {
         if (block.context == context && !guards_hold(block)) {
             report_broken_guard(block);

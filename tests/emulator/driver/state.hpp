@@ -7,7 +7,8 @@
 //   2  at any time and in any order that CUDA allows, drawn from the setting "seed": streams overtake each other wherever
 //      no event keeps them in order.
 // In 1 and 2, memory that a copy will read must not change before it has; in 2, memory that one will fill holds nonsense
-// until then. One lock for everything: this is about being right, never about speed.
+// until then. With the setting "idle" nothing computes and nothing is copied: what is left is the host's own work, for
+// benchmarks. One lock for everything: this is about being right, never about speed.
 #pragma once
 
 #include <cstdint>
@@ -54,10 +55,11 @@ struct Work {
     template <class Run>
     Work(Run run) : run(std::move(run)) {}  // NOLINT: any function is work
     template <class Run, class Ready>
-    Work(Run run, Ready ready) : run(std::move(run)), ready(std::move(ready)) {}
+    Work(Run run, Ready ready) : run(std::move(run)), ready(std::move(ready)), is_event(true) {}
 
     std::function<Status()> run;
     std::function<bool()> ready{};  // none: always
+    bool is_event = false;          // that is done on an idle device too
 };
 
 struct Block {  // device memory or page-locked memory
@@ -137,6 +139,7 @@ struct Context {
 struct Driver {
     std::recursive_mutex lock;
     int process = 0;  // that called cuInit
+    bool is_idle = false;
     std::map<std::string, int64_t> settings, counters;
     std::vector<std::unique_ptr<Device>> devices;
     std::set<Context*> contexts;

@@ -98,6 +98,7 @@ Status put(Stream* handle, Work work) {
         return SUCCESS;
     }
     if (stream == &current()->own && forbidden_while_capturing()) return CAPTURE_IMPLICIT;
+    if (driver().is_idle && !work.is_event) return SUCCESS;
     count("work");
     stream->queue.push_back(std::move(work));
     while (any_order() && drawn(2) && run_any()) {
@@ -232,11 +233,12 @@ EXPORT int cuEventRecord(Event* event, Stream* handle) {
     if (event->context != stream->context) return INVALID_HANDLE;
     event->captured = stream->capture != nullptr;
     event->stream = stream;
-    return put(handle, [kept = driver().events[event], recorded = ++event->recorded] {
+    const auto reached = [kept = driver().events[event], recorded = ++event->recorded] {
         kept->reached = recorded;
         kept->at_ms = now_ms();
         return SUCCESS;
-    });
+    };
+    return put(handle, Work(reached, [] { return true; }));
 }
 
 EXPORT int cuEventQuery(Event* event) {
