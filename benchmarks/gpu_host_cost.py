@@ -28,7 +28,6 @@ from fastsam_deploy.runtime.cuda.download import TOTAL
 from fastsam_deploy.runtime.cuda.driver.device import Device
 from fastsam_deploy.runtime.cuda.records import DETECTION_DTYPE, SUMMARY_DTYPE
 from fastsam_deploy.runtime.spec import ModelSpec
-from fastsam_deploy.runtime.stages.letterbox import fit_model
 from fastsam_deploy.runtime.trt import TRTFastSAM
 from tests.emulator.driver.emulated import Emulated, driver
 from tests.emulator.networks import RecordedNetwork
@@ -55,12 +54,12 @@ class Case:
 
     def detections(self) -> np.ndarray:
         """(masks,) DETECTION_DTYPE: boxes of one size all over the image."""
-        height, width = self.image_hw
         side_hw = [max(1, round(side * self.share**0.5)) for side in self.image_hw]
         rng = np.random.default_rng(0)
         rows = np.zeros(self.masks, DETECTION_DTYPE)
-        rows["top"], rows["left"] = (rng.integers(0, side - part + 1, self.masks) for side, part in
-                                     zip(self.image_hw, side_hw, strict=True))
+        rows["top"], rows["left"] = (
+            rng.integers(0, side - part + 1, self.masks) for side, part in zip(self.image_hw, side_hw, strict=True)
+        )
         rows["height"], rows["width"] = side_hw
         rows["x1"], rows["y1"] = rows["left"], rows["top"]
         rows["x2"], rows["y2"] = rows["left"] + rows["width"], rows["top"] + rows["height"]
@@ -139,7 +138,7 @@ def _measured(case: Case, network: Silent, runs: int) -> dict[str, Any]:
     words = int((rows["pitch"].astype(np.int64) * rows["height"]).sum())
     with TRTFastSAM(network) as model:
         stages = model._segmenter._running_stages()
-        job = model._segmenter._job([0], [image], [fit_model(case.image_hw, model.spec, IMGSZ)], [Thresholds()], True)
+        job = model._segmenter._job([0], [image], [model._segmenter._tables(case.image_hw)], [Thresholds()], True)
         for run in [stages.begin(job) for _ in range(2)]:  # one in each slot
             _write_answer(run.slot, rows, words)
             stages.release(run)
@@ -197,7 +196,9 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         medians = " | ".join(f"{np.median(row['ms'][name]):.3f} ({min(row['ms'][name]):.3f})" for name in names)
         goal = "" if row["goal_ms"] is None else f"{row['goal_ms']} {reached(row)}"
         lines.append(f"| {row['case']['image']} | {row['case']['words_mb']} | {medians} | {goal} |")
-    return "\n".join([*lines, "", f"Milliseconds, medians (and least) of {len(rows[0]['ms'][names[0]])} runs; {processor()}."])
+    return "\n".join(
+        [*lines, "", f"Milliseconds, medians (and least) of {len(rows[0]['ms'][names[0]])} runs; {processor()}."]
+    )
 
 
 def reached(row: dict[str, Any]) -> str:

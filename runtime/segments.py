@@ -98,9 +98,11 @@ class Segments(Conversions, Pictures):
         n = len(self.masks)
         if not len(self.probabilities):
             object.__setattr__(self, "probabilities", np.full(n, np.nan, np.float32))
-        shapes = {name: getattr(self, name).shape for name in _ARRAYS}
-        right = {name: (n, 4) if name == "boxes_xyxy" else (n,) for name in _ARRAYS}
-        wrong = [f"{name} {shapes[name]}, expected {right[name]}" for name in _ARRAYS if shapes[name] != right[name]]
+        wrong = []
+        for name in _ARRAYS:
+            shape, right = getattr(self, name).shape, (n, 4) if name == "boxes_xyxy" else (n,)
+            if shape != right:
+                wrong.append(f"{name} {shape}, expected {right}")
         if wrong:
             raise ValueError(f"segments of {n} masks: {'; '.join(wrong)}")
         object.__setattr__(self, "class_names", _names_for(self.classes, self.class_names))
@@ -295,8 +297,10 @@ def join(parts: Sequence[Segments]) -> Segments:
 
 def _names_for(classes: NDArray[np.int64], class_names: Sequence[str]) -> tuple[str, ...]:
     """The names, and more where there are fewer than classes: files of other exporters have lost them."""
-    lowest, highest = int(classes.min(initial=0)), int(classes.max(initial=0))
+    if not len(classes):
+        return (*class_names,)
+    lowest, highest = int(classes.min()), int(classes.max())
     if lowest < 0 or highest >= MAX_CLASSES:
         raise ValueError(f"class {lowest if lowest < 0 else highest}; expected numbers from 0 to {MAX_CLASSES - 1}")
-    missing = range(len(class_names), highest + 1 if len(classes) else 0)
+    missing = range(len(class_names), highest + 1)
     return *class_names, *(f"class{number}" for number in missing)

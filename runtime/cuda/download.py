@@ -38,7 +38,7 @@ class Downloads:
         Raises:
             DeviceError: the work failed, or there is no memory.
         """
-        sizes, space, stream = run.shapes.nbytes(), run.slot.space, run.slot.stream
+        sizes, space, stream = run.sizes, run.slot.space, run.slot.stream
         at = TOTAL + sizes["summaries"]
         host = space.host("answer", at + sizes["detections"])
         stream.copy_out(host, space["answer"])

@@ -25,6 +25,7 @@ class Input:
         blob: (batch, 3, H, W).
         shapes: of a run, with the least room for detections.
         tensors: bytes of the network's inputs and outputs.
+        fitted: shapes that the shared buffers are large enough for.
         ran: shapes of the runs that were made, of each room for detections.
         users: runs that need it at the moment.
 
@@ -36,8 +37,17 @@ class Input:
     blob: Shape
     shapes: Shapes
     tensors: dict[str, int]
+    fitted: set[Shapes] = field(default_factory=set)
     ran: set[Shapes] = field(default_factory=set)
     users: int = 0
+    _rooms: dict[int, Shapes] = field(default_factory=dict)
+
+    def shapes_for(self, max_det: int) -> Shapes:
+        """`Shapes.with_room_for`, each made once."""
+        room = self.shapes.room_for(max_det)
+        if room not in self._rooms:
+            self._rooms[room] = self.shapes.with_room_for(max_det)
+        return self._rooms[room]
 
 
 class Inputs:

@@ -16,8 +16,10 @@ from ..system.fork import cached_property
 from . import launchers
 from .driver.stream import Stream
 from .loading import Kernels
-from .records import DETECTION_DTYPE
+from .records import DETECTION_DTYPE, offset_of
 from .workspace import Workspace
+
+_AREA = offset_of(DETECTION_DTYPE, "area") // 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,17 +127,24 @@ class DeviceMasks(Masks):
         return copied
 
 
-def packed_masks(image_hw: tuple[int, int], rows: NDArray[Any], words: NDArray[np.uint32]) -> PackedMasks:
+def packed_masks(
+    image_hw: tuple[int, int], rows: NDArray[Any], words: NDArray[np.uint32], batch: int = 1
+) -> PackedMasks:
     """Masks in host memory, of (n,) DETECTION_DTYPE of one image and all words of the answer, which they share.
+
+    Args:
+        batch: images of the answer.
 
     Example:
         >>> packed_masks((480, 640), rows, answer.words).areas  # doctest: +SKIP
     """
     corners, sizes, areas = _geometry(rows)
-    starts = rows["first_word"].astype(np.int64)
-    first = int(starts.min(initial=len(words)))  # an image's words lie together
-    end = int((starts + rows["pitch"].astype(np.int64) * rows["height"]).max(initial=first))
-    return PackedMasks(image_hw, PackedCrops(sizes, areas, words[first:end], starts - first), corners)
+    starts = rows["first_word"].copy()
+    if batch > 1 and len(starts):  # an image's words lie together
+        first = int(starts[0])
+        end = int(starts[-1]) + int(rows["pitch"][-1]) * int(rows["height"][-1])
+        words, starts = words[first:end], starts - first
+    return PackedMasks(image_hw, PackedCrops(sizes, areas, words, starts), corners)
 
 
 def rows_of(answer: NDArray[Any], kept: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -152,15 +161,16 @@ def rows_of(answer: NDArray[Any], kept: int) -> tuple[NDArray[Any], NDArray[np.i
         ([7, 9], [0, 2])
     """
     assert answer.dtype == DETECTION_DTYPE
-    numbers = np.flatnonzero(answer["area"][:kept])
-    return answer[numbers], numbers
+    rows = answer[:kept]
+    numbers = rows["area"].nonzero()[0]
+    return (rows if len(numbers) == kept else rows[numbers]), numbers
 
 
 def _geometry(rows: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Corners, sizes and areas of masks, as `Masks` has them."""
-    corners = np.stack([rows["left"], rows["top"]], axis=1).astype(np.int64)
-    sizes = np.stack([rows["width"], rows["height"]], axis=1).astype(np.int64)
-    return corners, sizes, rows["area"].astype(np.int64)
+    columns = np.ascontiguousarray(rows).view(np.int32).reshape(len(rows), DETECTION_DTYPE.itemsize // 4)
+    numbers: NDArray[np.int64] = columns[:, _AREA : _AREA + 5].astype(np.int64)  # area, left, top, width, height
+    return numbers[:, 1:3], numbers[:, 3:5], numbers[:, 0]
 
 
 def _runs(firsts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,7 @@ class Run:
         slot: for this run alone until `Stages.release`.
         kept: of its input.
         shapes: with room for the detections that are asked for.
+        sizes: `Shapes.nbytes` of them.
         turn: number of the run among all that computed, and the generation of the shared buffers then.
 
     Example:
@@ -66,6 +67,7 @@ class Run:
     slot: Slot
     kept: Input
     shapes: Shapes
+    sizes: Mapping[str, int]
     turn: tuple[int, int] = (0, 0)
 
 

@@ -104,6 +104,12 @@ class Shapes:
         """Candidates of an image that suppression looks at; none in the layout "nms"."""
         return min(self.columns, MAX_CANDIDATES) if self.layout == "raw" else 0
 
+    def room_for(self, max_det: int) -> int:
+        """Detections that there is room for if so many are asked for. See `with_room_for`."""
+        most = self.candidate_capacity if self.layout == "raw" else self.rows
+        room = max_det if max_det <= LEAST_ROOM else 1 << (max_det - 1).bit_length()
+        return max(LEAST_ROOM, min(room, most))
+
     def with_room_for(self, max_det: int) -> Shapes:
         """The same with room for so many detections of an image.
 
@@ -114,9 +120,7 @@ class Shapes:
             >>> [shapes.with_room_for(count).max_det for count in (1, 300, 301, 600, 10**9)]  # doctest: +SKIP
             [300, 300, 512, 1024, 21504]
         """
-        most = self.candidate_capacity if self.layout == "raw" else self.rows
-        room = max_det if max_det <= LEAST_ROOM else 1 << (max_det - 1).bit_length()
-        return replace(self, max_det=max(LEAST_ROOM, min(room, most)))
+        return replace(self, max_det=self.room_for(max_det))
 
     def nbytes(self) -> dict[str, int]:
         """Bytes of each buffer in `Buffers`, but for `upload` and `words`, which depend on the images."""

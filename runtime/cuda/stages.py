@@ -26,6 +26,9 @@ from .workspace import Workspace
 _WORDS = 1 << 20
 """Words that an answer has room for at first: 32 million pixels of crops."""
 
+_SCRATCH = ("keys", "sorted", "kept", "coefficients", "tile_ends")
+"""Buffers between the stages, of whatever computes."""
+
 _PIXELS_OF_MASKS = 16
 """A warm-up makes room for crops of this many times the pixels of the image. A street scene with 40 masks has 7."""
 
@@ -145,7 +148,8 @@ class Stages:
             stack.callback(self._slots.put_back, slot)
             with self._lock:
                 kept = self._inputs.use((job.batch, *input_hw))
-                run = Run(job, slot, kept, kept.shapes.with_room_for(job.max_det))
+                shapes = kept.shapes_for(job.max_det)
+                run = Run(job, slot, kept, shapes, shapes.nbytes())
                 stack.pop_all()
                 stack.callback(self.abandon, run)
                 self._reserve(run)
@@ -169,21 +173,24 @@ class Stages:
 
     def _reserve(self, run: Run) -> None:
         """Make the buffers large enough. Those that grow are not in use: the slot's are idle, the others waited for."""
-        sizes = run.shapes.nbytes()
-        answer = sum(sizes.pop(name) for name in ("summaries", "total_words", "detections")) + TOTAL
-        upload = sizes.pop("places") + run.job.nbytes
-        sizes |= {_tensor(name): nbytes for name, nbytes in run.kept.tensors.items()}
-        if run.shapes.layout == "split":
-            sizes["joined"] = run.shapes.batch * run.shapes.rows * run.shapes.columns * 4
-        if self._scratch.would_grow(sizes):
-            self.stream.synchronize()
-            self._scratch.reserve(sizes)
+        sizes, shapes = run.sizes, run.shapes
+        if shapes not in run.kept.fitted:
+            shared = {name: sizes[name] for name in _SCRATCH}
+            shared |= {_tensor(name): nbytes for name, nbytes in run.kept.tensors.items()}
+            if shapes.layout == "split":
+                shared["joined"] = shapes.batch * shapes.rows * shapes.columns * 4
+            if self._scratch.would_grow(shared):
+                self.stream.synchronize()
+            self._scratch.reserve(shared)
+            run.kept.fitted.add(shapes)
+        answer = TOTAL + sizes["summaries"] + sizes["detections"]
+        upload = sizes["places"] + run.job.nbytes
         run.slot.space.reserve({"upload": upload, "answer": answer, "words": self._room_words * 4})
 
     def _buffers(self, run: Run) -> Buffers:
         space, scratch = run.slot.space, self._scratch
         upload, answer = space["upload"], space["answer"]
-        sizes = run.shapes.nbytes()
+        sizes = run.sizes
         return Buffers(
             upload=upload + sizes["places"],
             places=upload,
@@ -192,12 +199,12 @@ class Stages:
             detections=answer + TOTAL + sizes["summaries"],
             words=space["words"],
             word_capacity=space.size("words") // 4,
-            **{name: scratch[name] for name in ("keys", "sorted", "kept", "coefficients", "tile_ends")},
+            **{name: scratch[name] for name in _SCRATCH},
         )
 
     def _upload(self, run: Run) -> None:
         """Slice by slice: while one is on its way the next one is written."""
-        job, places = run.job, run.shapes.nbytes()["places"]
+        job, places = run.job, run.sizes["places"]
         space, stream = run.slot.space, run.slot.stream
         host, address, sent = space.host("upload", places + job.nbytes), space["upload"], 0
 

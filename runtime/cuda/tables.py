@@ -32,6 +32,8 @@ class Tables:
             MASK_TAP_DTYPE of the image's rows and columns. Rows are numbered as in `rows`.
         offsets: where each of them begins in `packed`, bytes.
         record: () PLACE_DTYPE, what a place says of the letterbox.
+        upload_hw: (h, w) of what is uploaded of the image.
+        nbytes: room in the upload for that and the tables.
 
     Example:
         >>> from fastsam_deploy.runtime.stages.letterbox import fit
@@ -47,6 +49,8 @@ class Tables:
     packed: NDArray[np.uint8]
     offsets: tuple[int, ...]
     record: NDArray[Any]
+    upload_hw: tuple[int, int]
+    nbytes: int
 
     @classmethod
     def of(cls, place: Letterbox, prototypes_hw: tuple[int, int]) -> Tables:
@@ -62,19 +66,9 @@ class Tables:
             rows = None
         columns = resize_table(image_w, drawn_w, stops_at_border=True)
         packed, offsets = _packed(resize_rows, columns, axis_table(vertical), axis_table(horizontal))
-        return cls(place, rows, packed, offsets, _record(place))
-
-    @property
-    def upload_hw(self) -> tuple[int, int]:
-        """(h, w) of what is uploaded of the image."""
-        height, width = self.place.image_hw
-        return height if self.rows is None else len(self.rows), width
-
-    @property
-    def nbytes(self) -> int:
-        """Room in the upload for the tables and one image."""
-        height, width = self.upload_hw
-        return aligned(height * width * 3) + len(self.packed)
+        height = image_h if rows is None else len(rows)
+        nbytes = aligned(height * image_w * 3) + len(packed)
+        return cls(place, rows, packed, offsets, _record(place), (height, image_w), nbytes)
 
     def part(self, name: str) -> NDArray[Any]:
         """One of the tables: "resize_rows", "resize_columns", "mask_rows" or "mask_columns"."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,14 +13,18 @@ from numpy.typing import NDArray
 from ..errors import ImageError
 from ..settings import Thresholds
 from ..stages.decode import largest_float32_below
-from .records import PLACE_DTYPE
+from .records import PLACE_DTYPE, offset_of
 from .tables import TABLES, Tables, aligned
 
 _SLICE_BYTES = 3 << 19
 """While one slice goes to the device the next one is written. Smaller ones would cost more calls than they hide."""
 
 _MOST_INT32 = 2**31 - 1
-_AT = tuple(f"{name}_at" for name in TABLES)
+_OFFSETS = struct.Struct(f"<{1 + len(TABLES)}q")
+"""Of a place: where the image and its tables begin."""
+_ASKED = struct.Struct("<ffi")
+"""conf, iou and max_det."""
+_ASKED_AT = offset_of(PLACE_DTYPE, "conf")
 
 
 def pack(
@@ -98,17 +104,23 @@ def _describe(
 ) -> None:
     """Write the places."""
     places[len(images) :] = np.zeros((), PLACE_DTYPE)
-    at = 0
+    raw, at = (
+        places.view(np.uint8).data,
+        0,
+    )  # fields of a record, set one by one, take as long as the rest of a small upload
     for i, (image, table, asked) in enumerate(zip(images, tables, thresholds, strict=True)):
         if image.shape != (*table.place.image_hw, 3) or image.dtype != np.uint8:
             raise ImageError(f"image is {image.dtype} {image.shape}, expected uint8 {(*table.place.image_hw, 3)}")
         places[i] = table.record
-        row = places[i]
-        row["image_at"] = at
         height, width = table.upload_hw
-        at += aligned(height * width * 3)
-        for name, offset in zip(_AT, table.offsets, strict=True):
-            row[name] = at + offset
-        at += len(table.packed)
-        row["conf"], row["iou"] = asked.conf, largest_float32_below(asked.iou)
-        row["max_det"] = min(asked.max_det, _MOST_INT32)
+        tables_at = at + aligned(height * width * 3)
+        start = i * PLACE_DTYPE.itemsize
+        _OFFSETS.pack_into(raw, start, at, *[tables_at + offset for offset in table.offsets])
+        _ASKED.pack_into(raw, start + _ASKED_AT, *_as_asked(asked))
+        at = tables_at + len(table.packed)
+
+
+@lru_cache(64)
+def _as_asked(asked: Thresholds) -> tuple[float, float, int]:
+    """conf, iou and max_det as the kernels compare with them."""
+    return asked.conf, float(largest_float32_below(asked.iou)), min(int(asked.max_det), _MOST_INT32)

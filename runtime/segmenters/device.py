@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import lru_cache, partial
 from time import perf_counter
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..cuda.network import DeviceNetwork
 from ..cuda.records import boxes_of, refuse_nonfinite
 from ..cuda.runs import Answer, Job, Run
 from ..cuda.stages import Stages
-from ..cuda.tables import tables_for
+from ..cuda.tables import Tables, tables_for
 from ..engines.tensors import spec_from_tensors, with_known_shapes
 from ..errors import ModelError
 from ..prompts.base import ask_masks_alone
@@ -30,7 +31,13 @@ from ..spec import PROTOTYPE_STRIDE, ModelSpec, imgsz_for
 from ..stages.assemble import snap_to_border
 from ..stages.decode import class_numbers
 from ..stages.image import ImageSource, load_images
-from ..stages.letterbox import PADDING_VALUE, Letterbox, fit_model, groups
+from ..stages.letterbox import PADDING_VALUE, fit_model, groups
+
+_KEPT_TABLES = 64
+"""Image sizes whose tables are kept: a camera has one, a folder of photographs a few."""
+
+_Answers = list[tuple[Segments, dict[str, float]]]
+"""Segments of each image of a run, and their `timing_ms`, to which the time of loading is added."""
 
 _LARGEST_BATCH = 16
 """Largest batch for a network that accepts any batch."""
@@ -83,6 +90,7 @@ class DeviceSegmenter:
             spec = spec_from_tensors(network.inputs, outputs, network.metadata, network.name)
             self.spec: ModelSpec = replace(spec, precision=network.description.get("precision", spec.precision))
             self.imgsz = imgsz_for(self.spec, imgsz)
+            self._tables = lru_cache(_KEPT_TABLES)(partial(_tables_of_image, self.spec, self.imgsz, rect))
             with network.cuda_device.active():
                 self._stages = Stages(network, self.spec, graphs)
         except BaseException:
@@ -115,15 +123,15 @@ class DeviceSegmenter:
         on_device = ask_masks_alone(prompt)
         loaded = load_images(images, color)
         pixels = [image for image, _ in loaded]
-        places = [fit_model((len(p), p.shape[1]), self.spec, self.imgsz, self.rect) for p in pixels]
-        in_groups = list(groups(places, self._largest_batch))
-        jobs = [self._job(group, pixels, places, thresholds, prompt is None or not on_device) for group in in_groups]
+        tables = [self._tables((image.shape[0], image.shape[1])) for image in pixels]
+        in_groups = list(groups([table.place for table in tables], self._largest_batch))
+        jobs = [self._job(group, pixels, tables, thresholds, prompt is None or not on_device) for group in in_groups]
         results: dict[int, Segments] = {}
         with self._network.cuda_device.active():
             for group, answers in zip(in_groups, self._answers(jobs, prompt if on_device else None), strict=True):
-                for i, segments in zip(group, answers, strict=True):
-                    timing = {"load": loaded[i][1], **segments.timing_ms}
-                    results[i] = replace(segments, timing_ms=timing)
+                for i, (segments, timing) in zip(group, answers, strict=True):
+                    timing["load"] = loaded[i][1]
+                    results[i] = segments
         in_order = [results[i] for i in range(len(images))]
         return in_order if prompt is None or on_device else [_select_on_host(segments, prompt) for segments in in_order]
 
@@ -141,9 +149,9 @@ class DeviceSegmenter:
         for batch, height, width in shapes:
             self._running_stages().make_room(batch * height * width)
             image = np.full((height, width, 3), PADDING_VALUE, np.uint8)
-            places = [fit_model((height, width), self.spec, self.imgsz, self.rect)] * batch
-            for group in groups(places, self._largest_batch):
-                jobs.append(self._job(group, [image] * batch, places, [thresholds] * batch, with_words=True))
+            tables = [self._tables((height, width))] * batch
+            for group in groups([table.place for table in tables], self._largest_batch):
+                jobs.append(self._job(group, [image] * batch, tables, [thresholds] * batch, with_words=True))
         with self._network.cuda_device.active():
             for _ in range(3):  # launched kernel by kernel, captured as a graph, replayed
                 for job in jobs:
@@ -175,7 +183,7 @@ class DeviceSegmenter:
         self,
         group: Sequence[int],
         images: Sequence[NDArray[np.uint8]],
-        places: Sequence[Letterbox],
+        tables: Sequence[Tables],
         thresholds: Sequence[Thresholds],
         with_words: bool,
     ) -> Job:
@@ -189,10 +197,10 @@ class DeviceSegmenter:
         if self.spec.suppression is not None:
             for limits in asked:
                 self.spec.suppression.check(limits)
-        tables = [tables_for(places[i], tuple(side // PROTOTYPE_STRIDE for side in places[i].input_hw)) for i in group]
-        return Job([images[i] for i in group], tables, asked, self._batch(len(group)), with_words)
+        chosen = [images[i] for i in group], [tables[i] for i in group]
+        return Job(*chosen, asked, self._batch(len(group)), with_words)
 
-    def _answers(self, jobs: Sequence[Job], prompt: Prompt | Sequence[Prompt] | None) -> Iterator[list[Segments]]:
+    def _answers(self, jobs: Sequence[Job], prompt: Prompt | Sequence[Prompt] | None) -> Iterator[_Answers]:
         """Segments of each job: the next one is begun before the answer of the one before is waited for.
 
         A caller that has a run under way never waits for a slot: two such callers would wait for each other.
@@ -217,9 +225,7 @@ class DeviceSegmenter:
             for _, run in begun:
                 stages.abandon(run)
 
-    def _answered(
-        self, stages: Stages, start: float, run: Run, prompt: Prompt | Sequence[Prompt] | None
-    ) -> list[Segments]:
+    def _answered(self, stages: Stages, start: float, run: Run, prompt: Prompt | Sequence[Prompt] | None) -> _Answers:
         """Wait for a run. Where no prompt needs the masks on the device, its slot is free before they are looked at."""
         job = run.job
         with ExitStack() as stack:
@@ -227,33 +233,35 @@ class DeviceSegmenter:
             answer = stages.finish(run)
             if job.with_words:
                 stack.close()
-            timing = {"device": (perf_counter() - start) * 1000 / len(job.images)}
+            device_ms = (perf_counter() - start) * 1000 / len(job.images)
             results = []
             for row in range(len(job.images)):
                 start = perf_counter()
-                segments = self._segments(stages, run, answer, row)
+                timing = {"load": 0.0, "device": device_ms}
+                segments = self._segments(stages, run, answer, row, timing)
                 if self._clip is not None:
                     segments = replace(segments, features=MaskFeatures(job.images[row], self._clip))
                 if prompt is not None:
                     segments = segments.select(prompt)
-                segments = replace(segments, masks=segments.masks.in_host_memory())
+                if not job.with_words:
+                    segments = replace(segments, masks=segments.masks.in_host_memory())
                 timing["prompt"] = (perf_counter() - start) * 1000
-                results.append(replace(segments, timing_ms=dict(timing)))
+                results.append((segments, timing))
             return results
 
-    def _segments(self, stages: Stages, run: Run, answer: Answer, row: int) -> Segments:
+    def _segments(self, stages: Stages, run: Run, answer: Answer, row: int, timing: dict[str, float]) -> Segments:
         """The segments of one image; their masks are where the job wants them."""
         refuse_nonfinite(int(answer.summaries["flags"][row]))
         rows, numbers = rows_of(answer.detections[row], int(answer.summaries["kept"][row]))
         image_hw = run.job.tables[row].place.image_hw
         masks = (
-            packed_masks(image_hw, rows, answer.words)
+            packed_masks(image_hw, rows, answer.words, len(run.job.images))
             if answer.words is not None
             else DeviceMasks(image_hw, _on_device(stages, run, answer, row), rows, numbers)
         )
         boxes = snap_to_border(boxes_of(rows), image_hw)
         scores, classes = rows["score"].astype(np.float32), class_numbers(rows["class_id"])
-        return Segments.unprompted(boxes, scores, classes, masks, self.spec.class_names)
+        return Segments.unprompted(boxes, scores, classes, masks, self.spec.class_names, timing)
 
     def _largest_batch(self, input_hw: tuple[int, int]) -> int:
         return self.spec.batch or self._network.largest_batch(input_hw) or _LARGEST_BATCH
@@ -261,6 +269,12 @@ class DeviceSegmenter:
     def _batch(self, count: int) -> int:
         """Rows of the network's input: a model of fixed batch always runs a full batch."""
         return self.spec.batch or count
+
+
+def _tables_of_image(spec: ModelSpec, imgsz: int, rect: bool, image_hw: tuple[int, int]) -> Tables:
+    place = fit_model(image_hw, spec, imgsz, rect)
+    height, width = place.input_hw
+    return tables_for(place, (height // PROTOTYPE_STRIDE, width // PROTOTYPE_STRIDE))
 
 
 def _on_device(stages: Stages, run: Run, answer: Answer, row: int) -> DeviceAnswer:
