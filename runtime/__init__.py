@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # `as` the same name: type checkers take it for public, as th
     from .stages.image import ImageFile as ImageFile
     from .stages.image import load_image as load_image
     from .stages.isolated import IsolatedLoader as IsolatedLoader
+    from .tiling.grid import Tiles as Tiles
     from .trt import TRTFastSAM as TRTFastSAM
 
 _MODULE_OF = {
@@ -63,6 +64,7 @@ _MODULE_OF = {
     "Segments": "segments",
     "ModelSpec": "spec",
     "StreamItem": "segmenters.stream",
+    "Tiles": "tiling.grid",
     "TRTFastSAM": "trt",
     "Text": "prompts.text",
     "with_image": "clip.features",

@@ -16,13 +16,14 @@ from .connection import Connection
 from .engines.interface import Engine
 from .errors import ModelError, ParameterError
 from .segmenters.interface import Segmenter
-from .segmenters.kept import segment_and_keep
 from .segmenters.open import open_segmenter
 from .segmenters.stream import StreamItem, segment_stream
 from .segments import Prompt, Segments
 from .settings import EngineSettings, Thresholds
 from .spec import ModelSpec
 from .stages.image import ImageSource
+from .tiling.grid import Tiles
+from .tiling.image import segment_image
 
 
 def demo_model_path() -> Path:
@@ -171,6 +172,7 @@ class FastSAM:
         color: str = "RGB",
         thresholds: Thresholds | None = None,
         keep_image: bool = False,
+        tiles: Tiles | int | None = None,
     ) -> Segments:
         """Segment an image.
 
@@ -182,6 +184,8 @@ class FastSAM:
             color: "BGR" for arrays from OpenCV.
             thresholds: for this call; None: those of the model.
             keep_image: the segments keep the image, for `Segments.plot`, `show` and notebooks.
+            tiles: for large images, segment overlapping tiles of this side (pixels) and merge what they give; see
+                `Tiles`. `max_det` counts in each tile.
 
         Raises:
             ImageError: it is not an image. PromptError: the prompt does not fit it.
@@ -189,11 +193,11 @@ class FastSAM:
         Example:
             >>> model.segment("photo.jpg", keep_image=True).show()  # doctest: +SKIP
         """
-        if not keep_image:
-            return self.segment_batch([image], prompt, color=color, thresholds=thresholds)[0]
-        limits = [self.thresholds if thresholds is None else thresholds]
-        segments, pixels = segment_and_keep(self._segmenter, image, prompt, limits, color)
-        return segments.on(pixels)
+        limits = self.thresholds if thresholds is None else thresholds
+        segments, pixels = segment_image(
+            self._segmenter, image, prompt, limits, color, keep=keep_image, tiles=tiles, clip=self.clip
+        )
+        return segments if pixels is None else segments.on(pixels)
 
     def segment_batch(
         self,
@@ -241,6 +245,7 @@ class FastSAM:
         prefetch: int | None = None,
         keep_images: bool = False,
         copy_images: bool = True,
+        tiles: Tiles | int | None = None,
     ) -> Generator[StreamItem, None, None]:
         """Segment many images one by one, with results in their order. A bad image does not stop the others.
 
@@ -257,6 +262,7 @@ class FastSAM:
             keep_images: also return each image, in `StreamItem.image`.
             copy_images: copy images in memory when they are taken from `images`, so that a camera may use one buffer
                 for all its frames; 3 megapixels take 0.3 ms. False: `images` gives a new array each time.
+            tiles: see `segment`; images are then segmented one after the other, each with all threads.
 
         Yields:
             The segments or the error of each image.
@@ -270,13 +276,14 @@ class FastSAM:
             ...     print(item.source, item.error or len(item.segments))
         """
         segmenter, workers = self._segmenter.for_stream()
-        limits = [self.thresholds if thresholds is None else thresholds]
+        if tiles is not None:
+            segmenter, workers = self._segmenter, 1
+        limits = self.thresholds if thresholds is None else thresholds
 
         def segment_one(source: ImageSource) -> tuple[Segments, NDArray[np.uint8] | None]:
-            if keep_images:
-                return segment_and_keep(segmenter, source, prompt, limits, color)
-            (segments,) = segmenter.segment_batch([source], prompt, limits, color)
-            return segments, None
+            return segment_image(
+                segmenter, source, prompt, limits, color, keep=keep_images, tiles=tiles, clip=self.clip
+            )
 
         ahead = workers + 1 if prefetch is None else prefetch
         return segment_stream(images, segment_one, workers, ahead, copy_images)

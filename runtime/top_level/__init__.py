@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # as in `runtime`
     from fastsam_deploy.runtime import StreamItem as StreamItem
     from fastsam_deploy.runtime import Text as Text
     from fastsam_deploy.runtime import Thresholds as Thresholds
+    from fastsam_deploy.runtime import Tiles as Tiles
     from fastsam_deploy.runtime import TRTFastSAM as TRTFastSAM
     from fastsam_deploy.runtime import load_image as load_image
     from fastsam_deploy.runtime import with_image as with_image

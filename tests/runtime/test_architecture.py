@@ -35,6 +35,7 @@ ORDER = [
     "prompts",
     "wire",
     "segmenters",
+    "tiling",
     "render",
     "pipeline",
     "trt",
