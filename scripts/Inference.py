@@ -27,9 +27,10 @@ try:
     from fastsam_deploy.runtime.batch.outputs import OutputFolder
     from fastsam_deploy.runtime.cli.process import run_command
     from fastsam_deploy.runtime.errors import MissingDependencyError, ModelError, PromptError
+    from fastsam_deploy.runtime.masks.cleaning import MARGIN_PX, clean_mask
     from fastsam_deploy.runtime.pipeline import FastSAM
     from fastsam_deploy.runtime.prompts.boxes import Boxes
-    from fastsam_deploy.runtime.prompts.points import Points, clean_mask
+    from fastsam_deploy.runtime.prompts.points import Points
     from fastsam_deploy.runtime.prompts.text import Text
     from fastsam_deploy.runtime.render import draw_prompts, draw_segments, save_image
     from fastsam_deploy.runtime.segments import Prompt, Segments
@@ -155,7 +156,7 @@ def run(args: argparse.Namespace, open_model: Callable[[argparse.Namespace, dict
 
 def cleaned(segments: Segments) -> Segments:
     """The segments with gaps in their masks closed and specks removed."""
-    return replace(segments, masks=segments.masks.with_margin(8).map(clean_mask))
+    return replace(segments, masks=segments.masks.with_margin(MARGIN_PX).map(clean_mask))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

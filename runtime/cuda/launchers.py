@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..masks.bits import WORD_BITS
 from ..stages import assemble as assemble_twin
 from ..stages import decode as decode_twin
 from ..stages import letterbox as letterbox_twin
@@ -184,6 +185,62 @@ def box_overlap(
     if rows and count:
         args = (*_pointers(detections, words, boxes, pixels), *_ints(rows, count))
         kernels.launch("box_overlap", (min(rows * count, kernels.blocks),), (OVERLAP_BLOCK,), args, stream)
+
+
+def join_masks(
+    kernels: Kernels,
+    detections: int,
+    words: int,
+    chosen: int,
+    joined: int,
+    area: int,
+    count: int,
+    crop_xywh: tuple[int, int, int, int],
+    stream: Any,
+) -> None:
+    """Several masks as one. Twin: `Masks.union`.
+
+    Args:
+        detections, words: as for `contain`.
+        chosen: (count,) int32, rows of detections.
+        joined: (height, words of a row) uint32, is written.
+        area: int32, pixels are added to it.
+        crop_xywh: a part of the image that holds all chosen masks, pixels.
+
+    Example:
+        >>> join_masks(kernels, *place, chosen, joined, area, 2, (0, 0, 640, 480), stream)  # doctest: +SKIP
+    """
+    args = (*_pointers(detections, words, chosen, joined, area), *_ints(count, *crop_xywh))
+    kernels.launch("join_masks", (_word_blocks(crop_xywh[2:]),), (BLOCK,), args, stream)
+
+
+def morph(
+    kernels: Kernels,
+    source: int,
+    target: int,
+    area: int,
+    size_wh: tuple[int, int],
+    around: tuple[int, int],
+    grows: bool,
+    stream: Any,
+) -> None:
+    """Grow or shrink a mask by a square. Twins: `cv2.dilate` and `cv2.erode`.
+
+    Args:
+        source, target: (height, words of a row) uint32; the target is written.
+        area: int32, pixels of the target are added to it.
+        around: pixels of the square before and after the pixel that it is around, along both axes.
+
+    Example:
+        >>> morph(kernels, joined, grown, area, (640, 480), (1, 1), True, stream)  # doctest: +SKIP
+    """
+    args = (*_pointers(source, target, area), *_ints(*size_wh, *around, int(grows)))
+    kernels.launch("morph", (_word_blocks(size_wh),), (BLOCK,), args, stream)
+
+
+def _word_blocks(size_wh: tuple[int, ...]) -> int:
+    width, height = size_wh
+    return _blocks(_blocks(width, WORD_BITS) * height, BLOCK)
 
 
 def _typed(kernel: str, half: bool) -> str:

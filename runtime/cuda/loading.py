@@ -31,7 +31,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "gather_f16",
     ),
     "masks": ("layout_masks", "check_prototypes_f32", "check_prototypes_f16", "masks_f32", "masks_f16"),
-    "prompts": ("contain", "box_overlap"),
+    "prompts": ("contain", "box_overlap", "join_masks", "morph"),
 }
 """Kernels of each file."""
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..masks.bits import words_per_row
+from ..masks.cleaning import MARGIN_PX, STEPS
 from ..masks.packed import PackedCrops
 from ..masks.rows import Rows, row_numbers
 from ..masks.store import Masks, PackedMasks
@@ -92,6 +94,49 @@ class DeviceMasks(Masks):
         height, width = self.image_hw
         boxes = boxes_xyxy.clip(0, (width, height, width, height)).astype(np.int32)
         return self._ask(launchers.box_overlap, boxes, np.int32).astype(np.int64)
+
+    def merged(self, clean: bool) -> PackedMasks:
+        """See `Masks.merged`; joined and cleaned on the device, where only the result is downloaded."""
+        if not len(self):
+            return super().merged(clean)
+        margin = MARGIN_PX if clean else 0
+        left, top = np.maximum(self.corners_xy.min(0) - margin, 0).tolist()
+        ends = np.minimum((self.corners_xy + self.sizes_wh).max(0) + margin, self.image_hw[::-1])
+        size_wh: tuple[int, int] = int(ends[0]) - left, int(ends[1]) - top
+        areas, words = self._joined(left, top, size_wh, STEPS if clean else ())
+        crops = PackedCrops(np.array([size_wh], np.int64), areas, words)
+        return PackedMasks(self.image_hw, crops, np.array([[left, top]], np.int64))
+
+    def _joined(
+        self, left: int, top: int, size_wh: tuple[int, int], steps: Sequence[tuple[bool, tuple[int, int]]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """Area and words of all masks as one, after the steps; before them if nothing would be left."""
+        answer, chosen = self._answer, self._numbers.astype(np.int32)
+        space, stream, kernels = answer.workspace, answer.stream, answer.kernels
+        nbytes = int(words_per_row(np.int64(size_wh[0]))) * size_wh[1] * 4
+        places = [f"joined {i}" for i in range(min(len(steps), 2) + 1)]
+        area_nbytes = 4 * (1 + len(steps))
+        space.reserve({**dict.fromkeys(places, nbytes), "questions": chosen.nbytes, "areas": area_nbytes})
+        host = space.host("questions", chosen.nbytes).view(np.int32)
+        host[:] = chosen
+        stream.copy_in(space["questions"], host)
+        stream.fill(space["areas"], 0, area_nbytes)
+        source, area = space[places[0]], space["areas"]
+        on_device = answer.detections, answer.words, space["questions"], source, area
+        launchers.join_masks(kernels, *on_device, len(chosen), (left, top, *size_wh), stream)
+        for i, (grows, around) in enumerate(steps):
+            target = space[places[1 + i % 2]]  # the first one stays as it is
+            launchers.morph(kernels, source, target, area + 4 * (i + 1), size_wh, around, grows, stream)
+            source = target
+        counted, words = space.host("areas", area_nbytes), space.host("words", nbytes)
+        stream.copy_out(counted, area)
+        stream.copy_out(words, source)
+        stream.synchronize()
+        areas = counted.view(np.int32)
+        if not areas[-1]:
+            stream.copy_out(words, space[places[0]])
+            stream.synchronize()
+        return areas[-1:].astype(np.int64) if areas[-1] else areas[:1].astype(np.int64), np.array(words).view(np.uint32)
 
     @cached_property
     def _downloaded(self) -> PackedCrops:

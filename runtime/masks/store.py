@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..limits import check_mask_pixels
 from ..system.fork import cached_property
 from . import rle
+from .cleaning import MARGIN_PX, clean_mask
 from .packed import PackedCrops
 from .polygons import Polygon, outlines
 from .rows import Rows, row_numbers
@@ -242,6 +243,15 @@ class Masks(ABC):
         for crop, (x, y) in self._placed():
             joined[y - top :, x - left :][: crop.shape[0], : crop.shape[1]] |= crop
         return Masks.from_crops(self.image_hw, [joined], np.array([[left, top]]))
+
+    def merged(self, clean: bool) -> PackedMasks:
+        """The union of one or more masks, on request without small gaps and specks (`cleaning.clean_mask`).
+
+        Example:
+            >>> Masks.from_dense([[[1, 0, 0]], [[0, 0, 1]]]).merged(clean=True).dense().astype(int).tolist()
+            [[[1, 1, 1]]]
+        """
+        return self.union(MARGIN_PX).map(clean_mask) if clean else self.union()
 
     def with_margin(self, margin_px: int) -> PackedMasks:
         """The same masks, each crop wider by `margin_px` of background on every side, as far as the image goes."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -133,35 +132,9 @@ class Points(PromptKind):
         return cls(settings.pop(cls.key), **settings)
 
 
-def clean_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Close gaps (3 x 3), then remove specks (8 x 8), as FastSAM's better_quality does. An empty result is not used.
-
-    The kernel sizes are those of CASIA-IVA-Lab/FastSAM, `fastsam/prompt.py`.
-
-    Args:
-        mask: (h, w) bool.
-
-    Returns:
-        (h, w) bool; the mask itself if nothing would remain of it.
-
-    Example:
-        >>> mask = np.zeros((20, 20), bool)
-        >>> mask[2:14, 2:14], mask[18, 18] = True, True
-        >>> int(mask.sum()), int(clean_mask(mask).sum())
-        (145, 144)
-    """
-    closed = cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    # Not MORPH_OPEN: with a kernel of even size it uses one anchor for both steps, which shifts the mask by a pixel.
-    kernel = np.ones((8, 8), np.uint8)
-    opened = cv2.dilate(cv2.erode(closed, kernel, anchor=(4, 4)), kernel, anchor=(3, 3))
-    cleaned: NDArray[np.bool_] = opened.view(np.bool_)
-    return cleaned if cleaned.any() else mask
-
-
 def _merged(segments: Segments, fit: float, clean: bool) -> Segments:
     """One row: union of the masks, extent of the union, the highest score and its class."""
-    # With a margin as wide as the kernels, the crop gives the same result as the whole image.
-    union = segments.masks.union(margin_px=8).map(clean_mask) if clean else segments.masks.union()
+    union = segments.masks.merged(clean)
     best = segments[int(segments.scores.argmax())]
     return replace(
         best,

@@ -30,6 +30,8 @@ extern const CpuKernel cpu_kernels[] = {
     CPU_KERNEL_WITH_BARRIERS(masks_f16),
     CPU_KERNEL(contain),
     CPU_KERNEL_WITH_BARRIERS(box_overlap),
+    CPU_KERNEL(join_masks),
+    CPU_KERNEL(morph),
 };
 extern const std::uint32_t cpu_kernel_count = sizeof(cpu_kernels) / sizeof(cpu_kernels[0]);
 

@@ -1,7 +1,9 @@
-// Prompts on the packed crops of one image: which masks hold a point, and how many of their pixels a box holds.
+// Prompts on the packed crops of one image: which masks hold a point, how many of their pixels a box holds, and several
+// masks as one, without gaps and specks.
 //
 // detections  (rows) of one image, from nms.cu; words: from masks.cu
-// Twins: runtime/masks/packed.py PackedCrops.contain() and overlap(), equal.
+// Twins: runtime/masks/packed.py PackedCrops.contain() and overlap(), runtime/masks/store.py Masks.union(), and
+// OpenCV's erode() and dilate(); equal.
 #include "layout.cuh"
 
 // points (count) int x, y in pixels of the image; held (rows, count): 1 where mask i holds point j.
@@ -54,4 +56,64 @@ extern "C" __global__ void box_overlap(const Detection* detections, const unsign
         __syncthreads();
         if (threadIdx.x == 0) pixels[pair] = sum;  // the same thread clears it for the next pair
     }
+}
+
+// 32 pixels of a row of words from pixel `first` on, which may lie before its begin or past its end: those are `outside`.
+__device__ inline unsigned pixels_from(const unsigned* row, int pitch, int first, unsigned outside) {
+    const int word = first >= 0 ? first / WORD_BITS : (first - WORD_BITS + 1) / WORD_BITS;
+    const int shift = first - word * WORD_BITS;
+    const unsigned low = word >= 0 && word < pitch ? row[word] : outside;
+    if (shift == 0) return low;
+    const unsigned high = word + 1 >= 0 && word + 1 < pitch ? row[word + 1] : outside;
+    return low >> shift | high << (WORD_BITS - shift);
+}
+
+// chosen (count) rows of detections; joined (height, pitch_of(width)) the pixels of any of them, in a crop of the image
+// that holds them all; *area: how many, is added to.
+// block (256), grid (words / 256): one thread makes one word.
+extern "C" __global__ void join_masks(const Detection* detections, const unsigned* words, const int* chosen,
+                                      unsigned* joined, int* area, int count, int left, int top, int width,
+                                      int height) {
+    const int pitch = pitch_of(width);
+    const long long index = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+    if (index >= (long long)pitch * height) return;
+    const int x = left + (int)(index % pitch) * WORD_BITS, y = top + (int)(index / pitch);
+    unsigned bits = 0;
+    for (int i = 0; i < count; ++i) {
+        const Detection& mask = detections[chosen[i]];
+        const int row = y - mask.top;
+        if (row < 0 || row >= mask.height || x >= mask.left + mask.width || x + WORD_BITS <= mask.left) continue;
+        bits |= pixels_from(words + mask.first_word + (long long)row * mask.pitch, mask.pitch, x - mask.left, 0u);
+    }
+    joined[index] = bits;
+    if (bits != 0) atomicAdd(area, __popc(bits));
+}
+
+// target: each pixel is any (grows) or all (else) of the source's pixels in a square around it, from `before` pixels left
+// of it and above to `after` pixels right of it and below. What lies outside of the crop is not looked at.
+// before, after at most 31; *area: pixels of the target, is added to. block and grid as above.
+extern "C" __global__ void morph(const unsigned* source, unsigned* target, int* area, int width, int height, int before,
+                                 int after, int grows) {
+    const int pitch = pitch_of(width);
+    const long long index = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+    if (index >= (long long)pitch * height) return;
+    const int word = (int)(index % pitch), y = (int)(index / pitch);
+    const int rest = width - (pitch - 1) * WORD_BITS;
+    const unsigned last = rest == WORD_BITS ? ~0u : (1u << rest) - 1u;  // pixels of the last word of a row
+    // Shrinking is growing of what is not there: outside is 0 in both.
+    unsigned columns[3] = {0u, 0u, 0u};  // the words left of it, itself, right of it, of all rows
+    for (int row = max(y - before, 0); row <= min(y + after, height - 1); ++row) {
+        for (int i = 0; i < 3; ++i) {
+            const int at = word + i - 1;
+            if (at < 0 || at >= pitch) continue;
+            const unsigned bits = source[(long long)row * pitch + at];
+            columns[i] |= grows ? bits : ~bits & (at == pitch - 1 ? last : ~0u);
+        }
+    }
+    unsigned bits = 0;
+    for (int shift = -before; shift <= after; ++shift) bits |= pixels_from(columns, 3, WORD_BITS + shift, 0u);
+    if (!grows) bits = ~bits;
+    if (word == pitch - 1) bits &= last;
+    target[index] = bits;
+    if (bits != 0) atomicAdd(area, __popc(bits));
 }

@@ -1,15 +1,17 @@
-"""prompts.cu against Masks.contain and Masks.box_overlap, equal."""
+"""prompts.cu against Masks.contain, Masks.box_overlap, Masks.union and OpenCV's erode and dilate, equal."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastsam_deploy.runtime.cuda import launchers, records
+from fastsam_deploy.runtime.masks.bits import pack_rows, unpack_rows
 from fastsam_deploy.runtime.masks.store import Masks
 
 
@@ -95,3 +97,55 @@ def test_nothing_to_ask_launches_nothing(host: Any):
     _ask(host, masks, np.zeros((0, 2)), np.zeros((0, 4)))
     _ask(host, Masks.empty((9, 9)), np.zeros((2, 2)), np.zeros((2, 4)))
     assert host.library.launches == []
+
+
+def _words(pixels: np.ndarray) -> np.ndarray:
+    words = np.zeros((len(pixels), -(-pixels.shape[1] // 32)), np.uint32)
+    pack_rows(pixels, words)
+    return words
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 140), st.integers(1, 140), st.sampled_from([1, 2, 9]), st.integers(0, 9), st.integers(0, 2**31))
+def test_random_masks_are_joined(host: Any, h: int, w: int, count: int, margin: int, seed: int):
+    rng = np.random.default_rng(seed)
+    masks = _masks(rng, (h, w), count)
+    numbers = rng.permutation(count)[: max(1, count // 2)].astype(np.int32)
+    wanted = masks[numbers].union(margin)
+    width, height = wanted.sizes_wh[0].tolist()
+    memory = host.Memory()
+    rows, words = _packed(host, memory, masks)
+    chosen = memory.of(numbers)
+    joined, area = memory.empty((height, -(-width // 32)), np.uint32), memory.of(np.zeros(1, np.int32))
+    places = (array.ctypes.data for array in (rows, words, chosen, joined, area))
+    crop = (*wanted.corners_xy[0].tolist(), width, height)
+    launchers.join_masks(host.library.kernels(), *places, len(numbers), crop, None)
+    memory.check()
+    np.testing.assert_array_equal(unpack_rows(joined, width), wanted.crops[0])
+    np.testing.assert_array_equal(joined, _words(wanted.crops[0]))
+    assert area[0] == wanted.areas[0]
+
+
+AROUND = [(1, 1), (4, 3), (3, 4), (0, 0), (0, 5), (31, 31)]
+
+
+@pytest.mark.parametrize("grows", [True, False], ids=["dilate", "erode"])
+@pytest.mark.parametrize("around", AROUND, ids=str)
+@pytest.mark.parametrize("size_wh", [(1, 1), (31, 5), (32, 40), (33, 33), (64, 3), (65, 70), (130, 17)], ids=str)
+def test_edge_sizes_grow_and_shrink_as_in_opencv(
+    host: Any, size_wh: tuple[int, int], around: tuple[int, int], grows: bool
+):
+    width, height = size_wh
+    for share in (0.02, 0.5, 0.97, 1.0):
+        pixels = np.random.default_rng(width).random((height, width)) < share
+        memory = host.Memory()
+        source, target = memory.of(_words(pixels)), memory.empty((height, -(-width // 32)), np.uint32)
+        area = memory.of(np.full(1, 5, np.int32))
+        places = (array.ctypes.data for array in (source, target, area))
+        launchers.morph(host.library.kernels(), *places, size_wh, around, grows, None)
+        memory.check()
+        side = sum(around) + 1
+        step = cv2.dilate if grows else cv2.erode
+        wanted = step(pixels.view(np.uint8), np.ones((side, side), np.uint8), anchor=(around[0], around[0]))
+        np.testing.assert_array_equal(target, _words(wanted.view(np.bool_)))
+        assert area[0] == 5 + np.count_nonzero(wanted)

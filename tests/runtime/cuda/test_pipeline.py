@@ -26,6 +26,7 @@ from fastsam_deploy.runtime import (
 )
 from fastsam_deploy.runtime.cuda import stages
 from fastsam_deploy.runtime.cuda.driver.device import Device
+from fastsam_deploy.runtime.cuda.driver.stream import Stream
 from fastsam_deploy.runtime.cuda.runs import Job
 from fastsam_deploy.runtime.cuda.tables import tables_for
 from fastsam_deploy.runtime.masks.store import PackedMasks
@@ -117,6 +118,39 @@ def test_prompts_are_answered_on_the_device(gpu: TRTFastSAM, cpu: FastSAM, photo
     same(found, wanted)
     # And later, on what came down.
     same(gpu.segment(photos["coffee"], thresholds=LOW).select(prompt), wanted)
+
+
+def test_masks_of_many_points_are_joined_on_the_device(
+    gpu: TRTFastSAM, cpu: FastSAM, photos: dict, monkeypatch: pytest.MonkeyPatch
+):
+    """One mask comes down, and not each of those that it is made of."""
+    copies: list[int] = []
+    real = Stream.copy_out
+    monkeypatch.setattr(Stream, "copy_out", lambda self, to, source: (copies.append(to.nbytes), real(self, to, source)))
+    points = [[x, y] for x in range(10, 290, 40) for y in range(10, 190, 40)]
+    for clean in (True, False):
+        prompt = Points(points, mode="merge", clean=clean)
+        del copies[:]
+        found = gpu.segment(photos["coffee"], prompt, thresholds=LOW)
+        assert len(copies) == 4, "records, which masks hold the points, areas, and one mask"
+        wanted = cpu.segment(photos["coffee"], prompt, thresholds=LOW)
+        same(found, wanted)
+        everything = gpu.segment(photos["coffee"], thresholds=LOW).select(prompt)
+        assert found.masks == everything.masks, "to the pixel"
+
+
+def test_a_mask_of_which_cleaning_would_leave_nothing(gpu: TRTFastSAM, photos: dict):
+    """It stays as it is, as on the host."""
+    image = photos["coffee"][::5, ::5]
+    everything = gpu.segment(image, thresholds=Thresholds(conf=0.02))
+    small = [i for i in range(len(everything)) if everything.areas[i] < 40]
+    assert small
+    points = [np.argwhere(everything.masks.dense()[i])[0][::-1].tolist() for i in small]
+    for point in points:
+        prompt = Points([point], mode="merge")
+        found = gpu.segment(image, prompt, thresholds=Thresholds(conf=0.02))
+        assert found.masks == everything.select(prompt).masks
+        assert found.areas[0] > 0
 
 
 def test_a_prompt_outside_is_an_error_and_the_next_call_works(gpu: TRTFastSAM, cpu: FastSAM, photos: dict):

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from fastsam_deploy.runtime.errors import PromptError
+from fastsam_deploy.runtime.masks.cleaning import clean_mask
 from fastsam_deploy.runtime.masks.store import Masks
 from fastsam_deploy.runtime.prompts.boxes import Boxes
 from fastsam_deploy.runtime.prompts.everything import Everything
-from fastsam_deploy.runtime.prompts.points import Points, clean_mask
+from fastsam_deploy.runtime.prompts.points import Points
 from fastsam_deploy.runtime.segments import Segments
 
 
