@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..errors import ExportError
+from ..offline import without_lookups
 from .rehearsal import limits_for, rehearse
 from .restricted import broken, load_restricted
 from .soundness import check_soundness
@@ -93,7 +94,8 @@ official names FastSAM-s.pt, FastSAM-x.pt, which are downloaded
             f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; expected a .pt checkpoint, "
             f"or one of the official names {', '.join(OFFICIAL)}, which are downloaded"
         )
-    from ultralytics.utils.downloads import attempt_download_asset
+    with without_lookups():
+        from ultralytics.utils.downloads import attempt_download_asset
 
     try:
         # One retry: a machine that cannot reach the server should say so now, not after its third pause.
@@ -129,7 +131,8 @@ def load_checkpoint(name: str | Path, *, trust: bool = False) -> Checkpoint:
         ('object',)
     """
     path = find_checkpoint(name)
-    importlib.import_module("ultralytics.nn.tasks")  # before the fork, so that it is imported once
+    with without_lookups():
+        importlib.import_module("ultralytics.nn.tasks")  # before the fork, so that it is imported once
     if not trust:
         rehearse(lambda: _try_out(_load(path, trust=False)), path, limits_for(path))
     return _load(path, trust=trust)

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import onnx
 
+from ...runtime.engines.telemetry import without_telemetry
 from ...runtime.spec import METADATA_KEY, ModelSpec
 from .compact import Factors, stored_compactly
 from .fp16 import computed_in_fp16
@@ -81,9 +82,10 @@ def tidied(model: onnx.ModelProto, *, channels: tuple[int, int], dynamic: bool, 
         [37, 32]
     """
     if simplify:
-        import onnxslim
+        with without_telemetry():  # onnxslim imports ONNX Runtime when it runs
+            import onnxslim
 
-        model = onnxslim.slim(model)
+            model = onnxslim.slim(model)
     model = without_traces(model, AXES if dynamic else {})
     for tensor, count in zip(model.graph.output, channels, strict=True):
         tensor.type.tensor_type.shape.dim[1].dim_value = count

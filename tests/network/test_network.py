@@ -1,0 +1,128 @@
+"""No command uses the network unless it is told to: each runs with a recorder between it and the system's calls, and
+where the system allows it without a network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from fastsam_deploy.runtime import load_image
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTO = ROOT / "examples/images/coffee.jpg"
+MODEL, CHECKPOINT = ROOT / "models/fastsam-demo.onnx", ROOT / "models/fastsam-demo.pt"
+CLIP = ROOT / "tests/data/clip-tiny"
+SMALL = ("--imgsz", "160")
+
+RUNTIME = {
+    "doctor": ("doctor", "--json"),
+    "segment": ("segment", PHOTO, *SMALL, "--json", "out.json"),
+    "openvino": ("segment", PHOTO, *SMALL, "--engine", "openvino"),
+    "text": ("segment", PHOTO, *SMALL, "--text", "a cup", "--clip", CLIP),
+    "video": ("video", "clip.avi", *SMALL, "-o", "out.avi"),
+    "speed": ("bench", "speed", PHOTO, *SMALL, "--runs", "1", "--warmup", "0"),
+    "fidelity": ("bench", "fidelity", MODEL, f"b={MODEL}@engine=openvino", "--images", PHOTO, *SMALL),
+}
+EXPORT = {
+    "onnx": ("onnx", CHECKPOINT, "-o", "out.onnx", *SMALL),
+    "triton": ("triton", MODEL, "-o", "repository", "--clip", CLIP),
+    "trtexec": ("engine", MODEL, "--trtexec"),
+}
+
+
+@pytest.fixture(scope="module")
+def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or not sys.platform.startswith("linux"):
+        pytest.skip("the recorder is preloaded on Linux, and compiled with a C compiler")
+    library = tmp_path_factory.mktemp("recorder") / "recorder.so"
+    source = Path(__file__).with_name("recorder.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True, timeout=60)
+    return library
+
+
+@pytest.fixture(scope="module")
+def isolation() -> list[str]:
+    """The words before a command that leave it without a network; none where the system does not allow that."""
+    words = ["unshare", "--user", "--map-root-user", "--net"]
+    if shutil.which("unshare") and subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0:
+        return words
+    return []
+
+
+def _recorded(recorder: Path, isolation: list[str], tmp_path: Path, arguments: list[str]) -> tuple[int, str, list[str]]:
+    """Exit code, standard error and what was recorded of a Python process; with a home that nothing was set up in."""
+    log = tmp_path / "network.log"
+    kept = {name: value for name, value in os.environ.items() if name not in ("YOLO_OFFLINE", "ORT_DISABLE_TELEMETRY")}
+    home = {name: str(tmp_path / "home") for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "YOLO_CONFIG_DIR")}
+    (tmp_path / "home").mkdir(exist_ok=True)
+    run = subprocess.run(
+        [*isolation, sys.executable, "-B", *arguments],
+        env={**kept, **home, "LD_PRELOAD": str(recorder), "NETWORK_LOG": str(log)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    return run.returncode, run.stderr, log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+
+
+def test_the_recorder_sees_what_there_is_to_see(recorder: Path, isolation: list[str], tmp_path: Path):
+    program = (
+        "import socket, urllib.request\ntry: urllib.request.urlopen('http://nobody.invalid/')\nexcept OSError: pass\n"
+    )
+    program += "try: socket.create_connection(('192.0.2.1', 9), 0.1)\nexcept OSError: pass"
+    _, _, recorded = _recorded(recorder, isolation, tmp_path, ["-c", program])
+    assert "getaddrinfo nobody.invalid" in recorded and "connect 192.0.2.1" in recorded
+
+
+@pytest.mark.parametrize("name", RUNTIME)
+def test_fastsam_looks_up_no_host(recorder: Path, isolation: list[str], tmp_path: Path, name: str):
+    if name in ("openvino", "fidelity"):
+        pytest.importorskip("openvino")
+    if name == "video":
+        writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (600, 400))
+        for _ in range(3):
+            writer.write(load_image(PHOTO)[..., ::-1])
+        writer.release()
+    command = ["-m", "fastsam_deploy.runtime.cli", *map(str, RUNTIME[name])]
+    code, errors, recorded = _recorded(recorder, isolation, tmp_path, command)
+    assert (code, recorded) == (0, []), errors
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("name", EXPORT)
+def test_fastsam_export_looks_up_no_host(recorder: Path, isolation: list[str], tmp_path: Path, name: str):
+    pytest.importorskip("ultralytics")
+    command = ["-m", "fastsam_deploy.export.cli", *map(str, EXPORT[name])]
+    code, errors, recorded = _recorded(recorder, isolation, tmp_path, command)
+    assert (code, recorded) == (0, []), errors
+
+
+@pytest.mark.export
+@pytest.mark.slow
+def test_quantize_looks_up_no_host(recorder: Path, isolation: list[str], tmp_path: Path):
+    pytest.importorskip("ultralytics")
+    options = ["--calibration", PHOTO.parent, "--images", "2", "--min-iou", "0", "--min-recall", "0", "-o", "out.onnx"]
+    command = ["-m", "fastsam_deploy.export.cli", "quantize", *map(str, (MODEL, *options))]
+    _, errors, recorded = _recorded(recorder, isolation, tmp_path, command)  # the file may be refused: it is compared
+    assert recorded == [], errors
+
+
+@pytest.mark.export
+@pytest.mark.slow
+def test_clip_from_a_folder_looks_up_no_host(recorder: Path, isolation: list[str], tmp_path: Path):
+    """A name of the hub is looked up there, and said so; a folder is not."""
+    pytest.importorskip("transformers")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text('{"model_type": "clip"}', encoding="utf-8")
+    command = ["-m", "fastsam_deploy.export.cli", "clip", str(tmp_path / "model"), "-o", "clip"]
+    code, errors, recorded = _recorded(recorder, isolation, tmp_path, command)
+    assert (code, recorded) == (2, []), errors
