@@ -9,19 +9,22 @@ usage: bash scripts/onnx2trt.sh [--onnx fast_sam_1024.onnx] [--output fast_sam_1
 
 Builds a TensorRT plan for the GPU of this machine, checks its precision, and compares it with ONNX Runtime on
 photographs. After an error, no file is left behind.
+With --rtx --gpu sm86,sm89,sm120: a plan for TensorRT for RTX, for these GPUs, built without any of them; not compared.
 
   --onnx FILE         the ONNX file              (environment: ONNX;      default fast_sam_1024.onnx)
-  --output FILE       the plan                   (environment: OUTPUT;    default: name of the ONNX file + .plan)
+  --output FILE       the plan                   (environment: OUTPUT;    default: name of the ONNX file + .plan/.rtx)
   --precision P       fp32, fp16 or int8         (environment: PRECISION; default fp16)
   -h, --help          this text
 
 A flag overrides its environment variable. All other options are passed to `fastsam-export engine`, for example
 --shapes 1x640x640,1x1024x1024,4x1024x1024 --max-batch 4 --workspace 4 --timing-cache timings.bin --device 1
---calibration FOLDER --version-compatible --hardware-compatible --optimization-level 5 --trtexec --run --verbose;
+--calibration FOLDER --version-compatible --hardware-compatible --optimization-level 5 --trtexec --run --verbose, or
+--check, which says whether TensorRT for RTX takes the ONNX file;
 as with that command, the ONNX file may be given without --onnx.
 
 Python: $PYTHON if set, else the python3 on the path. It needs this package with TensorRT (pip install
-'fastsam-deploy[trt,trt-export]'), or trtexec with --trtexec --run. This script installs nothing.
+'fastsam-deploy[trt,trt-export]'; with --rtx: 'fastsam-deploy[rtx-export]'), or trtexec with --trtexec --run. This
+script installs nothing.
 TEXT
 }
 

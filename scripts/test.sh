@@ -9,6 +9,8 @@
 #   full     with [export] and the tools for tests; NumPy 2; PyCUDA on an emulated driver (only on Linux with g++)
 #   bare     with [cpu,clip] only, as for an ordinary user: no torch; NumPy 1.26
 #   direct   with [cpu,direct]: exports without torch
+#   tensorrt TensorRT's bindings, and TensorRT for RTX with NVIDIA's parser and builder (95 MB to download, 233 MB; only on
+#            Linux on x86-64): folders that only its tests put on their path
 #   triton   a real Triton Inference Server with its Python models; NumPy 1.26 (only on Linux with Python 3.11)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

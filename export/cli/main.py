@@ -118,7 +118,8 @@ class LoadOptions:
 @with_groups
 def triton(
     model: Annotated[
-        Path, typer.Argument(help="An .onnx file, a .plan with its .json beside it, or an .engine of ultralytics.")
+        Path,
+        typer.Argument(help="An .onnx file, a .plan or .rtx with its JSON beside it, or an .engine of ultralytics."),
     ],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the repository.")] = Path(
@@ -163,6 +164,11 @@ def triton(
         f"{repository.path}: {', '.join(repository.models)}, version {repository.version}; "
         f"{serving.engine} on {serving.device}, imgsz {serving.imgsz}, {shape}, batches up to {serving.max_batch}",
     )
+    if serving.engine == "tensorrt_rtx":
+        say(
+            Console(),
+            "Triton has no backend for TensorRT for RTX: fastsam_device runs the plan, without an ensemble",
+        )
     if add_version:
         say(
             Console(),

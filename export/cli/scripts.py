@@ -28,7 +28,8 @@ class Script:
         command: subcommand of `fastsam-export`.
         model: the flag for the file that the command takes as its argument.
         variables: flag → environment variable that gives its value where the flag is absent.
-        defaults: makes the values of flags that neither the flag nor its variable gives, from the known ones.
+        defaults: makes the values of flags that neither the flag nor its variable gives, from the known ones, among
+            which are the flags without a value.
         aliases: other spellings → flag of the command.
 
     Example:
@@ -50,7 +51,16 @@ def _onnx_defaults(given: Mapping[str, str]) -> Mapping[str, str]:
 
 def _engine_defaults(given: Mapping[str, str]) -> Mapping[str, str]:
     onnx = given.get("--onnx", "fast_sam_1024.onnx")
-    return {"--onnx": onnx, "--output": f"{onnx.removesuffix('.onnx')}.plan", "--precision": "fp16"}
+    stem = onnx.removesuffix(".onnx")
+    if "--rtx" in given:
+        return {"--onnx": onnx, "--output": f"{stem}.rtx"}
+    if _INSTEAD & given.keys():
+        return {"--onnx": onnx}
+    return {"--onnx": onnx, "--output": f"{stem}.plan", "--precision": "fp16"}
+
+
+_INSTEAD = {"--check", "--layers", "--compare"}
+"""Flags with which nothing is built."""
 
 
 SCRIPTS = {
@@ -110,7 +120,7 @@ def command_line(script: Script, arguments: Sequence[str], environment: Mapping[
                 known[flag] = value
             else:
                 rest += [flag, value]
-    options = {**script.defaults(known), **known}
+    options = {**script.defaults({**dict.fromkeys(rest, ""), **known}), **known}
     model = options.pop(script.model)
     return [script.command, model, *(text for pair in options.items() for text in pair), *rest]
 

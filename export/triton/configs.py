@@ -26,7 +26,7 @@ class Serving:
     """How a network is served.
 
     Attributes:
-        engine: "tensorrt" (`model.plan`) or "onnxruntime" (`model.onnx`).
+        engine: "tensorrt" (`model.plan`), "tensorrt_rtx" (`model.rtx`) or "onnxruntime" (`model.onnx`).
         device: "gpu" or "cpu".
         imgsz: longest side of the network's input, pixels.
         rect: the input is the smallest rectangle around each image; False: a square, so that images of all shapes
@@ -197,12 +197,13 @@ instance_group [ {{ count: 2 kind: KIND_CPU }} ]
 
 
 def _device(spec: ModelSpec, serving: Serving) -> str:
-    model = "model.plan" if serving.engine == "tensorrt" else "model.onnx"
+    model = {"tensorrt": "model.plan", "tensorrt_rtx": "model.rtx"}.get(serving.engine, "model.onnx")
     file = {"model": model, "threads": str(serving.threads or "")}
+    alone = _NO_BACKEND if serving.engine == "tensorrt_rtx" else ""
     kind = "KIND_CPU" if serving.device == "cpu" else "KIND_GPU"
     return f"""\
 # The whole pipeline in one process: the network's tensors never leave it.
-backend: "python"
+{alone}backend: "python"
 max_batch_size: {serving.max_batch}
 {tensors_block("input", _QUESTION)}
 {tensors_block("output", _ANSWER)}
@@ -211,6 +212,11 @@ instance_group [ {{ count: {serving.instances} kind: {kind} }} ]
 {parameters_block({**_shared(spec, serving), **file, **_clip(serving)})}
 {_warmup("fastsam_device", spec, serving, [1])}"""
 
+
+_NO_BACKEND = """\
+# Triton has no backend for plans of TensorRT for RTX, so there is no ensemble in this repository. The server's Python
+# needs fastsam-deploy with the extra [rtx]; NVIDIA's licence does not allow its libraries in images that are passed on.
+"""
 
 _QUESTION = [tensor_of(tensor, optional=True) for tensor in QUESTION]
 _IMAGE_FORMS = [tensor for tensor in _QUESTION if tensor[0] != PROMPT]

@@ -11,10 +11,11 @@ from ...runtime.engines import open_network
 from ...runtime.engines.foreign import literal
 from ...runtime.engines.registry import engines_for, files_of
 from ...runtime.engines.tensorrt.plan_file import PlanFile, read_plan
-from ...runtime.engines.tensorrt.record import PlanRecord
+from ...runtime.engines.tensorrt.record import PlanRecord, record_path
 from ...runtime.engines.tensors import spec_from_tensors, spec_of_network
 from ...runtime.errors import ModelError
 from ...runtime.network import TensorInfo
+from ...runtime.opening import is_plan
 from ...runtime.spec import ModelSpec
 
 _ANY_BATCH = 1 << 16
@@ -26,7 +27,7 @@ class ServedNetwork:
 
     Attributes:
         files: the file; with a plan, the JSON beside it that describes it.
-        backend: name of Triton's backend, "onnxruntime" or "tensorrt".
+        backend: name of the engine: "onnxruntime" and "tensorrt", for which Triton has backends, or "tensorrt_rtx".
         spec: of the network.
         output_dtype: of its outputs.
         max_batch: largest batch that it takes.
@@ -57,7 +58,17 @@ class ServedNetwork:
             >>> ServedNetwork((Path("FastSAM-s.engine"),), "tensorrt", ModelSpec(), "float32", 8).file_name
             'model.plan'
         """
-        return "model.plan" if self.backend == "tensorrt" else "model.onnx"
+        return {"tensorrt": "model.plan", "tensorrt_rtx": "model.rtx"}.get(self.backend, "model.onnx")
+
+    @property
+    def has_backend(self) -> bool:
+        """Whether Triton itself can run the file. Otherwise only this package can, in `fastsam_device`.
+
+        Example:
+            >>> ServedNetwork((Path("FastSAM-s.rtx"),), "tensorrt_rtx", ModelSpec(), "float32", 8).has_backend
+            False
+        """
+        return any(self.path.suffix in entry.triton_suffixes for entry in engines_for(self.path.suffix))
 
     def write_for_triton(self, folder: Path) -> None:
         """Write the file for Triton's own backend, which takes the network alone: of a plan, without a header."""
@@ -69,7 +80,8 @@ class ServedNetwork:
     def write_for_runtime(self, folder: Path) -> None:
         """Write the file for this package, with what describes it: a header, or the JSON beside a plan."""
         for file in self.files:
-            name = self.file_name if file == self.path else f"model{file.suffix}"
+            beside = f"model{file.name.removeprefix(self.path.stem)}"
+            name = self.file_name if file == self.path else beside
             shutil.copyfile(file, folder / name)
 
 
@@ -77,7 +89,7 @@ def read_network(path: Path) -> ServedNetwork:
     """Read a model file.
 
     Args:
-        path: `.onnx`; `.plan` with its `.json` beside it; `.plan` or `.engine` with ultralytics' header.
+        path: `.onnx`; `.plan` or `.rtx` with its JSON beside it; `.plan` or `.engine` with ultralytics' header.
 
     Raises:
         ModelError: the file is none of these, is damaged, or is not of a kind that Triton can serve.
@@ -87,9 +99,11 @@ def read_network(path: Path) -> ServedNetwork:
         'onnxruntime'
     """
     for entry in engines_for(path.suffix):
+        if is_plan(path):
+            return _read_plan(path, entry.name)
         if path.suffix in entry.triton_suffixes:
-            return _read_plan(path, entry.name) if entry.name == "tensorrt" else _read_onnx(path, entry.name)
-    raise ModelError(f"{path}: suffix {path.suffix!r}, expected .onnx, .plan or .engine; export it first")
+            return _read_onnx(path, entry.name)
+    raise ModelError(f"{path}: suffix {path.suffix!r}, expected .onnx, .plan, .engine or .rtx; export it first")
 
 
 def _read_onnx(path: Path, backend: str) -> ServedNetwork:
@@ -118,7 +132,7 @@ def _read_plan(path: Path, backend: str) -> ServedNetwork:
         spec, max_batch = _spec_from_header(file)
     else:
         raise ModelError(
-            f"{path.with_suffix('.json')}: no such file; expected the JSON that is written beside a plan; copy it "
+            f"{record_path(path)}: no such file; expected the JSON that is written beside a plan; copy it "
             "too, or build the plan again: fastsam-export engine MODEL.onnx"
         )
     # Beside a file with a header the JSON is another plan's.

@@ -85,7 +85,8 @@ def build_repository(
     """Write a repository for tritonserver, completely or not at all.
 
     Args:
-        model: `.onnx` file; `.plan` file with its `.json` beside it; `.engine` file of ultralytics (dynamic=True).
+        model: `.onnx` file; `.plan` or `.rtx` file with its JSON beside it; `.engine` file of ultralytics
+            (dynamic=True). Triton has no backend for `.rtx`: the repository has `fastsam_device` alone.
         output: folder of the repository; must not exist, unless a version is added.
         device: "cpu" or "gpu"; None: "gpu" for a plan, "cpu" for ONNX.
         imgsz: longest side of the network's input, pixels; None: the model's default.
@@ -110,7 +111,7 @@ def build_repository(
         read_clip_spec(clip)
         serving = replace(serving, clip=(clip / SPEC_FILE).read_text(encoding="utf-8"))
     if add_version:
-        version = _next_version(output)
+        version = _next_version(output, _models(network))
     elif output.exists():
         raise ExportError(
             f"{output}: exists already; give another folder, or --add-version to add a version of the model to it"
@@ -120,7 +121,7 @@ def build_repository(
     place = scratch_beside if add_version else draft_folder
     with place(output, parents=True, error=ExportError) as draft:
         draft.chmod(0o755)  # whatever the umask: the server runs as another user
-        names: tuple[str, ...] = MODELS
+        names = _models(network)
         for name in names:
             _write_model(draft / name, version, network, serving)
         if clip is not None:
@@ -134,11 +135,10 @@ def _serving_for(
     network: ServedNetwork, device: str | None, imgsz: int | None, rect: bool | None, settings: dict[str, Any]
 ) -> Serving:
     engine, spec, name = network.backend, network.spec, network.path.name
-    device = device or ("gpu" if engine == "tensorrt" else "cpu")
-    if device not in ("cpu", "gpu") or (engine, device) == ("tensorrt", "cpu"):
-        raise ParameterError(
-            f"device is {device!r} for {name}; expected 'gpu'{'' if engine == 'tensorrt' else ' or cpu'}"
-        )
+    on_gpu = engine != "onnxruntime"
+    device = device or ("gpu" if on_gpu else "cpu")
+    if device not in ("cpu", "gpu") or (on_gpu and device == "cpu"):
+        raise ParameterError(f"device is {device!r} for {name}; expected 'gpu'{'' if on_gpu else ' or cpu'}")
     for setting, value in settings.items():
         if not isinstance(value, bool) and value < (0 if setting == "threads" else 1):
             raise ParameterError(f"{setting} is {value}, expected 1 or more")
@@ -153,6 +153,10 @@ def _serving_for(
     rectangles = spec.fixed_hw is None and (device == "cpu" if rect is None else rect)
     usual = Serving(engine, device, side, rectangles, output_dtype=network.output_dtype)
     return replace(usual, **{"max_batch": min(usual.max_batch, network.max_batch), **settings})
+
+
+def _models(network: ServedNetwork) -> tuple[str, ...]:
+    return MODELS if network.has_backend else ("fastsam_device",)
 
 
 def _write_model(folder: Path, version: int, network: ServedNetwork, serving: Serving) -> None:
@@ -199,10 +203,9 @@ def warmup_image() -> bytes:
     return len(content).to_bytes(4, "little") + content
 
 
-def _next_version(repository: Path) -> int:
-    missing = [
-        name for name in MODELS if name != "fastsam_device" and not (repository / name / "config.pbtxt").is_file()
-    ]
+def _next_version(repository: Path, models: tuple[str, ...]) -> int:
+    needed = [name for name in models if name != "fastsam_device"] or models
+    missing = [name for name in needed if not (repository / name / "config.pbtxt").is_file()]
     if missing:
         raise ExportError(f"{repository}: has no {missing[0]}; expected a repository made by fastsam-export triton")
     numbers = [int(path.name) for path in repository.glob("*/*") if path.name.isdecimal()]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..clip.features import with_image
+from ..engines.registry import engines_for
 from ..errors import ImageError, ParameterError
 from ..pipeline import FastSAM
 from ..segments import Segments
@@ -162,7 +163,9 @@ class WholePipeline:
         else:
             from ..trt import TRTFastSAM
 
-            self._model = TRTFastSAM(file, device, **settings)
+            # Kernels that are compiled here are kept for the next start, where the folder can be written.
+            cache = any("cache" in entry.device_settings for entry in engines_for(file.suffix))
+            self._model = TRTFastSAM(file, device, cache=cache, **settings)
 
     def __call__(self, requests: Sequence[Tensors]) -> list[Result]:
         """One result for each request; the network runs once for all images of one shape."""

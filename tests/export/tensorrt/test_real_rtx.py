@@ -8,6 +8,9 @@ precision of the file, every convolution. Not shown: numbers and speed, as nothi
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +44,7 @@ from fastsam_deploy.runtime.errors import ParameterError
 from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec, Suppression
 
 Graph = Any
+ROOT = Path(__file__).resolve().parents[3]
 
 ANY_SIZE = ShapeRange((1, 3, 32, 32), (4, 3, 640, 640), (4, 3, 640, 640))
 
@@ -244,3 +248,23 @@ def test_the_commands(real_rtx: Any, demo_onnx: Path, tmp_path: Path, monkeypatc
     onnx.save(suppressed(onnx.load(demo_onnx)), "nms.onnx")
     code, text = run("--check", "nms.onnx", "--gpu", "sm120")
     assert code == 1 and "sm120: refused: has NMS inside" in text
+
+
+def test_the_script(bindings: Callable[[str], Path], demo_onnx: Path, tmp_path: Path) -> None:
+    """In a process that has the wheels on its path, as after pip install."""
+    script = str(ROOT / "scripts/onnx2trt.sh")
+    path = os.pathsep.join([str(bindings("rtx-1.7")), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": path}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["bash", script, *arguments]
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    (tmp_path / "demo.onnx").write_bytes(demo_onnx.read_bytes())
+    done = run("--onnx", "demo.onnx", "--rtx", "--gpu", "sm89")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("demo.rtx: fp16, ") and (tmp_path / "demo.rtx.json").is_file()
+    done = run("--check", "demo.onnx", "--gpu", "sm89")
+    assert done.returncode == 0 and "sm89: 17." in done.stdout, done.stderr
+    done = run("demo.onnx", "--rtx", "--gpu", "sm90")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "none of the GPUs" in done.stderr

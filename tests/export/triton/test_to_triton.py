@@ -20,12 +20,15 @@ pytest.importorskip("tritonclient.grpc", reason="needs the extra [triton]: trito
 import onnx
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as protocol
+from typer.testing import CliRunner
 
+from fastsam_deploy.export.cli.main import app
 from fastsam_deploy.export.errors import ExportError
 from fastsam_deploy.export.triton import to_triton
 from fastsam_deploy.export.triton.configs import MODELS, Serving, config_of
 from fastsam_deploy.export.triton.to_triton import build_repository, warmup_image
 from fastsam_deploy.runtime.engines import open_engine
+from fastsam_deploy.runtime.engines.tensorrt.library import TENSORRT_RTX
 from fastsam_deploy.runtime.errors import ModelError, ParameterError
 from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec
 from fastsam_deploy.runtime.wire.question import Limits
@@ -246,6 +249,30 @@ def test_a_plan(plan: Callable[..., Path], tmp_path: Path, same: bool):
     assert _texts(_parsed((made.path / "fastsam/config.pbtxt").read_text()))["rect"] == "false"
 
 
+def test_a_plan_of_tensorrt_for_rtx(plan: Callable[..., Path], tmp_path: Path):
+    """Triton has no backend for it: `fastsam_device` alone, and its configuration says so."""
+    path = plan([1, 3, 512, 512], [2, 3, 512, 512], [4, 3, 512, 512])
+    path.with_suffix(".json").rename(tmp_path / "m.rtx.json")
+    model = tmp_path / "m.rtx"
+    model.write_bytes(TENSORRT_RTX.tag + PLAN[4:])
+    made = build_repository(model, tmp_path / "repository")
+    assert made.models == made.load_order == ("fastsam_device",)
+    assert {path.name for path in made.path.iterdir()} == {"fastsam_device"}
+    text = (made.path / "fastsam_device/config.pbtxt").read_text()
+    assert "Triton has no backend for plans of TensorRT for RTX" in text and "the extra [rtx]" in text
+    config = _parsed(text)
+    assert (_texts(config)["model"], config.backend, config.max_batch_size) == ("model.rtx", "python", 4)
+    written = {path.name for path in (made.path / "fastsam_device/1").iterdir()}
+    assert written == {"model.py", "model.rtx", "model.rtx.json"}
+    done = CliRunner().invoke(app, ["triton", str(model), "-o", str(tmp_path / "repository"), "--add-version"])
+    assert done.exit_code == 0 and "version 2" in done.output and "Triton has no backend" in done.output
+    with pytest.raises(ParameterError, match=r"expected 'gpu'$"):
+        build_repository(model, tmp_path / "other", device="cpu")
+    (tmp_path / "m.rtx.json").unlink()
+    with pytest.raises(ModelError, match=r"m\.rtx\.json: no such file"):
+        build_repository(model, tmp_path / "other")
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -349,7 +376,7 @@ def test_what_cannot_be_served(
     (tmp_path / "text.onnx").write_bytes(b"hello")
     (tmp_path / "there").mkdir()
     cases: list[tuple[type[Exception], str, Path, dict[str, Any]]] = [
-        (ModelError, "suffix '.pt', expected .onnx, .plan or .engine", tmp_path / "m.pt", {}),
+        (ModelError, "suffix '.pt', expected .onnx, .plan, .engine or .rtx", tmp_path / "m.pt", {}),
         (ModelError, "no such file", tmp_path / "absent.onnx", {}),
         (ModelError, "no such file", tmp_path / "absent.plan", {}),
         (ModelError, "text.onnx", tmp_path / "text.onnx", {}),
