@@ -10,6 +10,7 @@ from .connection import is_address
 from .engines.registry import engines_for
 from .pipeline import FastSAM, demo_model_path
 from .settings import EngineSettings, Thresholds, refuse_settings
+from .weights.cache import cached_model, is_published
 
 _LOCAL_ONLY = ("device", "threads")
 
@@ -143,6 +144,6 @@ def model_files(model: str | Path | None, clip: Path | None = None) -> list[Path
     files = [] if clip is None or not clip.is_dir() else sorted(clip.iterdir())
     if is_address(model):
         return files
-    path = demo_model_path() if model is None else Path(model)
+    path = demo_model_path() if model is None else cached_model(str(model)) if is_published(model) else Path(model)
     beside = [path.with_suffix(suffix) for entry in engines_for(path.suffix) for suffix in entry.beside]
     return [path, *beside, *files]

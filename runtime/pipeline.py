@@ -24,6 +24,7 @@ from .spec import ModelSpec
 from .stages.image import ImageSource
 from .tiling.grid import Tiles
 from .tiling.image import segment_image
+from .weights.cache import find_model, is_published
 
 
 def demo_model_path() -> Path:
@@ -72,10 +73,10 @@ class FastSAM:
     ) -> None:
         """
         Args:
-            model: path of an `.onnx` file; the address of a model on a Triton server, `grpc://HOST:8001/fastsam` or
-                `http://HOST:8000/fastsam`; an open engine (which is not closed with this object); or None for the demo
-                model. The models `fastsam` and `fastsam_device` run every stage on the server; of `fastsam_engine`,
-                only the network runs there.
+            model: path of an `.onnx` file; "FastSAM-s" or "FastSAM-x", after `fastsam download` of it; the address of a
+                model on a Triton server, `grpc://HOST:8001/fastsam` or `http://HOST:8000/fastsam`; an open engine
+                (which is not closed with this object); or None for the demo model. The models `fastsam` and
+                `fastsam_device` run every stage on the server; of `fastsam_engine`, only the network runs there.
             device: "cpu", "cuda" or "cuda:N"; never replaced by another.
             conf: keep detections with a score above it, [0, 1).
             iou: of two boxes that overlap more than this, keep the better one, (0, 1].
@@ -108,7 +109,7 @@ class FastSAM:
         """
         thresholds = Thresholds(conf, iou, max_det)
         settings = EngineSettings(device, threads, engine, precision, hint, cache, search)
-        source = demo_model_path() if model is None else model
+        source = demo_model_path() if model is None else find_model(str(model)) if is_published(model) else model
         self._start(
             lambda clip: open_segmenter(source, settings, connection, imgsz=imgsz, rect=rect, clip=clip),
             thresholds,

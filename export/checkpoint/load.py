@@ -17,17 +17,13 @@ from torch import nn
 
 from ..errors import ExportError
 from ..offline import without_lookups
+from .find import find_checkpoint
 from .rehearsal import limits_for, rehearse
 from .restricted import broken, load_restricted
 from .soundness import check_soundness
 
-OFFICIAL = ("FastSAM-s.pt", "FastSAM-x.pt")
-"""Weights that ultralytics publishes; downloaded when they are requested by name and missing."""
-
 _MOST = 100_000
 """Far above any number of classes, stride or number of coefficients."""
-
-_RELEASES = "https://github.com/ultralytics/assets/releases"
 
 
 @dataclass(frozen=True)
@@ -69,50 +65,6 @@ class Checkpoint:
         with torch.inference_mode():
             detections, prototypes = self.network(torch.from_numpy(images))[0]
         return detections.numpy(), prototypes.numpy()
-
-
-def find_checkpoint(name: str | Path) -> Path:
-    """Find a checkpoint; FastSAM-s.pt and FastSAM-x.pt are downloaded to that path if they are missing.
-
-    Raises:
-        ExportError: there is no such file, and it cannot be downloaded.
-
-    Example:
-        >>> find_checkpoint("models/FastSAM-s.pt")  # doctest: +SKIP
-        PosixPath('models/FastSAM-s.pt')
-        >>> find_checkpoint("absent.pt")
-        Traceback (most recent call last):
-        ...
-        fastsam_deploy.export.errors.ExportError: absent.pt: no such file; expected a .pt checkpoint, or one of the \
-official names FastSAM-s.pt, FastSAM-x.pt, which are downloaded
-    """
-    path = Path(name)
-    if path.is_file():
-        return path
-    if path.is_dir() or path.name not in OFFICIAL:
-        raise ExportError(
-            f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; expected a .pt checkpoint, "
-            f"or one of the official names {', '.join(OFFICIAL)}, which are downloaded"
-        )
-    with without_lookups():
-        from ultralytics.utils.downloads import attempt_download_asset
-
-    try:
-        # One retry: a machine that cannot reach the server should say so now, not after its third pause.
-        downloaded = Path(attempt_download_asset(path, retry=1, progress=False))
-    except (OSError, RuntimeError) as error:  # requests' errors and ConnectionError are OSError
-        raise _not_downloaded(path, error) from error
-    if not downloaded.is_file():
-        raise _not_downloaded(path, "nothing arrived")
-    return downloaded
-
-
-def _not_downloaded(path: Path, reason: object) -> ExportError:
-    words = " ".join(str(reason).encode("ascii", "ignore").decode().split())
-    return ExportError(
-        f"{path.name} is missing and its download failed ({words}); on a machine with an internet connection, "
-        f"download {path.name} from {_RELEASES} and put it at {path.absolute()}"
-    )
 
 
 def load_checkpoint(name: str | Path, *, trust: bool = False) -> Checkpoint:

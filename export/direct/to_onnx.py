@@ -19,6 +19,7 @@ from ...runtime.spec import ModelSpec, Suppression
 from ...runtime.system.atomic import draft_of
 from ...runtime.system.identity import check_outputs
 from ...runtime.system.scratch import scratch_folder
+from ..checkpoint.find import find_checkpoint
 from ..errors import ExportError
 from ..graph.finish import DEFAULT_OPSET, finished, tool_versions
 from ..graph.request import FileRequest
@@ -57,7 +58,8 @@ def export_direct(
     the photographs, and an FP16 file is compared with the FP32 file; the spec in the file then says `NOT_COMPARED`.
 
     Args:
-        checkpoint: a `.pt` file of torch 1.6 or newer.
+        checkpoint: a `.pt` file of torch 1.6 or newer, or FastSAM-s.pt or FastSAM-x.pt, which are downloaded if they
+            are missing.
         output: the `.onnx` file; replaced only after the new one has passed its checks.
         imgsz, dynamic, batch, half, compact, images, suppression: see `export_onnx`.
         opset: ONNX operator set, 13 to 23.
@@ -75,14 +77,14 @@ def export_direct(
         >>> proof.spec.tools["compared"]  # doctest: +SKIP
         'not compared with PyTorch on this machine'
     """
-    source, target = Path(checkpoint), Path(output)
-    check_outputs([source], {"output": target})
+    target = Path(output)
+    check_outputs([Path(checkpoint)], {"output": target})
     request = FileRequest(target, imgsz, dynamic, batch, opset, half, compact, suppression)
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise ParameterError(f"opset is {opset}, graphs are built without PyTorch for {OPSETS[0]} to {OPSETS[1]}")
     photographs = load_photographs(images)
     step("reading the checkpoint")
-    with open_network(source) as network:
+    with open_network(find_checkpoint(checkpoint)) as network:
         spec = request.spec(network, {**tool_versions("onnx"), COMPARED: _comparison()})
         # A folder that cannot be written to raises here, before the work.
         with draft_of(target, parents=True, error=ExportError) as draft:

@@ -12,6 +12,7 @@ from .. import __version__
 from ..errors import FastSamError
 from .bench_fidelity import app as bench_app
 from .bench_speed import speed
+from .download import download
 from .options import ModelFileOption
 from .process import run_command
 from .segment import segment
@@ -36,6 +37,7 @@ bench_app.command("speed")(speed)
 app.add_typer(bench_app)
 app.command()(segment)
 app.command()(video)
+app.command()(download)
 
 
 @app.callback()

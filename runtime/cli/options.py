@@ -65,8 +65,8 @@ ImagesArgument = Annotated[
 ModelOption = Annotated[
     str | None,
     option(
-        "ONNX file, TensorRT plan, or a model on a Triton server: grpc://HOST:8001/fastsam. Default: the included "
-        "demo model.",
+        "ONNX file, TensorRT plan, FastSAM-s or FastSAM-x (see fastsam download), or a model on a Triton server: "
+        "grpc://HOST:8001/fastsam. Default: the included demo model.",
         "--model",
         "-m",
     ),

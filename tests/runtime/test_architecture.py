@@ -23,6 +23,7 @@ ORDER = [
     "network",
     "spec",
     "connection",
+    "weights",
     "masks",
     "formats",
     "exchange",

@@ -25,7 +25,8 @@ from ultralytics.nn import modules
 from ultralytics.nn.modules.head import Detect
 from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 
-from fastsam_deploy.export.checkpoint.load import find_checkpoint, load_checkpoint
+from fastsam_deploy.export.checkpoint.find import find_checkpoint
+from fastsam_deploy.export.checkpoint.load import load_checkpoint
 from fastsam_deploy.export.errors import ExportError
 
 pytestmark = pytest.mark.export
