@@ -17,7 +17,7 @@ from .prompts.marks import BoxMarks, LineMark, PointMarks
 from .segments import Prompt, Segments
 from .system.atomic import write_atomically
 
-__all__ = ["cutout", "distinct_colors", "draw_prompts", "draw_segments", "mask_image", "save_image"]
+__all__ = ["crop", "cutout", "distinct_colors", "draw_prompts", "draw_segments", "mask_image", "save_image"]
 
 _FOREGROUND, _BACKGROUND, _BOX = (40, 200, 60), (230, 50, 40), (255, 190, 0)
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
@@ -81,17 +81,48 @@ def cutout(image: NDArray[np.uint8], segments: Segments, i: int) -> NDArray[np.u
         >>> cutout(np.full((1, 4, 3), 7, np.uint8), segments, 0).tolist()
         [[[7, 7, 7, 255], [7, 7, 7, 255]]]
     """
-    check_image(image, segments)
+    left, top, right, bottom = _extent(image, segments, i)
     row = segments.masks[[i]]
-    left, top, right, bottom = row.boxes_xyxy()[0].astype(int).tolist()
-    if right <= left:
-        raise ParameterError(f"segment {i} has no pixel; expected a mask that is not empty; leave the segment out")
     x, y = row.corners_xy[0].tolist()
     mask = row.crops[0][top - y : bottom - y, left - x : right - x]
     rgba = np.zeros((*mask.shape, 4), np.uint8)
     rgba[..., :3] = image[top:bottom, left:right] * mask[..., None]
     rgba[..., 3] = mask * np.uint8(255)
     return rgba
+
+
+def crop(image: NDArray[np.uint8], segments: Segments, i: int) -> NDArray[np.uint8]:
+    """The rectangle of the image around the mask of segment `i`.
+
+    Args:
+        image: (h, w, 3) uint8 RGB, the image of the segments.
+        segments: n segments.
+        i: row of the segment, 0 … n - 1.
+
+    Returns:
+        (ch, cw, 3) uint8 RGB, a view of the image.
+
+    Raises:
+        ParameterError: the image is of another size, or the mask is empty.
+
+    Example:
+        >>> from fastsam_deploy.runtime import Masks
+        >>> masks = Masks.from_dense([[[0, 1, 1, 0]]])
+        >>> segments = Segments.unprompted(masks.boxes_xyxy(), np.ones(1, np.float32), np.zeros(1, np.int64), masks)
+        >>> crop(np.full((1, 4, 3), 7, np.uint8), segments, 0).shape
+        (1, 2, 3)
+    """
+    left, top, right, bottom = _extent(image, segments, i)
+    return image[top:bottom, left:right]
+
+
+def _extent(image: NDArray[np.uint8], segments: Segments, i: int) -> tuple[int, int, int, int]:
+    """left, top, right, bottom of the mask of segment `i`, pixels. Raises ParameterError."""
+    check_image(image, segments)
+    left, top, right, bottom = segments.masks[[i]].boxes_xyxy()[0].astype(int).tolist()
+    if right <= left:
+        raise ParameterError(f"segment {i} has no pixel; expected a mask that is not empty; leave the segment out")
+    return left, top, right, bottom
 
 
 def mask_image(segments: Segments, i: int) -> NDArray[np.uint8]:

@@ -1,27 +1,25 @@
-"""Segment many image files, and write pictures and a record for each. A bad image does not stop the others."""
+"""Segment many image files, and write files and a record for each. A bad image does not stop the others."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..errors import FastSamError
 from ..pipeline import FastSAM
-from ..render import cutout, draw_prompts, draw_segments, mask_image, save_image
 from ..segmenters.stream import StreamItem
 from ..segments import Prompt, Segments
-from ..sources.paths import CUTOUTS, MASKS, STANDARD_INPUT
+from ..sources.paths import STANDARD_INPUT
 from ..stages.image import ImageFile
 from ..stages.reading.decoded import Selection
 from .console import say, with_progress
-from .outputs import OVERLAY, OutputFolder
+from .datasets import Dataset, DoneImage
+from .outputs import OutputFolder
+from .pictures import KINDS, Pictures
 from .records import InputFile, Records, RunSettings, error_json, segments_json
 
 if TYPE_CHECKING:
@@ -31,33 +29,49 @@ _PROCESSORS = {"server": "server", "device": "GPU", "engine": "network"}
 """Stage that takes most of the time → what runs it."""
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """The pictures to write for each image.
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """The files to write for each image.
 
     Attributes:
-        output: the folder; None for no pictures at all.
-        masks: also write a black and white PNG for each segment.
-        cutouts: also write a transparent PNG for each segment.
-        contours: outline the segments in the overlay.
+        folder: None for no files.
+        pictures: kinds of pictures.
+        dataset: label files; None for none.
+        format: name of the data set.
 
     Example:
-        >>> Pictures(output=None).contours
-        True
+        >>> Outputs().to_json()
+        {}
     """
 
-    output: OutputFolder | None
-    masks: bool = False
-    cutouts: bool = False
-    contours: bool = True
+    folder: OutputFolder | None = None
+    pictures: Pictures = field(default_factory=Pictures)
+    dataset: Dataset | None = None
+    format: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for records; empty without pictures."""
-        if self.output is None:
+        """Plain values, for records; empty without files."""
+        if self.folder is None:
             return {}
-        kinds = {"overlay": True, "masks": self.masks, "cutouts": self.cutouts}
-        written = [kind for kind, wanted in kinds.items() if wanted]
-        return {"folder": str(self.output.folder), "pictures": written, "contours": self.contours}
+        kind = {} if self.format is None else {"format": self.format}
+        return {"folder": str(self.folder.folder), **self.pictures.to_json(), **kind}
+
+    def need_pixels(self, path: Path) -> bool:
+        """Whether the pixels of an image are needed to write its files."""
+        return bool(self.pictures.kinds) or (self.dataset is not None and self.dataset.needs_pixels(path))
+
+    def write(self, done: DoneImage, prompt: Prompt | Sequence[Prompt] | None, files: dict[str, list[str]]) -> None:
+        """Write the files of an image; `files` gets each one as soon as it is written, by kind.
+
+        Raises:
+            FastSamError: a file cannot be written.
+        """
+        if self.dataset is not None and self.format is not None:
+            written = self.dataset.write(done)
+            if written:
+                files[self.format] = [str(path) for path in written]
+        if self.folder is not None and done.pixels is not None:
+            self.pictures.write(self.folder, done.name, done.pixels, done.segments, prompt, files)
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,7 @@ class Tally:
         skipped: number of images that an earlier run has done.
         failed: the images that failed, each with its error.
         files: kind of file → how many have been written.
+        together: files that were written about all images.
 
     Example:
         >>> str(Tally(done=2, skipped=1))
@@ -96,6 +111,18 @@ class Tally:
     skipped: int = 0
     failed: list[tuple[Path, FastSamError]] = field(default_factory=list)
     files: Counter[str] = field(default_factory=Counter)
+    together: list[Path] = field(default_factory=list)
+
+    def written(self) -> str:
+        """The files, for a message.
+
+        Example:
+            >>> Tally(files=Counter(overlay=2, masks=1), together=[Path("out/segments.csv")]).written()
+            ' (2 overlays, 1 mask, segments.csv)'
+        """
+        kinds = [_counted(number, kind) for kind, number in self.files.items() if number]
+        parts = ", ".join([*kinds, *(path.name for path in self.together)])
+        return f" ({parts})" if parts else ""
 
     def __str__(self) -> str:
         return f"{self.done} done, {len(self.failed)} failed, {self.skipped} skipped"
@@ -105,14 +132,14 @@ def segment_files(
     model: FastSAM,
     jobs: Sequence[Job],
     prompt: Prompt | Sequence[Prompt] | None,
-    pictures: Pictures,
+    outputs: Outputs,
     records: Records,
     console: Console,
     settings: RunSettings,
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     tally: Tally | None = None,
 ) -> Tally:
-    """Segment each file, write its pictures and its record, and print a line about it.
+    """Segment each file, write its files and its record, and print a line about it.
 
     A record has the keys of `segments_json`, and
 
@@ -126,7 +153,7 @@ def segment_files(
         model: open.
         jobs: the images.
         prompt: for every image; None for everything.
-        pictures: the pictures to write.
+        outputs: the files to write.
         records: gets a record for each image.
         console: for messages. On a terminal it shows a progress bar after two seconds.
         settings: of the run, for the records.
@@ -143,7 +170,7 @@ def segment_files(
         >>> with FastSAM() as model, Records() as records:  # doctest: +SKIP
         ...     jobs = [Job(Path("photo.jpg"), Path("photo"))]
         ...     settings = RunSettings.of(model, None, Selection())
-        ...     tally = segment_files(model, jobs, None, Pictures(None), records, Console(), settings)
+        ...     tally = segment_files(model, jobs, None, Outputs(), records, Console(), settings)
     """
     tally = Tally() if tally is None else tally
     inputs: deque[InputFile | None] = deque()
@@ -153,14 +180,15 @@ def segment_files(
             inputs.append(InputFile.at(job.path))
             yield _source(job.path, selection)
 
-    stream = model.segment_stream(sources(), prompt, keep_images=pictures.output is not None)
+    keep = any(outputs.need_pixels(job.path) for job in jobs)
+    stream = model.segment_stream(sources(), prompt, keep_images=keep)
     for job, item in zip(with_progress(jobs, console), stream, strict=True):
-        record, error = _record(item, job, prompt, pictures, settings, inputs.popleft())
+        record, error = _record(item, job, prompt, outputs, settings, inputs.popleft())
         records.write(record)
         tally.files.update({kind: len(paths) for kind, paths in record["files"].items()})
         if error is None:
             tally.done += 1
-            say(console, _line(job.path, item.result(), record["files"].get("overlay")))
+            say(console, _line(job.path, item.result(), record["files"]))
             continue
         tally.failed.append((job.path, error))
         if len(jobs) > 1:  # the error of a single image becomes that of the command
@@ -177,11 +205,11 @@ def _record(
     item: StreamItem,
     job: Job,
     prompt: Prompt | Sequence[Prompt] | None,
-    pictures: Pictures,
+    outputs: Outputs,
     settings: RunSettings,
     source: InputFile | None,
 ) -> tuple[dict[str, Any], FastSamError | None]:
-    """Write the pictures of an image. Its record, and the error if it failed."""
+    """Write the files of an image. Its record, and the error if it failed."""
     files: dict[str, list[str]] = {}
     error = item.error
     if item.segments is None:
@@ -189,7 +217,7 @@ def _record(
     else:
         plain = segments_json(item.segments, job.path, settings.model)
         try:
-            _write_pictures(item.image, item.segments, prompt, job.name, pictures, files)
+            outputs.write(DoneImage(job.path, job.name, item.segments, item.image), prompt, files)
         except FastSamError as refused:
             error = refused
     plain["image"].update(settings.reading or {})
@@ -205,38 +233,15 @@ def _record(
     return record, error
 
 
-def _write_pictures(
-    image: NDArray[np.uint8] | None,
-    segments: Segments,
-    prompt: Prompt | Sequence[Prompt] | None,
-    name: Path,
-    pictures: Pictures,
-    files: dict[str, list[str]],
-) -> None:
-    """Write what is wanted; `files` gets each file as soon as it is written. The stream keeps no image for none."""
-    if pictures.output is None or image is None:
-        return
-    overlay = draw_prompts(draw_segments(image, segments, contours=pictures.contours), prompt)
-    overlays = files["overlay"] = []
-    _save(pictures.output.file(name, OVERLAY), overlay, overlays)
-    if pictures.masks:
-        masks = files["masks"] = []
-        for i, path in enumerate(pictures.output.numbered(name, MASKS, len(segments))):
-            _save(path, mask_image(segments, i), masks)
-    if pictures.cutouts:
-        cutouts = files["cutouts"] = []
-        for i, path in enumerate(pictures.output.numbered(name, CUTOUTS, len(segments))):
-            _save(path, cutout(image, segments, i), cutouts)
+def _counted(number: int, kind: str) -> str:
+    noun = kind.removesuffix("s") if kind in KINDS else f"{kind} file"
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _save(path: Path, image: NDArray[np.uint8], files: list[str]) -> None:
-    save_image(path, image)
-    files.append(str(path))
-
-
-def _line(path: Path, segments: Segments, overlays: Sequence[str] | None) -> str:
+def _line(path: Path, segments: Segments, files: Mapping[str, Sequence[str]]) -> str:
     count = f"{len(segments)} segment{'' if len(segments) == 1 else 's'}"
     total = sum(segments.timing_ms.values())
     times = [(name, segments.timing_ms[stage]) for stage, name in _PROCESSORS.items() if stage in segments.timing_ms]
     part = f" ({times[0][0]} {times[0][1]:.0f} ms)" if times else ""
-    return f"{path}: {count}, {total:.0f} ms{part}{f' → {overlays[0]}' if overlays else ''}"
+    first = next((paths[0] for paths in files.values() if paths), None)
+    return f"{path}: {count}, {total:.0f} ms{part}{f' → {first}' if first else ''}"

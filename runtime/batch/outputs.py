@@ -12,12 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import FastSamError, ParameterError
-from ..sources.paths import OVERLAY_STEM
 from ..stages.reading.formats import SUFFIXES
-from ..system.identity import check_outputs, refuse_overwriting
-
-OVERLAY = f"{OVERLAY_STEM}.jpg"
-"""Ending of an overlay. The format can be changed: overlays of any format are recognized when inputs are searched."""
+from ..system.identity import check_outputs, file_identity, refuse_overwriting
 
 
 def output_names(paths: Sequence[Path], taken: Iterable[Path] = ()) -> list[Path]:
@@ -95,16 +91,32 @@ class OutputFolder:
         _make_folder(path.parent)
         return self._checked(path)
 
-    def numbered(self, name: Path, ending: str, count: int) -> list[Path]:
-        """Paths for a set of `count` PNG files: `name` + `ending`/000.png …; files with higher numbers are removed."""
+    def numbered(self, name: Path, ending: str, count: int, kind: str = "png") -> list[Path]:
+        """Paths for a set of `count` files: `name` + `ending`/000.png …; other numbered pictures are removed.
+
+        Args:
+            name: of the outputs of an image.
+            ending: of the folder.
+            count: number of files.
+            kind: their suffix, without a dot.
+
+        Raises:
+            FastSamError: a file is an input, or the folder cannot be made.
+        """
         folder = self.folder / name.with_name(name.name + ending)
         _make_folder(folder)
-        paths = [self._checked(folder / f"{i:03d}.png") for i in range(count)]
+        paths = [self._checked(folder / f"{i:03d}.{kind}") for i in range(count)]
         # Files left over from an earlier run with more segments would look like results of this run.
-        for old in folder.glob("*.png"):
-            if re.fullmatch(r"\d{3,}", old.stem) and old not in paths:
+        for old in folder.iterdir():
+            if re.fullmatch(r"\d{3,}\.(png|jpg|webp)", old.name) and old not in paths:
                 self._checked(old).unlink()
         return paths
+
+    def refuse_beside(self, inputs: Iterable[Path], reason: str) -> None:
+        """Refuse to write into a folder that an input is in. Raises ParameterError."""
+        folder = file_identity(self.folder)
+        if any(file_identity(path.parent) == folder for path in inputs):
+            raise ParameterError(f"{self.folder}: is a folder of images, and {reason}; choose another --output")
 
     def _checked(self, path: Path) -> Path:
         refuse_overwriting(path, self._known, "--output")

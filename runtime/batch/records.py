@@ -123,18 +123,18 @@ class Records:
     """Where the records of a run are written: with segments, without them, or both.
 
     Example:
-        >>> with Records(JsonLines("-")) as records:
+        >>> with Records([JsonLines("-")]) as records:
         ...     records.write({"image": {"path": "cat.jpg"}, "segments": []})
         {"image": {"path": "cat.jpg"}, "segments": []}
     """
 
-    def __init__(self, full: JsonLines | None = None, short: JsonLines | None = None) -> None:
+    def __init__(self, full: Sequence[JsonLines] = (), short: JsonLines | None = None) -> None:
         """
         Args:
-            full: gets all of each record; None for none.
+            full: each gets all of each record.
             short: gets it without `OF_SEGMENTS`; None for none.
         """
-        self._full, self._short = full, short
+        self._full, self._short = tuple(full), short
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Write a record. One of an image without segments does not replace the records of an earlier run.
@@ -143,8 +143,8 @@ class Records:
             FastSamError: it cannot be written.
         """
         replaces = "segments" in record
-        if self._full is not None:
-            self._full.write(record, replaces=replaces)
+        for lines in self._full:
+            lines.write(record, replaces=replaces)
         if self._short is not None:
             short = {key: value for key, value in record.items() if key not in OF_SEGMENTS}
             self._short.write(short, replaces=replaces)
@@ -153,9 +153,8 @@ class Records:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for lines in (self._full, self._short):
-            if lines is not None:
-                lines.close()
+        for lines in (*self._full, *([] if self._short is None else [self._short])):
+            lines.close()
 
 
 def segments_json(segments: Segments, path: Path, model: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from ..sources.paths import STANDARD_INPUT
+from ..system.lines import whole_lines
 from .images import Job
 from .json_lines import JsonLines
 from .outputs import output_names
@@ -14,7 +17,7 @@ from .records import Records, RunSettings, absolute
 from .resume import EarlierRun, check_resumable, read_earlier
 
 JOURNAL = ".fastsam.jsonl"
-"""The records, without segments, in an output folder. They are written for runs over several images without --json."""
+"""The records in an output folder. They are written for runs over several images, if --json names no file."""
 
 
 class Run:
@@ -32,7 +35,13 @@ class Run:
     records: Records
 
     def __init__(
-        self, paths: Sequence[Path], json_target: str | None, folder: Path | None = None, *, resume: bool = False
+        self,
+        paths: Sequence[Path],
+        json_target: str | None,
+        folder: Path | None = None,
+        *,
+        resume: bool = False,
+        reads_segments: bool = False,
     ) -> None:
         """
         Args:
@@ -40,6 +49,8 @@ class Run:
             json_target: file of the records, or "-" for standard output; None for none.
             folder: for the outputs of the images, which exists; None for none.
             resume: go on where an earlier run stopped.
+            reads_segments: something is made of the segments of all images at the end, so that they must be in the
+                records.
 
         Raises:
             FastSamError: the records cannot be written.
@@ -48,11 +59,12 @@ class Run:
         self._paths, self._folder = paths, folder
         with ExitStack() as stack:
             self._lines = stack.enter_context(JsonLines(json_target)) if json_target is not None else None
-            self.records = Records(full=self._lines)
-            if (self._lines is None or self._lines.path is None) and folder is not None and (resume or len(paths) > 1):
-                journal = stack.enter_context(JsonLines(folder / JOURNAL))
-                self.records = Records(full=self._lines, short=journal)
-                self._lines = journal
+            self.records = Records([] if self._lines is None else [self._lines])
+            is_file = self._lines is not None and self._lines.path is not None
+            if folder is not None and not is_file and (resume or reads_segments or len(paths) > 1):
+                printed, self._lines = self._lines, stack.enter_context(JsonLines(folder / JOURNAL))
+                full = [lines for lines in (printed, self._lines if reads_segments else None) if lines is not None]
+                self.records = Records(full, short=None if reads_segments else self._lines)
             path = None if self._lines is None else self._lines.path
             self._resumed = check_resumable(path) if resume else None
             self._open = stack.pop_all()
@@ -75,6 +87,12 @@ class Run:
         done = {image.path for image in earlier.done}
         names = output_names(named, earlier.done.values())
         return [Job(path, name) for path, name in zip(self._paths, names, strict=True) if absolute(path) not in done]
+
+    def all_records(self) -> Iterator[dict[str, Any]]:
+        """The records of all images with segments, those of earlier runs included, from the file."""
+        if self._lines is not None and self._lines.path is not None and self._lines.path.exists():
+            records = (json.loads(line) for line in whole_lines(self._lines.path))
+            yield from (record for record in records if "segments" in record)
 
     def __enter__(self) -> Run:
         return self

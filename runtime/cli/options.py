@@ -34,6 +34,36 @@ class PointsMode(str, Enum):
     all = "all"
 
 
+class PictureType(str, Enum):
+    """The names in `batch.pictures.TYPES`.
+
+    Example:
+        >>> PictureType("webp").value
+        'webp'
+    """
+
+    jpg = "jpg"
+    png = "png"
+    webp = "webp"
+
+
+class DatasetFormat(str, Enum):
+    """The names in `batch.datasets.KINDS`.
+
+    Example:
+        >>> DatasetFormat("coco").value
+        'coco'
+    """
+
+    json = "json"
+    coco = "coco"
+    yolo = "yolo"
+    labelme = "labelme"
+    labelmap = "labelmap"
+    csv = "csv"
+    npz = "npz"
+
+
 def option(text: str, *names: str, panel: str | None = None, **settings: Any) -> Any:
     """An option of a command.
 
@@ -248,18 +278,42 @@ class ResultOptions:
     output: Annotated[
         Path | None,
         result_option(
-            "Folder for pictures: NAME.overlay.jpg for each image. Default: ./output; none with --json alone.",
+            "Folder for pictures and label files. Default: ./output; none with --json alone.",
             "--output",
             "-o",
+            metavar="FOLDER",
         ),
     ] = None
     json_target: JsonLinesOption = None
-    masks: Annotated[
-        bool, result_option("Also write NAME.masks/000.png …: white inside, black outside.", "--masks")
-    ] = False
-    cutouts: Annotated[bool, result_option("Also write NAME.cutouts/000.png …: transparent outside.", "--cutouts")] = (
-        False
+    save: Annotated[
+        list[str] | None,
+        result_option(
+            "Pictures to write, with commas between them. overlay: NAME.overlay.jpg; masks: NAME.masks/000.png …, "
+            "white inside, black outside; cutouts: NAME.cutouts/000.png …, transparent outside; crops: "
+            "NAME.crops/000.jpg …, rectangles. Default: overlay; none with --format, or with --json alone.",
+            metavar="overlay,masks,cutouts,crops",
+        ),
+    ] = None
+    picture_type: Annotated[PictureType, result_option("Type of overlays and crops.", "--picture-type")] = (
+        PictureType.jpg
     )
+    dataset: Annotated[
+        DatasetFormat | None,
+        result_option(
+            "Label files for other programs. json, npz, labelme, labelmap (16 bits, numbers in the order of scores): "
+            "one for each image; coco: annotations.json; csv: segments.csv; yolo: images, labels and data.yaml for "
+            "ultralytics.",
+            "--format",
+        ),
+    ] = None
+    polygons: Annotated[
+        bool, result_option("With --format coco: polygons instead of run-length encoding.", "--polygons")
+    ] = False
+    copy_images: Annotated[
+        bool, result_option("With --format yolo: copies of the images instead of links to them.", "--copy-images")
+    ] = False
+    masks: Annotated[bool, result_option("The same as to add masks to --save.", "--masks")] = False
+    cutouts: Annotated[bool, result_option("The same as to add cutouts to --save.", "--cutouts")] = False
     contours: ContoursOption = True
     resume: Annotated[
         bool,
@@ -271,8 +325,22 @@ class ResultOptions:
     ] = False
 
     @property
+    def pictures(self) -> tuple[str, ...]:
+        """Kinds of pictures, as they were asked for.
+
+        Example:
+            >>> ResultOptions(save=["masks,crops"]).pictures, ResultOptions(masks=True).pictures
+            (('masks', 'crops'), ('overlay', 'masks'))
+        """
+        added = [name for name, wanted in (("masks", self.masks), ("cutouts", self.cutouts)) if wanted]
+        if self.save is not None:
+            return (*(kind.strip() for text in self.save for kind in text.split(",")), *added)
+        json_alone = self.json_target is not None and self.output is None and not added
+        return (*(() if json_alone or self.dataset is not None else ("overlay",)), *added)
+
+    @property
     def folder(self) -> Path | None:
-        """Folder for pictures; None if no pictures are wanted."""
-        if self.output is None and (self.json_target is None or self.masks or self.cutouts):
+        """Folder for files; None if none are wanted."""
+        if self.output is None and (self.pictures or self.dataset is not None):
             return Path("output")
         return self.output

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..connection import is_address
-from ..errors import FastSamError
+from ..errors import FastSamError, ParameterError
 from .groups import with_groups
 from .options import ImagesArgument, ModelOption, NetworkOptions, PromptOptions, ReadingOptions, ResultOptions
 from .results import json_file
@@ -16,8 +16,9 @@ from .results import json_file
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..batch.images import Tally
+    from ..batch.images import Outputs, Tally
     from ..sources.paths import ImageSearch
+    from ..stages.reading.decoded import Selection
 
 
 @with_groups
@@ -39,8 +40,7 @@ def segment(
     """
     from rich.console import Console
 
-    from ..batch.images import Pictures, Tally, segment_files
-    from ..batch.outputs import OutputFolder
+    from ..batch.images import Tally, segment_files
     from ..batch.records import RunSettings
     from ..batch.run import Run
     from ..opening import model_files, open_model
@@ -55,17 +55,20 @@ def segment(
     check_outputs(inputs, outputs)
     tally = Tally()
     with ExitStack() as stack:
-        folder = OutputFolder(results.folder, inputs, outputs) if results.folder is not None else None
-        run = stack.enter_context(Run(search.paths, results.json_target, results.folder, resume=results.resume))
-        pictures = Pictures(folder, results.masks, results.cutouts, results.contours)
+        written = _outputs(results, inputs, outputs, selection)
+        reads_segments = written.dataset is not None and written.dataset.reads_segments
+        run = stack.enter_context(
+            Run(search.paths, results.json_target, results.folder, resume=results.resume, reads_segments=reads_segments)
+        )
         fastsam = stack.enter_context(open_model(model, settings, clip=prompts.clip))
         file = Path(model) if model is not None and not is_address(model) else None
-        described = RunSettings.of(fastsam, prompt, selection, pictures.to_json(), file=file)
+        described = RunSettings.of(fastsam, prompt, selection, written.to_json(), file=file)
         jobs = run.begin(described)
         tally.skipped = len(search.paths) - len(jobs)
-        written = [str(path) for path in (results.folder, json_file(results.json_target)) if path is not None]
-        stack.enter_context(_summary(tally, len(search.paths), written, console))
-        segment_files(fastsam, jobs, prompt, pictures, run.records, console, described, selection, tally)
+        stack.enter_context(_summary(tally, len(search.paths), results, console))
+        segment_files(fastsam, jobs, prompt, written, run.records, console, described, selection, tally)
+        if written.dataset is not None and tally.done + tally.skipped:
+            tally.together += written.dataset.finish(fastsam.spec.class_names, run.all_records)
     _raise_failures(tally, search, len(images))
 
 
@@ -86,17 +89,44 @@ def _report(search: ImageSearch, console: Console) -> None:
         raise FastSamError("no image found; see the lines above")
 
 
+def _outputs(
+    results: ResultOptions, inputs: Sequence[Path], others: Mapping[str, Path | None], selection: Selection
+) -> Outputs:
+    """The files to write. Raises FastSamError: the folder cannot be made, or an option does not fit."""
+    from ..batch.datasets import DatasetOptions, open_dataset
+    from ..batch.images import Outputs
+    from ..batch.outputs import OutputFolder
+    from ..batch.pictures import Pictures
+
+    pictures = Pictures(results.pictures, results.contours, results.picture_type.value)
+    options = DatasetOptions(results.polygons, results.copy_images, bool(selection.to_json()))
+    if results.dataset is None and (results.polygons or results.copy_images):
+        name = "--polygons" if results.polygons else "--copy-images"
+        raise ParameterError(f"{name} without --format; add --format {'coco' if results.polygons else 'yolo'}")
+    if results.folder is None:
+        return Outputs(None, pictures)
+    folder = OutputFolder(results.folder, inputs, others)
+    if results.dataset is None:
+        return Outputs(folder, pictures)
+    kind = results.dataset.value
+    if kind == "labelmap":
+        folder.refuse_beside(inputs, "label maps would be taken for images by the next run")
+    return Outputs(folder, pictures, open_dataset(kind, folder, options), kind)
+
+
 @contextmanager
-def _summary(tally: Tally, count: int, outputs: Sequence[str], console: Console) -> Iterator[None]:
-    """Say at the end what was done, whatever ends the run. A single image has a line of its own."""
+def _summary(tally: Tally, count: int, results: ResultOptions, console: Console) -> Iterator[None]:
+    """Say at the end what was done and written, whatever ends the run. A single image has a line of its own."""
     from ..batch.console import say
 
     try:
         yield
     finally:
         left = count - tally.done - len(tally.failed) - tally.skipped
-        where = f" → {', '.join(outputs)}" if outputs else ""
-        if count > 1 or tally.skipped:
+        folder = [] if results.folder is None else [f"{results.folder}{tally.written()}"]
+        places = [*folder, *filter(None, [json_file(results.json_target)])]
+        where = f" → {', '.join(map(str, places))}" if places else ""
+        if count > 1 or tally.skipped or (tally.done and places):
             say(console, f"fastsam: {tally}{f', {left} left' if left else ''}{where}")
 
 

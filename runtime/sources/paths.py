@@ -14,8 +14,8 @@ from ..errors import ImageError
 from ..stages.reading.formats import HEIF_SUFFIXES, OTHER_SUFFIXES, readable_suffixes
 from ..system.identity import real_path
 
-OVERLAY_STEM, MASKS, CUTOUTS = ".overlay", ".masks", ".cutouts"
-"""Endings of the outputs of an image: `x.overlay` with a suffix of any format, folders `x.masks` and `x.cutouts`."""
+OVERLAY_STEM, MASKS, CUTOUTS, CROPS = ".overlay", ".masks", ".cutouts", ".crops"
+"""Endings of the outputs of an image: `x.overlay` with a suffix of any format, and folders such as `x.masks`."""
 
 STANDARD_INPUT = Path("-")
 """The image that is piped into a command."""
@@ -165,5 +165,5 @@ def _with_suffix(paths: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
 
 
 def _is_output(path: Path) -> bool:
-    written = path.stem.lower().endswith(OVERLAY_STEM) or path.parent.name.endswith((MASKS, CUTOUTS))
+    written = path.stem.lower().endswith(OVERLAY_STEM) or path.parent.name.endswith((MASKS, CUTOUTS, CROPS))
     return written or path.name.startswith(".")

@@ -95,7 +95,7 @@ def test_records_name_the_files(folder: Path, segment: Command) -> None:
 def test_a_changed_image_a_lost_file_and_a_failed_image_are_done_again(folder: Path, segment: Command) -> None:
     Path("photos/damaged.png").write_bytes(Path("photos/cat0.png").read_bytes()[:5000])
     code, err = segment("photos", "-o", "out")
-    assert code == 2 and "fastsam: 6 done, 1 failed, 0 skipped → out\n" in err
+    assert code == 2 and "fastsam: 6 done, 1 failed, 0 skipped → out (6 overlays)\n" in err
     assert [record["error"]["kind"] for record in records("out/.fastsam.jsonl") if "error" in record] == ["ImageError"]
     shutil.copyfile("photos/coffee1.png", "photos/cat1.png")
     os.utime("photos/coffee0.png", ns=(0, 0))
@@ -104,7 +104,7 @@ def test_a_changed_image_a_lost_file_and_a_failed_image_are_done_again(folder: P
     code, err = segment("photos", "-o", "out", "--resume")
     done = {line.partition(":")[0] for line in err.splitlines()[:-1]}
     assert done == {f"photos/{name}.png" for name in ("cat1", "coffee0", "coffee2", "damaged")}
-    assert code == 0 and err.endswith("fastsam: 4 done, 0 failed, 3 skipped → out\n")
+    assert code == 0 and err.endswith("fastsam: 4 done, 0 failed, 3 skipped → out (4 overlays)\n")
     after = records("out/.fastsam.jsonl")
     assert len(after) == len({record["name"] for record in after}) == 7, "one record for each image"
     assert not [record for record in after if "error" in record]
@@ -185,7 +185,7 @@ def test_the_record_says_what_a_picture_lacked(folder: Path, segment: Command) -
     Path("out/cat0.overlay.jpg").mkdir(parents=True)  # in its place
     code, err = segment("photos/c*0.png", "-o", "out", "--json", "out.jsonl")
     assert code == 2
-    assert "fastsam: 1 done, 1 failed, 0 skipped → out, out.jsonl\n" in err
+    assert "fastsam: 1 done, 1 failed, 0 skipped → out (1 overlay), out.jsonl\n" in err
     cat, coffee = records("out.jsonl")
     assert len(Segments.from_json(cat)) > 0 and cat["files"] == {"overlay": []}
     assert (
@@ -194,7 +194,7 @@ def test_the_record_says_what_a_picture_lacked(folder: Path, segment: Command) -
     assert "error" not in coffee and coffee["files"] == {"overlay": ["out/coffee0.overlay.jpg"]}
     Path("out/cat0.overlay.jpg").rmdir()
     code, err = segment("photos/c*0.png", "-o", "out", "--json", "out.jsonl", "--resume")
-    assert (code, err.splitlines()[-1]) == (0, "fastsam: 1 done, 0 failed, 1 skipped → out, out.jsonl")
+    assert (code, err.splitlines()[-1]) == (0, "fastsam: 1 done, 0 failed, 1 skipped → out (1 overlay), out.jsonl")
     assert sorted(record["name"] for record in records("out.jsonl")) == ["cat0", "coffee0"]
 
 
