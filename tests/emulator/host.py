@@ -1,12 +1,15 @@
-"""The kernels' CPU build in the place of a device: the real launchers call it, memory is NumPy's.
+"""Where kernels are compared with their twins: the real launchers call them, on NumPy's memory.
 
+There are two homes. In `HostKernels` they are the CPU build, called at once. In `DeviceKernels` they are the PTX on a
+device, a real one or that of the emulated driver: what a launch points to goes there and comes back.
 Loaded by conftest.py, which makes the fixtures of it.
 """
 
 from __future__ import annotations
 
+import bisect
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsam_deploy.runtime.cuda import launchers, records
-from fastsam_deploy.runtime.cuda.launchers import Kernels
+from fastsam_deploy.runtime.cuda.driver.device import Device
+from fastsam_deploy.runtime.cuda.driver.memory import DeviceMemory
+from fastsam_deploy.runtime.cuda.loading import Kernels, Launch, kernels_of
 from fastsam_deploy.runtime.cuda.shapes import Buffers, Shapes
 from fastsam_deploy.runtime.cuda.tables import Tables
 from fastsam_deploy.runtime.cuda.upload import pack
@@ -26,6 +31,7 @@ from fastsam_deploy.runtime.spec import ModelSpec
 from fastsam_deploy.runtime.stages.letterbox import Letterbox
 
 _PATTERN = 0xA5
+_ALIGNMENT = 64
 
 
 class CpuKernel(ctypes.Structure):
@@ -76,7 +82,7 @@ class HostKernels:
         """Turns of the threads of a block: 0 ascending, 1 descending, 2 shuffled."""
         self.library.cpu_set_order(order)
 
-    def function(self, name: str) -> launchers.Launch:
+    def function(self, name: str) -> Launch:
         """Calls a kernel at once; arguments must have the sizes of its parameters."""
         entry = self.table[name]
         sizes = entry.arg_sizes[: entry.arg_count]
@@ -98,15 +104,110 @@ class HostKernels:
         return Kernels(lambda path: self, blocks)
 
 
+class DeviceKernels:
+    """The PTX on a device. A launch takes the pieces of memory that it points to there, guards included, and back."""
+
+    def __init__(self, device: Device) -> None:
+        self.launches: list[str] = []
+        self._device = device
+        self._stream = device.stream()
+        self._loaded = kernels_of(device)
+        self._starts: list[int] = []
+        self._pieces: list[NDArray[np.uint8]] = []
+        self._copies: dict[int, tuple[DeviceMemory, int]] = {}
+
+    def set_order(self, order: int) -> None:
+        """A device has its own."""
+
+    def kernels(self, blocks: int = 1024) -> Kernels:
+        """The runtime's kernels, launched by this."""
+        return Kernels(lambda path: self, blocks)
+
+    def function(self, name: str) -> Launch:
+        """A kernel that has run when the call returns."""
+
+        def launch(
+            grid: Sequence[int], block: Sequence[int], args: Sequence[Any], shared_bytes: int, stream: Any
+        ) -> None:
+            self.launches.append(name)
+            used: dict[int, NDArray[np.uint8]] = {}
+            there = [self._there(argument, used) if isinstance(argument, np.uintp) else argument for argument in args]
+            for start, piece in used.items():
+                self._stream.copy_in(self._address(start), piece)
+            self._loaded.launch(name, grid, block, there, self._stream)
+            for start, piece in used.items():
+                self._stream.copy_out(piece, self._address(start))
+            self._stream.synchronize()
+
+        return launch
+
+    def forget(self) -> None:
+        """Let go of all memory."""
+        for memory, _ in self._copies.values():
+            memory.free()
+        self._copies.clear()
+        self._starts.clear()
+        self._pieces.clear()
+
+    def add(self, piece: NDArray[np.uint8], start: int) -> None:
+        """A piece of memory that launches may point to; its array begins at `start`, as well aligned there as here."""
+        at = bisect.bisect(self._starts, piece.ctypes.data)
+        self._starts.insert(at, piece.ctypes.data)
+        self._pieces.insert(at, piece)
+        memory = self._device.memory(piece.nbytes + _ALIGNMENT)
+        self._copies[piece.ctypes.data] = memory, -(memory.pointer + start) % _ALIGNMENT
+
+    def close(self) -> None:
+        """Free everything."""
+        self.forget()
+        self._stream.close()
+
+    def _there(self, pointer: np.uintp, used: dict[int, NDArray[np.uint8]]) -> np.uintp:
+        if not pointer:
+            return pointer
+        at = bisect.bisect(self._starts, int(pointer)) - 1
+        piece, start = self._pieces[at], self._starts[at]
+        assert at >= 0 and int(pointer) <= start + piece.nbytes, "a pointer to memory that is not the test's"
+        used[start] = piece
+        return np.uintp(self._address(start) + int(pointer) - start)
+
+    def _address(self, start: int) -> int:
+        memory, shift = self._copies[start]
+        return memory.pointer + shift
+
+
+class Home:
+    """One of the two, as the tests use it.
+
+    Attributes:
+        library: HostKernels or DeviceKernels.
+    """
+
+    def __init__(self, library: Any, guard: int = 64) -> None:
+        self.library = library
+        self._guard = guard
+
+    def Memory(self) -> Memory:  # noqa: N802 - used as a class
+        """New memory; that of earlier tests is gone."""
+        if isinstance(self.library, DeviceKernels):
+            self.library.forget()
+            return Memory(self._guard, self.library.add)
+        return Memory(self._guard)
+
+    def Batch(self, *arguments: Any, **named: Any) -> Batch:  # noqa: N802 - used as a class
+        """A batch in new memory."""
+        return Batch(self.Memory(), *arguments, **named)
+
+
 class Memory:
     """Allocations with a pattern before and after them, so that a write outside shows without a sanitizer.
 
     With one, give `guard` 0: its own red zones then lie right beside them, and show reads as well.
     """
 
-    guard = 64
-
-    def __init__(self) -> None:
+    def __init__(self, guard: int = 64, made: Callable[[NDArray[np.uint8], int], None] = lambda raw, start: None):
+        self.guard = guard
+        self._made = made
         self._pieces: list[tuple[NDArray[np.uint8], int, int]] = []
 
     def empty(self, shape: int | tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -116,6 +217,7 @@ class Memory:
         raw = np.full(nbytes + 3 * self.guard, _PATTERN, np.uint8)
         start = self.guard + -raw.ctypes.data % self.guard if self.guard else 0
         self._pieces.append((raw, start, start + nbytes))
+        self._made(raw, start)
         return raw[start : start + nbytes].view(dtype).reshape(shape)
 
     def of(self, array: NDArray[Any]) -> NDArray[Any]:
@@ -162,6 +264,7 @@ class Batch:
 
     def __init__(
         self,
+        memory: Memory,
         kernels: Kernels,
         spec: ModelSpec,
         images: Sequence[NDArray[np.uint8]],
@@ -173,7 +276,7 @@ class Batch:
         self.batch = batch or len(images)
         self.letterboxes = letterboxes
         self.input_hw = letterboxes[0].input_hw
-        self.memory = Memory()
+        self.memory = memory
         self.hw = (self.input_hw[0] // 4, self.input_hw[1] // 4)
         tables = [Tables.of(place, self.hw) for place in letterboxes]
         self.upload = self.memory.empty(sum(table.nbytes for table in tables), np.uint8)

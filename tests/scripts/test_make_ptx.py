@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from fastsam_deploy.runtime.cuda import kernels
-from fastsam_deploy.runtime.cuda.launchers import ENTRIES, Kernels
+from fastsam_deploy.runtime.cuda.loading import ENTRIES, Kernels
 from fastsam_deploy.runtime.errors import DeviceError
 
 ROOT = Path(__file__).resolve().parents[2]

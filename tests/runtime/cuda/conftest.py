@@ -1,4 +1,4 @@
-"""The kernels' CPU build, made once a session, and what runs on it.
+"""The homes of the kernels, made once a session, and what runs on them.
 
 FASTSAM_SANITIZE=1 builds it with address and undefined-behaviour sanitizers (test_kernels_sanitized.py sets it).
 """
@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.emulator import build
-from tests.emulator import host as host_kernels
+from tests.emulator.host import DeviceKernels, Home, HostKernels
 
 
 @pytest.fixture(scope="session")
@@ -26,23 +26,49 @@ def kernels_build() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def host(kernels_build: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """emulator/host.py, with `host.library`, the HostKernels of the CPU build."""
-    sanitize = os.environ.get("FASTSAM_SANITIZE") == "1"
+def kernels_library(kernels_build: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The kernels, compiled for the host."""
     try:
-        path = kernels_build.build_cpu_kernels(tmp_path_factory.mktemp("kernels"), sanitize)
+        sanitize = os.environ.get("FASTSAM_SANITIZE") == "1"
+        return kernels_build.build_cpu_kernels(tmp_path_factory.mktemp("kernels"), sanitize)
     except kernels_build.NoCompilerError as error:
         pytest.skip(str(error))
-    module: Any = host_kernels
-    if sanitize:
-        module.Memory.guard = 0
-    module.library = module.HostKernels(path)
-    return module
+
+
+@pytest.fixture(scope="session")
+def cpu_home(kernels_library: Path) -> Home:
+    """The kernels' CPU build."""
+    return Home(HostKernels(kernels_library), 0 if os.environ.get("FASTSAM_SANITIZE") == "1" else 64)
+
+
+@pytest.fixture(scope="session")
+def opened_device(request: pytest.FixtureRequest) -> Any:
+    """The GPU, or the emulated one with the kernels' own source compiled for the host."""
+    from fastsam_deploy.runtime.cuda.driver.device import Device
+    from tests.emulator.driver.emulated import Emulated, driver
+
+    loaded = driver()
+    if isinstance(loaded, Emulated):
+        loaded.add_kernels(request.getfixturevalue("kernels_library"))
+    return Device.open(0)
+
+
+@pytest.fixture(scope="module", params=["host build", pytest.param("device", marks=pytest.mark.gpu)])
+def host(request: pytest.FixtureRequest) -> Any:
+    """Each home of the kernels: their CPU build, and the PTX on a device."""
+    if request.param == "host build":
+        yield request.getfixturevalue("cpu_home")
+        return
+    kernels = DeviceKernels(request.getfixturevalue("opened_device"))
+    yield Home(kernels)
+    kernels.close()
 
 
 @pytest.fixture(params=[0, 1, 2], ids=["ascending", "descending", "shuffled"])
 def order(request: pytest.FixtureRequest, host: Any) -> Any:
-    """Each order in which the threads of a block, and the blocks, can take turns."""
+    """Each order in which the threads of a block, and the blocks, can take turns; a device has its own."""
+    if request.param and isinstance(host.library, DeviceKernels):
+        pytest.skip("a device has an order of its own")
     host.library.set_order(request.param)
     yield request.param
     host.library.set_order(0)
@@ -77,15 +103,9 @@ def answers(network: Any, coffee: Path, cat: Path) -> Callable[[str, int], Any]:
 
 
 @pytest.fixture(scope="module")
-def cuda_device(kernels_build: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The GPU, or the emulated one with the kernels' own source compiled for the host."""
-    from fastsam_deploy.runtime.cuda.driver.device import Device
-    from tests.emulator.driver.emulated import Emulated, driver
-
-    loaded = driver()
-    if isinstance(loaded, Emulated):
-        loaded.add_kernels(kernels_build.build_cpu_kernels(tmp_path_factory.mktemp("kernels")))
-    return Device.open(0)
+def cuda_device(opened_device: Any) -> Any:
+    """See `opened_device`."""
+    return opened_device
 
 
 @pytest.fixture(scope="module")

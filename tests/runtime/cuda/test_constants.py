@@ -61,9 +61,9 @@ def test_the_distance_of_classes_is_that_of_the_twin(host: Any, monkeypatch: pyt
     assert kept["class_id"].tolist() == detections.classes.tolist() == ([0, 1] if offset == 7680 else [0])
 
 
-def test_constants_of_the_header_are_those_of_python(host: Any):
+def test_constants_of_the_header_are_those_of_python(cpu_home: Any):
     flags = ("NONFINITE_SCORES", "NONFINITE_BOXES", "NONFINITE_COEFFICIENTS", "NONFINITE_PROTOTYPES")
-    assert host.library.constants == {
+    assert cpu_home.library.constants == {
         **dict(zip(flags, records.NONFINITE, strict=True)),
         "BLOCK": launchers.BLOCK,
         "TILE_WORDS": launchers.TILE_WORDS,

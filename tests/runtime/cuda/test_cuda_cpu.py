@@ -134,12 +134,12 @@ def test_arguments_are_packed_as_cuda_packs_them_and_bad_launches_are_refused(fa
     assert _run(faulty["plain"], "mixed").stdout == f"{offsets} 36 {refused} {done}\n"
 
 
-def test_the_cpu_build_has_every_kernel_with_its_parameters(host: Any):
+def test_the_cpu_build_has_every_kernel_with_its_parameters(cpu_home: Any):
     size = {"u8": 1, "u32": 4, "u64": 8, "f32": 4}
     entries = {}
     for name in kernels.NAMES:
         text = kernels.ptx_path(name).read_text(encoding="ascii")
         for entry, parameters in re.findall(r"\.entry (\w+)\(([^)]*)\)", text):
             entries[entry] = [size[kind] for kind in re.findall(r"\.param \.(\w+)", parameters)]
-    table = {name: entry.arg_sizes[: entry.arg_count] for name, entry in host.library.table.items()}
+    table = {name: entry.arg_sizes[: entry.arg_count] for name, entry in cpu_home.library.table.items()}
     assert table == entries

@@ -95,7 +95,7 @@ def test_an_upload_that_is_too_small_is_refused():
         pack([_noise((30, 40))], [tables], [Thresholds()], upload, np.zeros(1, records.PLACE_DTYPE))
 
 
-def test_records_have_the_layout_of_the_header(host: Any):
+def test_records_have_the_layout_of_the_header(cpu_home: Any):
     types = {
         "Place": records.PLACE_DTYPE,
         "ResizeTap": records.RESIZE_TAP_DTYPE,
@@ -105,7 +105,7 @@ def test_records_have_the_layout_of_the_header(host: Any):
         "Detection": records.DETECTION_DTYPE,
     }
     named = set()
-    for record, field, offset in host.library.fields:
+    for record, field, offset in cpu_home.library.fields:
         dtype = types[record]
         if field:
             assert dtype.fields[field][1] == offset, (record, field)

@@ -48,7 +48,8 @@ def _run(host: Any, places: list[Letterbox], output: np.ndarray, prototypes: np.
     pixels = [np.zeros((*place.image_hw, 3), np.uint8) for place in places]
     blocks = more.pop("blocks", 8)
     spec = more.pop("spec", SPEC)
-    batch = host.Batch(host.library.kernels(blocks), spec, pixels, places, more.pop("asked", Thresholds(0.1, 0.7)))
+    asked, size = more.pop("asked", Thresholds(0.1, 0.7)), more.pop("batch", None)
+    batch = host.Batch(host.library.kernels(blocks), spec, pixels, places, asked, size)
     return batch.finish(output, prototypes, **more)
 
 
@@ -210,13 +211,29 @@ def test_prototypes_that_are_not_finite_are_refused(host: Any, value: float):
             refuse_nonfinite(int(answer.summaries["flags"][0]))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_batch_of_16(host: Any, dtype: str):
+    """Images of many sizes, one of them without a detection, and rows past the group."""
+    rng = np.random.default_rng(8)
+    places = [fit((20 + 7 * i, 110 - 6 * i), (64, 64)) for i in range(15)]
+    output = np.concatenate([_rows(_boxes(rng, 12, place.image_hw), place, rng) for place in [*places, places[0]]])
+    output[4, :, 4] = 0
+    prototypes = np.concatenate([_smooth(rng, (16, 16)) for _ in range(16)]).astype(dtype)
+    answer = _run(host, places, output, prototypes, batch=16)
+    counts = [len(answer.rows(image)) for image in range(16)]
+    assert counts == [0 if image in (4, 15) else 12 for image in range(16)]
+    for image, place in enumerate(places):
+        _agrees(answer, image, prototypes[image], place)
+
+
 @pytest.mark.slow
-def test_a_large_image(host: Any):
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_large_image(host: Any, dtype: str):
     """24 MP: words and tiles are counted far past 16 bits."""
     hw = (4000, 6000)
     place = fit_rectangle(hw, 640)
     rng = np.random.default_rng(7)
-    prototypes = _smooth(rng, (place.input_hw[0] // 4, place.input_hw[1] // 4))
+    prototypes = _smooth(rng, (place.input_hw[0] // 4, place.input_hw[1] // 4)).astype(dtype)
     answer = _run(host, [place], _rows(_boxes(rng, 3, hw), place, rng), prototypes, blocks=512)
     _agrees(answer, 0, prototypes[0], place)
 

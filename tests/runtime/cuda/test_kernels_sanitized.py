@@ -35,12 +35,12 @@ def _run(*selected: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_edge_sizes_touch_no_memory_but_their_own():
-    done = _run("-m", "not slow", "-k", f"({EDGES}) and not 30000 and not photographs")
+    done = _run("-m", "not slow and not gpu", "-k", f"({EDGES}) and not 30000 and not photographs")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     assert " passed" in done.stdout
 
 
 @pytest.mark.slow
 def test_all_of_them_touch_no_memory_but_their_own():
-    done = _run("-m", "slow or not slow")
+    done = _run("-m", "(slow or not slow) and not gpu")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
