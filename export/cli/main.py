@@ -223,7 +223,7 @@ def size_from_text(text: str) -> int | tuple[int, int]:
         sides = []
     if len(sides) not in (1, 2):
         raise ParameterError(
-            f"imgsz is {text!r}, expected one whole number, or two as H,W; for example 1024 or 768,1024"
+            f"imgsz is {text!r:.80}, expected one whole number, or two as H,W; for example 1024 or 768,1024"
         )
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 

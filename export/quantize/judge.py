@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +24,7 @@ from ...runtime.pipeline import FastSAM
 from ...runtime.segments import Segments
 from ...runtime.settings import Thresholds
 from ...runtime.system.cpu import usable_cpus
+from ...runtime.system.scratch import scratch_folder
 from ..errors import ExportError
 
 with without_telemetry():
@@ -180,8 +180,8 @@ class _QuantizedNetwork:
         options.intra_op_num_threads = usable_cpus()
         if as_written:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "quantized.onnx"
+        with scratch_folder() as folder:
+            path = folder / "quantized.onnx"
             onnx.save(graph, path)
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.name = "the quantized graph"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import onnx
 
 from ...runtime.errors import ParameterError
 from ...runtime.spec import METADATA_KEY, ModelSpec
+from ...runtime.system.scratch import scratch_folder
 from ..graph.fp16 import computed_in_fp16
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -111,8 +111,8 @@ def _quantized(model: Path, spec: ModelSpec, calibration: Path | None, imgsz: in
         raise ParameterError(f"{model.name}: int8 needs photographs to calibrate on; give --calibration FOLDER")
     from ..quantize.to_int8 import quantize_model
 
-    with tempfile.TemporaryDirectory() as folder:
-        made = quantize_model(model, Path(folder) / "int8.onnx", calibration, imgsz=None if spec.fixed_hw else imgsz)
+    with scratch_folder() as folder:
+        made = quantize_model(model, folder / "int8.onnx", calibration, imgsz=None if spec.fixed_hw else imgsz)
         return onnx.load(made.path)
 
 

@@ -2,7 +2,8 @@
 
 A draft lies in the same folder as its target, so that one rename puts it in place. Its writer holds a lock (flock) on
 it while it runs, in whatever container. A draft left behind by a killed writer has no lock, and the next writer in
-that folder removes it. On a file system without locks, no draft is taken for abandoned.
+that folder removes it. On a file system without locks, no draft is taken for abandoned. A draft that a signal has kept
+from being removed is removed when the process ends (see `remaining`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from contextlib import ExitStack, suppress
 from functools import lru_cache
 from pathlib import Path
 
+from . import remaining
+from .exchange import exchange
 from .locks import is_at, lock_file
 
 _NAME = re.compile(r"\.fs-[0-9a-f]{8}\.part(\..+)?", re.DOTALL)
@@ -51,6 +54,7 @@ class Draft:
     def __init__(self, path: Path, handle: int) -> None:
         self.path = path
         self.handle = handle
+        self._process = os.getpid()
 
     def put(self, target: Path, mode: int | None = None, *, synced: bool = True) -> None:
         """Wait until all of it is on the disk, then rename it to `target`, as `rename_synced` does.
@@ -73,11 +77,16 @@ class Draft:
     def replace_folder(self, target: Path) -> None:
         """Replace an existing folder, which need not be empty; otherwise as `put`.
 
-        Between two renames the old folder has the hidden name `.fs-XXXXXXXX.old`, which is never removed as abandoned.
+        Where the system can exchange two folders, there is no moment without one. Elsewhere the old folder has the
+        hidden name `.fs-XXXXXXXX.old` between two renames, which is never removed as abandoned.
 
         Raises:
             OSError: refused by the system; both the draft and the old folder still exist.
         """
+        _sync_all(self.path)
+        if exchange(self.path, target):  # the old one is removed as the draft
+            _sync_folder(target.parent)
+            return
         old = target.with_name(self.path.name.replace(".part", ".old"))
         try:
             target.rename(old)
@@ -87,17 +96,17 @@ class Draft:
                 old.rename(target)
             elif old.exists():
                 old.rename(self.path)  # if removing it is interrupted, the next writer removes the rest
-                shutil.rmtree(self.path, ignore_errors=True)
 
     def remove(self) -> None:
-        """Remove it, unless it has been put in place, and release the lock. A second call does nothing."""
-        with suppress(OSError):  # another error may be on its way, and matters more
-            if stat.S_ISDIR(self.path.lstat().st_mode):
-                shutil.rmtree(self.path, ignore_errors=True)
-            else:
-                if sys.platform == "win32":
-                    self._release()
-                self.path.unlink()
+        """Remove it, unless it has been put in place, and release the lock. A second call does nothing.
+
+        A forked child that leaves the block does not remove the draft, which its parent may still be writing.
+        """
+        if sys.platform == "win32":
+            self._release()
+        if self._process == os.getpid():
+            remaining.remove(self.path)
+            remaining.forget(self.path)
         self._release()
 
     def _release(self) -> None:
@@ -121,11 +130,7 @@ def rename_synced(source: Path, target: Path, mode: int | None = None) -> None:
         >>> rename_synced(Path("scratch.onnx"), Path("model.onnx"), 0o644)  # doctest: +SKIP
     """
     if source.is_dir():
-        for folder, _, names in os.walk(source):
-            for path in (Path(folder, name) for name in names):
-                if not path.is_symlink():
-                    _sync(path, os.O_RDONLY)
-            _sync_folder(Path(folder))
+        _sync_all(source)
     else:
         _sync(source, os.O_RDWR, mode)
     source.replace(target)
@@ -160,8 +165,12 @@ def draft_files(folder: Path, suffixes: Sequence[str], modes: Sequence[int]) -> 
     return _make_drafts(folder, short, modes, make)
 
 
-def draft_folder(folder: Path) -> Draft:
+def draft_folder(folder: Path, mode: int = 0o777) -> Draft:
     """Make an empty folder in `folder`. Abandoned drafts there are removed.
+
+    Args:
+        folder: must exist.
+        mode: permission bits, reduced by the umask of the process.
 
     Raises:
         OSError: refused by the system; nothing is left behind.
@@ -184,7 +193,7 @@ def draft_folder(folder: Path) -> Draft:
             undo.pop_all()
             return draft
 
-    return _make_drafts(folder, [""], [0o777], make)[0]
+    return _make_drafts(folder, [""], [mode], make)[0]
 
 
 def _make_drafts(
@@ -197,11 +206,21 @@ def _make_drafts(
         with suppress(FileExistsError), ExitStack() as stack:
             drafts = []
             for suffix, mode in zip(suffixes, modes, strict=True):
-                drafts.append(make(folder / f"{stem}{suffix}", mode))
+                drafts.append(_announced(folder / f"{stem}{suffix}", mode, make))
                 stack.callback(drafts[-1].remove)
             stack.pop_all()
             return drafts
     raise FileExistsError(errno.EEXIST, f"{_TRIES} names for a draft are all taken", str(folder))
+
+
+def _announced(path: Path, mode: int, make: Callable[[Path, int], Draft]) -> Draft:
+    """A draft that the end of the process removes, whatever interrupts its making."""
+    remaining.announce(path)
+    try:
+        return make(path, mode)
+    except OSError:  # it is another process's, or there is none
+        remaining.forget(path)
+        raise
 
 
 def _locked(path: Path, handle: int) -> Draft:
@@ -242,6 +261,15 @@ def _remove_if_abandoned(path: Path) -> None:
             shutil.rmtree(path, ignore_errors=True) if stat.S_ISDIR(kind) else path.unlink()
     finally:
         os.close(handle)
+
+
+def _sync_all(folder: Path) -> None:
+    """Wait until a folder and its content is on the disk."""
+    for within, _, names in os.walk(folder):
+        for path in (Path(within, name) for name in names):
+            if not path.is_symlink():
+                _sync(path, os.O_RDONLY)
+        _sync_folder(Path(within))
 
 
 def _sync(path: Path, access: int, mode: int | None = None) -> None:

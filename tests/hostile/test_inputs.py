@@ -15,7 +15,7 @@ from tests.hostile.mutations import damaged
 pytestmark = pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs limits of Linux")
 
 SAMPLE = 4000
-KNOWN = {"segments-json", "segments-npz", "plan-record", "clip-spec", "answer"}
+KNOWN = {"segments-json", "segments-npz", "plan-record", "clip-spec", "answer", "masks-rle", "model-spec"}
 """Boundaries that are being mended."""
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from fastsam_deploy.runtime.errors import FastSamError, ModelError
-from fastsam_deploy.runtime.system import drafts, locks
+from fastsam_deploy.runtime.system import drafts, exchange, locks
 from fastsam_deploy.runtime.system.atomic import (
     draft_folder,
     draft_of,
@@ -248,6 +248,7 @@ class TestFolders:
             assert not to.exists()
             raise OSError(errno.EIO, "refused")
 
+        monkeypatch.setattr(drafts, "exchange", lambda one, other: False)  # a system without that
         monkeypatch.setattr(drafts.Draft, "put", refuse)
         with pytest.raises(FastSamError, match="refused"), draft_folder(target, replace=True):
             pass
@@ -602,3 +603,101 @@ class TestOnePlace:
                 continue
             used = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
             assert not used & set(words), path
+
+
+class TestInterrupted:
+    """A signal can arrive before the block of a draft has begun, or while it is being removed."""
+
+    MADE_AND_INTERRUPTED = """
+from fastsam_deploy.runtime.system import drafts
+real = getattr(drafts.os, "open") if sys.argv[2] == "file" else drafts.Path.mkdir
+def interrupted(*arguments):
+    value = real(*arguments)
+    raise SystemExit(143)  # as a signal's handler does, right after the file or folder was made
+if sys.argv[2] == "file":
+    drafts.os.open = interrupted
+else:
+    drafts.Path.mkdir = interrupted
+os.chdir("/")
+with (stream_to if sys.argv[2] == "file" else draft_folder)(Path(sys.argv[1], "x")):
+    pass
+"""
+
+    @pytest.mark.parametrize("kind", ["file", "folder"])
+    def test_a_draft_that_nobody_holds_yet_goes_with_the_process(self, kind: str, tmp_path: Path) -> None:
+        process = child(self.MADE_AND_INTERRUPTED, str(tmp_path), kind)
+        process.communicate(timeout=60)
+        assert process.returncode == 143
+        assert names(tmp_path) == set()
+
+    def test_a_forked_child_removes_nothing_of_its_parent(self, tmp_path: Path) -> None:
+        code = """
+with draft_folder(Path(sys.argv[1], "x")) as draft:
+    (draft / "part").write_text("whole")
+    if not os.fork():
+        sys.exit(0)
+    os.wait()
+"""
+        process = child(code, str(tmp_path))
+        process.communicate(timeout=60)
+        assert process.returncode == 0 and (tmp_path / "x/part").read_text() == "whole"
+
+    def test_a_scratch_folder_of_a_killed_process_goes_with_the_next(self, tmp_path: Path) -> None:
+        code = """
+from fastsam_deploy.runtime.system.scratch import scratch_folder
+import tempfile
+tempfile.tempdir = sys.argv[1]
+with scratch_folder() as folder:
+    (folder / "big").write_bytes(bytes(1000))
+    print(oct(folder.stat().st_mode & 0o777), flush=True)
+    sys.stdin.readline()
+"""
+        first = child(code, str(tmp_path))
+        assert first.stdout.readline() == "0o700\n"
+        first.kill()
+        first.communicate()
+        assert len(names(tmp_path)) == 1
+        second = child(code, str(tmp_path))
+        second.stdout.readline()
+        assert len(names(tmp_path)) == 1, "that of the killed process is gone"
+        second.communicate("\n")
+        assert names(tmp_path) == set()
+
+
+class TestExchange:
+    def test_a_folder_that_is_replaced_is_never_missing(self, tmp_path: Path) -> None:
+        target, missing = tmp_path / "made", []
+        target.mkdir()
+        (target / "number").write_text("-1")
+        ended = threading.Event()
+
+        def look() -> None:
+            while not ended.is_set():
+                try:
+                    int((target / "number").read_text())
+                except FileNotFoundError:
+                    missing.append(1)
+
+        reader = threading.Thread(target=look)
+        reader.start()
+        for number in range(200):
+            with draft_folder(target, replace=True) as draft:
+                (draft / "number").write_text(str(number))
+        ended.set()
+        reader.join()
+        assert names(tmp_path) == {"made"} and (target / "number").read_text() == "199"
+        if sys.platform == "linux" and exchange.exchange(target, target):
+            assert not missing
+
+    @pytest.mark.parametrize("able", [True, False])
+    def test_with_and_without_the_system_call(
+        self, able: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if not able:
+            monkeypatch.setattr(drafts, "exchange", lambda one, other: False)
+        target = tmp_path / "made"
+        target.mkdir()
+        (target / "old").touch()
+        with draft_folder(target, replace=True) as draft:
+            (draft / "new").touch()
+        assert names(target) == {"new"} and names(tmp_path) == {"made"}
