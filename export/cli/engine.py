@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from ...runtime.batch.console import say
+from ...runtime.batch.console import open_console, say
 from ...runtime.cli.groups import with_groups
 from ...runtime.cuda.driver.device import device_number
 from ...runtime.engines.tensorrt.library import TENSORRT, TENSORRT_RTX, Library, library_of
@@ -184,17 +184,17 @@ def _target(target: RtxOptions, device: int) -> tuple[Library, tuple[str, ...], 
 
 def _build(request: Request, images: Path | None, *, trtexec: bool, run: bool, verbose: bool) -> None:
     if trtexec and not run:
-        _print_commands(request, Console(), verbose=verbose)
+        _print_commands(request, open_console(), verbose=verbose)
     elif trtexec:
         from ..tensorrt.with_trtexec import build_with_trtexec
 
-        _report(build_with_trtexec(request, verbose=verbose), Console())
+        _report(build_with_trtexec(request, verbose=verbose), open_console())
     else:
         from ..tensorrt.to_engine import build_engine
 
-        with Console(stderr=True).status("starting") as status:
+        with open_console(stderr=True).status("starting") as status:
             plan = build_engine(request, images, status.update)
-        _report(plan, Console())
+        _report(plan, open_console())
 
 
 def _shown(
@@ -213,21 +213,21 @@ def _shown(
     if instead.check:
         from ..tensorrt.check import check_model
 
-        with Console(stderr=True).status("starting") as status:
+        with open_console(stderr=True).status("starting") as status:
             results = check_model(model, target.gpu, precision=precision, imgsz=imgsz, step=status.update)
-        print_check(results, Console())
+        print_check(results, open_console())
         if not all(verdict.is_taken for verdict in results.verdicts):
             raise typer.Exit(1)
     if instead.layers:
         from ..tensorrt.listing import layer_lines
 
-        print_layers(layer_lines(model, device), Console())
+        print_layers(layer_lines(model, device), open_console())
     if instead.compare is not None:
         from ..tensorrt.to_engine import compare_plan
 
-        with Console(stderr=True).status("starting") as status:
+        with open_console(stderr=True).status("starting") as status:
             plan = compare_plan(instead.compare, model, device, images, status.update)
-        _report(plan, Console())
+        _report(plan, open_console())
     return bool(chosen)
 
 
@@ -263,5 +263,5 @@ def _report(plan: Plan, console: Console) -> None:
 
 def _show_logs() -> None:
     logger = logging.getLogger("fastsam_deploy")
-    logger.addHandler(RichHandler(console=Console(stderr=True), show_path=False))
+    logger.addHandler(RichHandler(console=open_console(stderr=True), show_path=False))
     logger.setLevel(logging.DEBUG)

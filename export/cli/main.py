@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from ...runtime.batch.console import say
+from ...runtime.batch.console import open_console, say
 from ...runtime.cli.groups import with_groups
-from ...runtime.cli.process import run_command
+from ...runtime.cli.process import CommandGroup, run_command
 from ...runtime.errors import MissingDependencyError, ParameterError, pip_install
 from .engine import engine
 from .options import ImgszOption, PhotographsOption, SuppressionOptions
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="fastsam-export",
+    cls=CommandGroup,
     help="Export FastSAM checkpoints. A file is written only if it gives the same results as its source.",
     no_args_is_help=True,
     add_completion=False,
@@ -79,7 +80,7 @@ def onnx(
     if direct and (trust or exporter != "dynamo"):
         raise ParameterError("--direct runs nothing and traces nothing: leave --trust and --exporter out")
     try:
-        with Console(stderr=True).status("starting") as status:
+        with open_console(stderr=True).status("starting") as status:
             if direct:
                 from ..direct.to_onnx import export_direct
 
@@ -91,7 +92,7 @@ def onnx(
     except ModuleNotFoundError as error:
         other = "" if direct else ", or add --direct, which needs no PyTorch"
         raise MissingDependencyError(f"{error}; run: {pip_install('direct' if direct else 'export')}{other}") from error
-    _report(proof, Console())
+    _report(proof, open_console())
 
 
 @dataclass(frozen=True)
@@ -160,18 +161,18 @@ def triton(
     serving = repository.serving
     shape = "a rectangle around each image" if serving.rect else "one shape for all images"
     say(
-        Console(),
+        open_console(),
         f"{repository.path}: {', '.join(repository.models)}, version {repository.version}; "
         f"{serving.engine} on {serving.device}, imgsz {serving.imgsz}, {shape}, batches up to {serving.max_batch}",
     )
     if serving.engine == "tensorrt_rtx":
         say(
-            Console(),
+            open_console(),
             "Triton has no backend for TensorRT for RTX: fastsam_device runs the plan, without an ensemble",
         )
     if add_version:
         say(
-            Console(),
+            open_console(),
             f"a running server in explicit mode: load {', '.join(repository.load_order)}, one after the other, and "
             "stop where one is refused; a server that loads models at its start needs a restart",
         )
@@ -197,11 +198,11 @@ def clip(
     try:
         from ..clip.to_clip import export_clip
 
-        with Console(stderr=True).status("starting") as status:
+        with open_console(stderr=True).status("starting") as status:
             proof = export_clip(name, output, half=half, images=images, step=status.update)
     except ModuleNotFoundError as error:
         raise MissingDependencyError(f"{error}; run: {pip_install('export', 'clip-export')}") from error
-    _report_clip(proof, Console())
+    _report_clip(proof, open_console())
 
 
 app.command()(quantize)

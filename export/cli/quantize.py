@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ...runtime.batch.console import say
+from ...runtime.batch.console import open_console, say
 from ...runtime.errors import MissingDependencyError, pip_install
 from .options import ImgszOption
 
@@ -63,7 +63,7 @@ def quantize(
         raise MissingDependencyError(f"{error}; run: {pip_install('export')}") from error
 
     target_path = output or model.with_name(f"{model.stem}-int8.onnx")
-    with Console(stderr=True).status("starting") as status:
+    with open_console(stderr=True).status("starting") as status:
         result = quantize_model(
             model,
             target_path,
@@ -79,7 +79,7 @@ def quantize(
             limits=QuantizationLimits(min_iou, min_recall),
             step=status.update,
         )
-    _report(result, Console())
+    _report(result, open_console())
 
 
 def _report(result: Quantized, console: Console) -> None:

@@ -1,15 +1,23 @@
-"""Messages and progress bars of long runs."""
+"""Messages, tables and progress bars of the commands: the one place that prints.
+
+Names of files, metadata and messages of servers come from strangers, and a terminal obeys control characters in them:
+they move the cursor, rename the window, or make a second line that looks like one of ours. `printable` shows them
+instead, and everything that is printed goes through it.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
+import sys
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from threading import Timer
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.segment import Segment
 
 Item = TypeVar("Item")
 
@@ -17,15 +25,71 @@ PATIENCE_S = 2.0
 """A run that takes less shows no bar."""
 
 
+_UNSAFE = re.compile(
+    "[\\x00-\\x1f\\x7f-\\x9f"  # control characters: ESC, BEL, line feed, CSI
+    "\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069"  # change the direction of what follows
+    "\\u2028\\u2029"  # line and paragraph
+    "\\ud800-\\udfff]"  # bytes of a file name that are no UTF-8
+)
+_UNSAFE_IN_BLOCK = re.compile(_UNSAFE.pattern.replace("\\x00-\\x1f", "\\x00-\\x09\\x0b-\\x1f"))
+"""The same without the line feed."""
+
+
+def printable(text: str) -> str:
+    """A text as one line that a terminal shows and does not obey; what it would obey is written as in Python.
+
+    Example:
+        >>> print(printable("cat.jpg\\nfastsam: done\\x1b[2J"))
+        cat.jpg\\nfastsam: done\\x1b[2J
+    """
+    return _UNSAFE.sub(_shown, text)
+
+
+def _shown(match: re.Match[str]) -> str:
+    return ascii(match[0])[1:-1]
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """The console of a command, on standard output or standard error. All that it renders is printable.
+
+    Example:
+        >>> open_console().print("a\\x1b[31mb")
+        a\\x1b[31mb
+    """
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class PrintableConsole(Console):
+        def render(self, *arguments: Any, **options: Any) -> Iterator[Segment]:
+            for segment in super().render(*arguments, **options):
+                text = segment.text if segment.control else _UNSAFE_IN_BLOCK.sub(_shown, segment.text)
+                yield segment if text is segment.text else Segment(text, segment.style)
+
+    return PrintableConsole(stderr=stderr, markup=False, emoji=False)
+
+
 def say(console: Console, text: str) -> None:
-    """Print a line as it is, without colours, markup or added line breaks.
+    """Print one line as it is, but for control characters, without colours, markup or added line breaks.
 
     Example:
         >>> from rich.console import Console
         >>> say(Console(width=20), "[not markup] a line that is longer than the console is wide")
         [not markup] a line that is longer than the console is wide
     """
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def complain(name: str, message: str) -> None:
+    """Print the error of a command in one line on standard error.
+
+    Args:
+        name: of the command.
+        message: its white space becomes single spaces.
+
+    Example:
+        >>> complain("fastsam", "no such file")  # on standard error: fastsam: no such file
+    """
+    print(f"{name}: {printable(' '.join(message.split()))}", file=sys.stderr)  # noqa: T201
 
 
 @contextmanager
@@ -51,9 +115,7 @@ def warnings_shown(prefix: str) -> Iterator[None]:
 
 class _WarningLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        from rich.console import Console
-
-        say(Console(stderr=True), self.format(record))
+        say(open_console(stderr=True), self.format(record))
 
 
 def with_progress(

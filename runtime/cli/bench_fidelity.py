@@ -121,8 +121,7 @@ def fidelity(
 
     Example: fastsam bench fidelity fp32.onnx int8.onnx --images photos --min-mean-iou 0.95
     """
-    from rich.console import Console
-
+    from ..batch.console import open_console
     from ..measure.run import files_of, parse_model, run_fidelity
     from ..sources.paths import find_images
     from ..system.identity import check_outputs
@@ -138,24 +137,24 @@ def fidelity(
         network.settings(rect=False if square else None),
         limits,
         worst=worst if output is not None else 0,
-        console=Console(stderr=True),
+        console=open_console(stderr=True),
         opener=context.obj,
     )
     if output is not None:
         report.write(output)
     write_json(json_target, report.to_json())
-    _show(report, Console(stderr=json_target == STANDARD_OUTPUT))
+    _show(report, open_console(stderr=json_target == STANDARD_OUTPUT))
     if not report.passed:
         raise typer.Exit(NOT_KEPT)
 
 
 def _show(report: Report, console: Console) -> None:
     """Print the table, the notes, and the limits that are not met."""
-    from ..batch.console import say
+    from ..batch.console import complain, say
 
     console.print(report.table())
     for result in report.results:
         for note in result.notes:
             say(console, f"note: {result.candidate.name}: {note}")
     for line in report.failures():
-        typer.echo(f"fastsam: limit not met: {line}", err=True)
+        complain("fastsam", f"limit not met: {line}")

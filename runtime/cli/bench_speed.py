@@ -56,9 +56,7 @@ def speed(
 
     Example: fastsam bench speed photo.jpg --engine onnxruntime --engine openvino
     """
-    from rich.console import Console
-
-    from ..batch.console import with_progress
+    from ..batch.console import open_console, with_progress
     from ..measure.run import files_of, open_argument
     from ..measure.speed import measure_speed
     from ..sources.paths import find_images
@@ -69,7 +67,7 @@ def speed(
     check_outputs([*paths, *files_of(arguments)], {"--json": json_file(json_target)})
     with ExitStack() as stack:
         opened = {argument.name: stack.enter_context(open_argument(argument, settings)) for argument in arguments}
-        show = partial(with_progress, console=Console(stderr=True), label="rounds")
+        show = partial(with_progress, console=open_console(stderr=True), label="rounds")
         measured = measure_speed(opened, paths, runs=runs, warmup=warmup, progress=show)
     report = {
         "settings": {**settings.to_json(), "runs": runs, "warmup": warmup},
@@ -77,7 +75,7 @@ def speed(
         "models": [model.to_json() for model in measured],
     }
     write_json(json_target, report)
-    Console(stderr=json_target == STANDARD_OUTPUT).print(_table(measured, len(paths), runs))
+    open_console(stderr=json_target == STANDARD_OUTPUT).print(_table(measured, len(paths), runs))
 
 
 def _arguments(models: list[str], engines: list[str]) -> list[ModelArgument]:

@@ -37,9 +37,7 @@ def download(
 
     Example: fastsam download FastSAM-s
     """
-    from rich.console import Console
-
-    from ..batch.console import say
+    from ..batch.console import open_console, say
     from ..weights.cache import cache_folder
     from ..weights.published import published
 
@@ -51,10 +49,10 @@ def download(
     place = cache_folder() if folder is None else folder
     model = place / f"{weights.name}.onnx"
     if not model.is_file():
-        checkpoint = _fetch(weights, place / weights.file_name, release, Console(stderr=True))
+        checkpoint = _fetch(weights, place / weights.file_name, release, open_console(stderr=True))
         _convert(checkpoint, model, imgsz)
     shown = weights.name if folder is None else str(model)
-    say(Console(), f"{model} is there; use it with: fastsam segment photo.jpg --model {shown}")
+    say(open_console(), f"{model} is there; use it with: fastsam segment photo.jpg --model {shown}")
 
 
 def _fetch(weights: PublishedWeights, target: Path, release: str | None, console: Console) -> Path:

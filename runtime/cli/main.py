@@ -14,12 +14,13 @@ from .bench_fidelity import app as bench_app
 from .bench_speed import speed
 from .download import download
 from .options import ModelFileOption
-from .process import run_command
+from .process import CommandGroup, run_command
 from .segment import segment
 from .video import video
 
 app = typer.Typer(
     name="fastsam",
+    cls=CommandGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # a bug shows an ordinary traceback
@@ -58,10 +59,11 @@ def doctor(
 
     Example: fastsam doctor --json
     """
+    from ..batch.console import printable
     from ..measure.doctor import examine, lines
 
     report = examine(model)
-    typer.echo(json.dumps(report, indent=2) if as_json else "\n".join(lines(report)))
+    typer.echo(json.dumps(report, indent=2) if as_json else "\n".join(map(printable, lines(report))))
     if not any(engine["works"] for engine in report["engines"]):
         raise FastSamError("no engine works on this machine; see the reasons above")
 

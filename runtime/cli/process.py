@@ -8,9 +8,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from ..batch.console import warnings_shown
+import typer
+from typer.core import TyperGroup
+
+from ..batch.console import complain, printable, warnings_shown
 from ..errors import FastSamError, opencv_fault
 from ..system.signals import exit_on_signals
 
@@ -21,6 +24,37 @@ FAILED = 2
 """Exit code of every expected failure."""
 
 _STREAM_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+_CLICK_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""The base of errors about arguments, in every version of Typer."""
+
+
+class CommandGroup(TyperGroup):
+    """The commands of a program. Errors about arguments quote them: a file `--a.jpg` in a pattern may be anybody's.
+
+    Example:
+        >>> app = typer.Typer(cls=CommandGroup)
+    """
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """See `click.Command.make_context`."""
+        with _printable_errors():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, *arguments: Any, **options: Any) -> Any:
+        """See `click.Command.invoke`."""
+        with _printable_errors():
+            return super().invoke(*arguments, **options)
+
+
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    try:
+        yield
+    except _CLICK_ERROR as error:
+        error.message = printable(error.message)
+        raise
 
 
 def run_command(name: str, command: Callable[[], object]) -> int:
@@ -61,7 +95,7 @@ def run_command(name: str, command: Callable[[], object]) -> int:
 
 
 def _failed(name: str, message: str) -> int:
-    print(f"{name}: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    complain(name, message)
     return FAILED
 
 

@@ -38,8 +38,7 @@ def segment(
 
     Example: fastsam segment photo.jpg --points "[[285,150]]" --json -
     """
-    from rich.console import Console
-
+    from ..batch.console import open_console
     from ..batch.images import Tally, segment_files
     from ..batch.records import RunSettings
     from ..batch.run import Run
@@ -48,7 +47,7 @@ def segment(
     from ..system.identity import check_outputs
 
     prompt, settings, selection = prompts.parsed(model), network.settings(), reading.selection()
-    search, console = search_images(images), Console(stderr=True)
+    search, console = search_images(images), open_console(stderr=True)
     _report(search, console)
     inputs = [*search.paths, *model_files(model, prompts.clip)]
     outputs = {"--json": json_file(results.json_target)}

@@ -49,9 +49,7 @@ def video(
     """
     from dataclasses import replace
 
-    from rich.console import Console
-
-    from ..batch.console import say, with_progress
+    from ..batch.console import open_console, say, with_progress
     from ..batch.frame_rate import constant_rate
     from ..batch.json_lines import JsonLines
     from ..batch.video import VideoWriter, segment_video
@@ -67,7 +65,7 @@ def video(
     if output is None and json_target is None:
         output = Path(f"{path.stem}.overlay.mp4")
     check_outputs([path, *model_files(model, prompts.clip)], {"--output": output, "--json": json_file(json_target)})
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     start, frames, segments = perf_counter(), 0, 0
     with ExitStack() as stack:
         clip = stack.enter_context(Video(path))
