@@ -32,6 +32,7 @@ from fastsam_deploy.runtime import (
     Segments,
     ServerError,
     Thresholds,
+    Tiles,
     load_image,
 )
 
@@ -85,6 +86,11 @@ def _same(found: Segments, wanted: Segments) -> None:
 )
 def test_same_answer_as_local(remote, local, coffee, prompt):
     _same(remote.segment(coffee, prompt), local.segment(coffee, prompt))
+
+
+def test_tiles_are_merged_as_locally(remote, local, coffee):
+    for prompt in (None, Points([[285, 150], [60, 60]], mode="each")):
+        _same(remote.segment(coffee, prompt, tiles=Tiles(320)), local.segment(coffee, prompt, tiles=Tiles(320)))
 
 
 def test_every_kind_of_image(remote, local, cat):

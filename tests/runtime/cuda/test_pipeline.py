@@ -23,6 +23,7 @@ from fastsam_deploy.runtime import (
     PromptError,
     Segments,
     Thresholds,
+    Tiles,
 )
 from fastsam_deploy.runtime.cuda import stages
 from fastsam_deploy.runtime.cuda.driver.device import Device
@@ -167,6 +168,13 @@ def test_a_batch_of_all_sizes(gpu: TRTFastSAM, cpu: FastSAM, photos: dict):
         same(one, wanted)
     assert [len(one) > 0 for one in found] == [True, True, True, True, False]
     assert set(found[0].timing_ms) == {"load", "device", "prompt"}
+
+
+def test_tiles_are_merged_as_on_the_host(gpu: TRTFastSAM, cpu: FastSAM, photos: dict):
+    for prompt in (None, Points([[140, 75], [30, 30]], mode="each")):
+        answers = [model.segment(photos["coffee"], prompt, thresholds=LOW, tiles=Tiles(128)) for model in (gpu, cpu)]
+        same(*answers)
+    assert len(answers[0]) == 2
 
 
 def test_a_prompt_for_each_image_of_a_batch(gpu: TRTFastSAM, cpu: FastSAM, photos: dict):
