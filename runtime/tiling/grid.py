@@ -32,12 +32,12 @@ class Tiles:
 
     Example:
         >>> Tiles(1024)
-        Tiles(size_px=1024, overlap=0.5, merge_iou=0.7, whole=True)
+        Tiles(size_px=1024, overlap=0.5, merge_iou=0.8, whole=True)
     """
 
     size_px: int | None = None
     overlap: float = 0.5
-    merge_iou: float = 0.7
+    merge_iou: float = 0.8
     whole: bool = True
 
     def __post_init__(self) -> None:

@@ -62,7 +62,7 @@ def placed(segments: Segments, tile_xyxy: NDArray[np.int64], image_hw: tuple[int
     return replace(segments, boxes_xyxy=boxes, masks=moved, features=None)
 
 
-def merged(parts: Sequence[Part], whole: Segments | None = None, merge_iou: float = 0.7) -> Segments:
+def merged(parts: Sequence[Part], whole: Segments | None = None, merge_iou: float = 0.8) -> Segments:
     """The segments of an image.
 
     Args:
