@@ -21,8 +21,7 @@ Each step runs whatever became of the others. At the end there is a line for eac
                      its speed
 
   --model FILE       ONNX file (default: the demo model)
-  --checkpoint FILE  checkpoint of the same network, for ultralytics (default: the demo checkpoint with the demo model,
-                     none with another one)
+  --checkpoint FILE  checkpoint of the same network, for ultralytics (default: the .pt file beside the model)
   --calibration DIR  photographs for INT8 (default: examples/images)
   --output DIR       reports, plans, and the output of each step (default: gpu_check)
   --only STEPS       these steps, separated by commas
@@ -35,8 +34,7 @@ Exit status: 0 if nothing failed, 1 if a step failed, 2 if there is no GPU or an
 TEXT
 }
 
-demo=$root/models/fastsam-demo.onnx
-model=$demo
+model=$root/models/fastsam-demo.onnx
 checkpoint=
 calibration=$root/examples/images
 output=gpu_check
@@ -64,7 +62,7 @@ done
 for name in ${only//,/ }; do
   [[ ,$steps, == *,$name,* ]] || refuse "--only: no step $name, expected some of $steps"
 done
-[ -n "$checkpoint" ] || [ "$model" != "$demo" ] || checkpoint=$root/models/fastsam-demo.pt
+[ -n "$checkpoint" ] || [ ! -f "${model%.onnx}.pt" ] || checkpoint=${model%.onnx}.pt
 python=${PYTHON:-python3}
 # Never on the emulated driver: this run must test the GPU.
 unset FASTSAM_EMULATED_CUDA

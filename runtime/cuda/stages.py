@@ -233,7 +233,7 @@ class Stages:
         buffers = self._buffers(run)
         pointers = {name: self._scratch[_tensor(name)] for name in run.kept.tensors}
         launchers.letterbox(self.kernels, shapes, buffers, pointers[spec.input], stream)
-        self._network.enqueue(pointers, {spec.input: run.kept.blob}, stream.handle)
+        self._run_network(run, pointers)
         rows = pointers[spec.detections]
         if shapes.layout == "split":
             boxes, scores, classes, coefficients = (pointers[name] for name in SPLIT_OUTPUTS)
@@ -242,6 +242,9 @@ class Stages:
             launchers.join_rows(self.kernels, shapes, (boxes, scores, classes, coefficients), half, rows, stream)
         launchers.decode(self.kernels, shapes, buffers, rows, stream)
         self._assemble(run)
+
+    def _run_network(self, run: Run, pointers: dict[str, int]) -> None:
+        self._network.enqueue(pointers, {self._spec.input: run.kept.blob}, self.stream.handle)
 
     def _assemble(self, run: Run) -> None:
         prototypes = self._scratch[_tensor(self._spec.prototypes)]
