@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import FastSamError, ParameterError
 from ..stages.reading.formats import SUFFIXES
-from ..system.identity import check_outputs, file_identity, refuse_overwriting
+from ..system.identity import check_outputs, file_identity, real_path, refuse_overwriting
 
 
 def output_names(paths: Sequence[Path], taken: Iterable[Path] = ()) -> list[Path]:
@@ -56,7 +56,10 @@ def output_names(paths: Sequence[Path], taken: Iterable[Path] = ()) -> list[Path
 
 
 class OutputFolder:
-    """The folder that a run writes to. Inputs in it are never overwritten.
+    """The folder that a run writes to. Inputs in it are never overwritten, and nothing outside of it.
+
+    The folder itself may be a link. A link in it that leads out of it is a mistake, or was planted: whoever may write
+    to the folder would choose which files of the user are replaced or removed.
 
     Example:
         >>> import tempfile
@@ -85,11 +88,24 @@ class OutputFolder:
         self._known = check_outputs(inputs, outputs or {})
         _make_folder(folder)
 
-    def file(self, name: Path, ending: str) -> Path:
-        """Path for `name` + `ending`; its folder is made. Raises FastSamError if it is the path of an input."""
+    def file(self, name: Path, ending: str, *, replaces_link: bool = False) -> Path:
+        """Path for `name` + `ending`; its folder is made.
+
+        Args:
+            name: of the outputs of an image.
+            ending: of the file.
+            replaces_link: the file is made beside and renamed, so that a link in its place is replaced, not followed.
+
+        Raises:
+            FastSamError: it is the path of an input, or a link leads it out of the folder.
+        """
         path = self.folder / name.with_name(name.name + ending)
+        self._refuse_leaving(path.parent)
         _make_folder(path.parent)
-        return self._checked(path)
+        self._checked(path)
+        if not replaces_link:
+            self._refuse_leaving(path)
+        return path
 
     def numbered(self, name: Path, ending: str, count: int, kind: str = "png") -> list[Path]:
         """Paths for a set of `count` files: `name` + `ending`/000.png …; other numbered pictures are removed.
@@ -101,11 +117,14 @@ class OutputFolder:
             kind: their suffix, without a dot.
 
         Raises:
-            FastSamError: a file is an input, or the folder cannot be made.
+            FastSamError: a file is an input, the folder cannot be made, or a link leads out of it.
         """
         folder = self.folder / name.with_name(name.name + ending)
+        self._refuse_leaving(folder)
         _make_folder(folder)
         paths = [self._checked(folder / f"{i:03d}.{kind}") for i in range(count)]
+        for path in paths:
+            self._refuse_leaving(path)
         # Files left over from an earlier run with more segments would look like results of this run.
         for old in folder.iterdir():
             if re.fullmatch(r"\d{3,}\.(png|jpg|webp)", old.name) and old not in paths:
@@ -117,6 +136,14 @@ class OutputFolder:
         folder = file_identity(self.folder)
         if any(file_identity(path.parent) == folder for path in inputs):
             raise ParameterError(f"{self.folder}: is a folder of images, and {reason}; choose another --output")
+
+    def _refuse_leaving(self, path: Path) -> None:
+        real, inside = real_path(path), real_path(self.folder)
+        if not real.is_relative_to(inside):
+            raise FastSamError(
+                f"{path}: leads out of {self.folder}, to {real}, through a symbolic link; remove the link, or choose "
+                "another --output"
+            )
 
     def _checked(self, path: Path) -> Path:
         refuse_overwriting(path, self._known, "--output")

@@ -63,7 +63,7 @@ class YoloSet:
         place = self._output.folder / name.with_name(name.name + done.path.suffix)
         if place.exists() and not place.is_symlink() and place.samefile(done.path):
             return place  # the image lies where it belongs
-        path = self._output.file(name, done.path.suffix)
+        path = self._output.file(name, done.path.suffix, replaces_link=not self._options.copy_images)
         if self._options.copy_images:
             with draft_of(path) as draft:
                 shutil.copyfile(done.path, draft)

@@ -82,3 +82,43 @@ def test_an_output_that_has_the_name_of_a_picture_is_no_folder(tmp_path: Path, n
     assert not list(tmp_path.iterdir())
     (tmp_path / "is a folder.png").mkdir()
     OutputFolder(tmp_path / "is a folder.png", [])
+
+
+@pytest.mark.parametrize("target", ["outside", "missing"])
+def test_no_link_leads_out_of_the_folder(tree: Path, target: str) -> None:
+    """`--masks` through a planted link overwrote and removed files of its target."""
+    kept = tree / "outside/000.png"
+    kept.parent.mkdir()
+    kept.write_bytes(b"of somebody else")
+    (tree / "outside/007.png").write_bytes(b"too")
+    (tree / "out").mkdir()
+    (tree / "out/x.masks").symlink_to(tree / target)
+    (tree / "out/sub").symlink_to(tree / target)
+    (tree / "out/x.overlay.jpg").symlink_to(tree / target / "000.png")
+    (tree / "out/y.masks").mkdir()
+    (tree / "out/y.masks/000.png").symlink_to(kept)
+    (tree / "out/y.masks/009.png").symlink_to(kept)
+    output = OutputFolder(tree / "out", [])
+    for write in (
+        lambda: output.numbered(Path("x"), ".masks", 1),
+        lambda: output.numbered(Path("y"), ".masks", 1),
+        lambda: output.numbered(Path("sub/x"), ".masks", 1),
+        lambda: output.file(Path("x"), ".overlay.jpg"),
+        lambda: output.file(Path("sub/x"), ".overlay.jpg"),
+        lambda: output.file(Path("sub/deep/x"), ".txt", replaces_link=True),
+    ):
+        with pytest.raises(FastSamError, match=r"leads out of .* through a symbolic link; remove the link"):
+            write()
+    assert sorted(path.name for path in (tree / "outside").iterdir()) == ["000.png", "007.png"]
+    assert kept.read_bytes() == b"of somebody else" and not (tree / "missing").exists()
+
+
+def test_links_inside_the_folder_and_the_folder_itself_are_followed(tree: Path) -> None:
+    (tree / "real/kept.masks").mkdir(parents=True)
+    (tree / "real/x.masks").symlink_to("kept.masks")
+    (tree / "real/x.jpg").symlink_to(tree / "a/x.jpg")
+    (tree / "out").symlink_to("real")
+    output = OutputFolder(tree / "out", [])
+    assert output.numbered(Path("x"), ".masks", 1) == [tree / "out/x.masks/000.png"]
+    assert output.file(Path("x"), ".overlay.jpg").parent == tree / "out"
+    assert output.file(Path("x"), ".jpg", replaces_link=True).is_symlink()
