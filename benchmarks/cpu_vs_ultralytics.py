@@ -20,13 +20,14 @@ import os
 import platform
 import tempfile
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import cv2
 import numpy as np
+
+from fastsam_deploy.runtime.system.packages import version_of
 
 from .photographs import ROOT, add_options, photographs, processor, write_report
 from .suite.contenders import STAGES, Runner, in_turn, require_same, running
@@ -129,7 +130,7 @@ def _environment(arguments: argparse.Namespace) -> dict[str, Any]:
         "threads": arguments.threads,
         "python": platform.python_version(),
         "opencv": cv2.__version__,
-        **{package: version(package) for package in packages},
+        **{package: version_of(package) for package in packages},
         "checkpoint": arguments.checkpoint.name,
         "imgsz": arguments.imgsz,
         "conf": arguments.conf,

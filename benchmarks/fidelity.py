@@ -16,7 +16,6 @@ import hashlib
 import json
 import sys
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +36,7 @@ from fastsam_deploy.runtime.opening import ModelSettings
 from fastsam_deploy.runtime.settings import refuse_settings
 from fastsam_deploy.runtime.sources.paths import find_images
 from fastsam_deploy.runtime.system.atomic import write_atomically
+from fastsam_deploy.runtime.system.packages import version_of
 
 from .photographs import RESULTS, ROOT, processor
 
@@ -107,8 +107,8 @@ def open_checkpoint(argument: ModelArgument, settings: ModelSettings) -> Contend
         "engine": "ultralytics",
         "precision": "fp32",
         "device": given.engine.device,
-        "ultralytics": version("ultralytics"),
-        "torch": version("torch"),
+        "ultralytics": version_of("ultralytics"),
+        "torch": version_of("torch"),
         "checkpoint_sha256": hashlib.sha256(Path(argument.source).read_bytes()).hexdigest(),
         "class_names": list(model.class_names),
         "imgsz": model.imgsz,
@@ -136,7 +136,7 @@ def parity(
         "measured by": "python -m benchmarks.fidelity parity PHOTOGRAPHS",
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "cpu": processor(),
-        **{package: version(package) for package in ("onnxruntime", "torch", "ultralytics")},
+        **{package: version_of(package) for package in ("onnxruntime", "torch", "ultralytics")},
         "checkpoint": checkpoint.name,
         "model": model.name,
         "imgsz": imgsz,

@@ -31,7 +31,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -45,6 +44,7 @@ from fastsam_deploy.runtime.cuda.network import DeviceNetwork
 from fastsam_deploy.runtime.engines import open_device_network
 from fastsam_deploy.runtime.measure.fidelity import compare
 from fastsam_deploy.runtime.settings import EngineSettings
+from fastsam_deploy.runtime.system.packages import version_of
 from fastsam_deploy.runtime.trt import TRTFastSAM
 
 from .gpu_contenders import Bare, Contender, stage_times, ultralytics, ways
@@ -55,7 +55,7 @@ LEAST_IOU = 0.99
 LEAST_PAIRED = 0.99
 """Share of the segments that must have their like on the CPU: rows at the thresholds may come and go."""
 
-PACKAGES = ("fastsam-deploy", "numpy", "onnxruntime-gpu", "onnxruntime", "tensorrt", "pycuda", "torch", "ultralytics")
+PACKAGES = ("fastsam-deploy", "numpy", "onnxruntime", "tensorrt", "pycuda", "torch", "ultralytics")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -193,7 +193,7 @@ def _environment(arguments: argparse.Namespace, network: DeviceNetwork, descript
         "gpu": device.name,
         "driver_cuda": device.driver_version,
         "python": platform.python_version(),
-        **{package: found for package in PACKAGES if (found := _version(package))},
+        **{package: found for package in PACKAGES if (found := version_of(package))},
         "model": arguments.model.name,
         "size": arguments.size,
         "engine": {name: value for name, value in description.items() if isinstance(value, (str, bool, float))},
@@ -201,13 +201,6 @@ def _environment(arguments: argparse.Namespace, network: DeviceNetwork, descript
         "conf": arguments.conf,
         "runs": arguments.runs,
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def markdown(report: dict[str, Any]) -> str:

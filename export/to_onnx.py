@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 
+from ..runtime.engines.registry import require_engine
 from ..runtime.spec import Suppression
 from ..runtime.system.atomic import draft_of
 from ..runtime.system.identity import check_outputs
@@ -72,6 +73,7 @@ def export_onnx(
     check_outputs([Path(checkpoint)], {"output": target})
     request = FileRequest(target, imgsz, dynamic, batch, opset, half, compact, suppression)
     check_opset(opset, exporter)
+    require_engine(".onnx")
     photographs = load_photographs(images)
     step("reading the checkpoint")
     source = load_checkpoint(checkpoint, trust=trust)

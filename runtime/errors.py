@@ -36,6 +36,21 @@ opencv-python-headless && pip install opencv-python-headless'
     return f"OpenCV does not load ({error}); run: {ONE_OPENCV}"
 
 
+def one_onnx_runtime(extra: str) -> str:
+    """The command that leaves one ONNX Runtime where both are installed, or the other one.
+
+    `onnxruntime` and `onnxruntime-gpu` put their files into the same folder: to remove one of them breaks the other.
+
+    Args:
+        extra: "cpu" or "gpu".
+
+    Example:
+        >>> one_onnx_runtime("gpu").partition(" && ")[0]
+        'pip uninstall -y onnxruntime onnxruntime-gpu'
+    """
+    return f"pip uninstall -y onnxruntime onnxruntime-gpu && {pip_install(extra)}"
+
+
 class FastSamError(Exception):
     """Base class of all errors that this project raises on purpose.
 

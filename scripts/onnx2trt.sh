@@ -23,8 +23,8 @@ A flag overrides its environment variable. All other options are passed to `fast
 as with that command, the ONNX file may be given without --onnx.
 
 Python: $PYTHON if set, else the python3 on the path. It needs this package with TensorRT (pip install
-'fastsam-deploy[trt,trt-export]'; with --rtx: 'fastsam-deploy[rtx-export]'), or trtexec with --trtexec --run. This
-script installs nothing.
+'fastsam-deploy[gpu,trt,trt-export]'; with --rtx: 'fastsam-deploy[cpu,rtx-export]'), or trtexec with --trtexec --run.
+This script installs nothing.
 TEXT
 }
 

@@ -19,7 +19,7 @@ FastSAM-s.pt and FastSAM-x.pt are downloaded if they are missing. A flag overrid
 All other options are passed to `fastsam-export onnx`, for example --fixed --batch 4 --half --opset 18 --images FOLDER;
 as with that command, the checkpoint may be given without --weights.
 
-Python: $PYTHON if set, else the python3 on the path, if it has this package with its extra [export].
+Python: $PYTHON if set, else the python3 on the path, if it has this package with its extras [cpu,export].
 Otherwise this script makes the environment .venv-export beside the folder scripts/ (about 6 GB, once) with that
 Python, and uses it.
 TEXT
@@ -41,13 +41,13 @@ python=${PYTHON:-python3}
 if ! has_export "$python"; then
   environment=$root/.venv-export
   if [ ! -x "$environment/bin/python" ] || ! has_export "$environment/bin/python"; then
-    echo "pt2onnx.sh: $python has no fastsam-deploy[export]; making $environment" >&2
+    echo "pt2onnx.sh: $python has no fastsam-deploy[cpu,export]; making $environment" >&2
     if ! "$python" -m venv "$environment"; then
       echo "pt2onnx.sh: $python cannot make environments; install python3-venv (apt install python3-venv)" >&2
       exit 2
     fi
     "$environment/bin/python" -m pip install --quiet --upgrade pip
-    "$environment/bin/python" -m pip install --quiet -e "$root[export]"
+    "$environment/bin/python" -m pip install --quiet -e "$root[cpu,export]"
   fi
   python=$environment/bin/python
 fi

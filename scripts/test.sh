@@ -6,7 +6,7 @@
 #
 # Makes four environments under .venv-test (about 8 GB, most of it PyTorch) and reuses them. In each, the project is
 # installed as users install it, not in place:
-#   full     with [export] and the tools for tests; NumPy 2; PyCUDA on an emulated driver (only on Linux with g++)
+#   full     with [cpu,export] and the tools for tests; NumPy 2; PyCUDA on an emulated driver (only on Linux with g++)
 #   bare     with [cpu,clip] only, as for an ordinary user: no torch; NumPy 1.26
 #   direct   with [cpu,direct]: exports without torch
 #   tensorrt TensorRT's bindings, and TensorRT for RTX with NVIDIA's parser and builder (95 MB to download, 233 MB; only on
@@ -35,7 +35,8 @@ install_project() { # name; installs the current sources
   "$envs/$1/bin/python" -m pip install --quiet --no-deps --force-reinstall .
 }
 
-make_env full ".[export,clip-export,clip,triton,openvino,supervision,dev]"
+# labelme is no extra: it brings onnxruntime, which must not lie beside onnxruntime-gpu.
+make_env full ".[cpu,export,clip-export,clip,triton,openvino,supervision,dev]" "labelme>=5.5"
 make_env bare ".[cpu,clip]" "numpy==1.26.*" pytest pytest-timeout pytest-xdist hypothesis tifffile
 make_env direct ".[cpu,direct]"
 install_project full

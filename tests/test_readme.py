@@ -50,8 +50,8 @@ def test_commands_run(command: str, workplace: Path):
 
 def test_the_other_commands_are_known():
     """Installing and the two scripts, which scripts/test.sh and tests/scripts run; what needs a GPU."""
-    known = {"bash scripts/demo.sh", "bash scripts/test.sh", "pip install '.[cpu]'", "pip install '.[export]'"}
-    known |= {"pip install '.[trt,trt-export]'", *NEED_A_GPU}
+    known = {"bash scripts/demo.sh", "bash scripts/test.sh", "pip install '.[cpu]'", "pip install '.[cpu,export]'"}
+    known |= {"pip install '.[gpu,trt,trt-export]'", *NEED_A_GPU}
     assert {line for line in COMMANDS if not line.startswith("fastsam")} == known
 
 

@@ -8,14 +8,19 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from fastsam_deploy.runtime.system.cpu import name_and_flags
+from fastsam_deploy.runtime.system.packages import version_of
 
-PACKAGES = ("fastsam-deploy", "numpy", "opencv-python", "onnxruntime", "openvino", "torch", "ultralytics")
+PACKAGES = {
+    "opencv-python": "cv2",
+    **{name: name for name in ("fastsam-deploy", "numpy", "onnxruntime", "openvino", "torch", "ultralytics")},
+}
+"""Name in the results → module."""
+
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 _PEAK = """
@@ -61,7 +66,7 @@ def environment(threads: Sequence[int], *, quick: bool) -> dict[str, Any]:
         "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
         "system": platform.system(),
         "python": platform.python_version(),
-        "packages": {package: _version(package) for package in PACKAGES},
+        "packages": {package: version_of(module) for package, module in PACKAGES.items()},
     }
     return {**machine, "peak": {str(count): peak(count, quick=quick) for count in threads}}
 
@@ -126,12 +131,3 @@ def network_operations(path: Path, shape: tuple[int, int, int, int]) -> int:
             "Gemm": prod(made) * given[-1],
         }[node.op_type]
     return 2 * total
-
-
-def _version(package: str) -> str | None:
-    for name in (package, f"{package}-headless"):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return None

@@ -11,10 +11,10 @@ import multiprocessing
 import os
 import shutil
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fastsam_deploy.runtime.system.atomic import rename_synced, scratch_beside
+from fastsam_deploy.runtime.system.packages import version_of
 
 from ..photographs import ROOT
 
@@ -63,10 +63,7 @@ def _stamp() -> str:
     """A name for what made the files: libraries, the demo checkpoint and this module."""
     parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (DEMO["checkpoint"], Path(__file__))]
     for package in ("fastsam-deploy", "torch", "ultralytics", "onnx", "openvino"):
-        try:
-            parts.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            parts.append(f"no {package}")
+        parts.append(f"{package} {version_of(package)}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 

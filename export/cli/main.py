@@ -13,7 +13,8 @@ from rich.console import Console
 from ...runtime.batch.console import open_console, say
 from ...runtime.cli.groups import with_groups
 from ...runtime.cli.process import CommandGroup, run_command
-from ...runtime.errors import MissingDependencyError, ParameterError, pip_install
+from ...runtime.errors import ParameterError
+from ..errors import missing_library
 from .engine import engine
 from .options import ImgszOption, PhotographsOption, SuppressionOptions
 from .quantize import quantize
@@ -91,7 +92,7 @@ def onnx(
                 proof = export_onnx(checkpoint, target, step=status.update, **chosen, **tracing)
     except ModuleNotFoundError as error:
         other = "" if direct else ", or add --direct, which needs no PyTorch"
-        raise MissingDependencyError(f"{error}; run: {pip_install('direct' if direct else 'export')}{other}") from error
+        raise missing_library(error, "direct" if direct else "export", otherwise=other) from error
     _report(proof, open_console())
 
 
@@ -201,7 +202,7 @@ def clip(
         with open_console(stderr=True).status("starting") as status:
             proof = export_clip(name, output, half=half, images=images, step=status.update)
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(f"{error}; run: {pip_install('export', 'clip-export')}") from error
+        raise missing_library(error, "export", "clip-export") from error
     _report_clip(proof, open_console())
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ...runtime.batch.console import open_console, say
-from ...runtime.errors import MissingDependencyError, pip_install
+from ..errors import missing_library
 from .options import ImgszOption
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def quantize(
         from ..quantize.judge import QuantizationLimits
         from ..quantize.to_int8 import quantize_model
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(f"{error}; run: {pip_install('export')}") from error
+        raise missing_library(error, "export") from error
 
     target_path = output or model.with_name(f"{model.stem}-int8.onnx")
     with open_console(stderr=True).status("starting") as status:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,10 +13,12 @@ import onnx
 from numpy.typing import NDArray
 
 from ...runtime.engines import open_engine
+from ...runtime.engines.registry import require_engine
 from ...runtime.errors import ParameterError
 from ...runtime.spec import ModelSpec, Suppression
 from ...runtime.system.atomic import draft_of
 from ...runtime.system.identity import check_outputs
+from ...runtime.system.packages import version_of
 from ...runtime.system.scratch import scratch_folder
 from ..checkpoint.find import find_checkpoint
 from ..errors import ExportError
@@ -82,6 +83,7 @@ def export_direct(
     request = FileRequest(target, imgsz, dynamic, batch, opset, half, compact, suppression)
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise ParameterError(f"opset is {opset}, graphs are built without PyTorch for {OPSETS[0]} to {OPSETS[1]}")
+    require_engine(".onnx")
     photographs = load_photographs(images)
     step("reading the checkpoint")
     with open_network(find_checkpoint(checkpoint)) as network:
@@ -141,4 +143,4 @@ def _has_pytorch() -> bool:
 def _comparison() -> str:
     if not _has_pytorch():
         return NOT_COMPARED
-    return f"with PyTorch {version('torch')} and ultralytics {version('ultralytics')}"
+    return f"with PyTorch {version_of('torch')} and ultralytics {version_of('ultralytics')}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import version
 
 import onnx
 
 from ...runtime.engines.telemetry import without_telemetry
 from ...runtime.spec import METADATA_KEY, ModelSpec
+from ...runtime.system.packages import version_of
 from .compact import Factors, stored_compactly
 from .fp16 import computed_in_fp16
 
@@ -163,4 +163,4 @@ def tool_versions(*names: str) -> dict[str, str]:
         >>> sorted(tool_versions("onnx"))
         ['fastsam-deploy', 'onnx']
     """
-    return {name: version(name) for name in ("fastsam-deploy", *names)}
+    return {name: version for name in ("fastsam-deploy", *names) if (version := version_of(name))}

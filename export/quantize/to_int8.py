@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import onnx
@@ -17,6 +16,7 @@ from ...runtime.spec import METADATA_KEY, ModelSpec, imgsz_for
 from ...runtime.stages.image import SUFFIXES
 from ...runtime.system.atomic import draft_of, scratch_beside, write_atomically
 from ...runtime.system.identity import check_outputs
+from ...runtime.system.packages import version_of
 from ..errors import ExportError
 from ..graph.fp16 import rounded_like_fp16
 from .graph import TARGETS, Layer, layers_named, layers_of, tensors_to_calibrate, with_folded_weights, with_qdq
@@ -264,7 +264,7 @@ def _kept(layers: Sequence[Layer], keep: Collection[str], keep_from: Path | None
 def _tools(target: str, method: str, count: int, *, half: bool) -> dict[str, str]:
     rest = "fp16" if half else "fp32"
     return {
-        "onnxruntime": version("onnxruntime"),
+        "onnxruntime": version_of("onnxruntime") or "unknown",
         "int8": f"for {target}, calibrated by {method} on {count} images, the rest {rest}",
     }
 

@@ -197,6 +197,24 @@ def engine_for(path: Path, settings: EngineSettings, *, pointers: bool = False) 
     return entry
 
 
+def require_engine(suffix: str) -> None:
+    """Check that an engine for files of this suffix is installed, before long work that needs one.
+
+    Raises:
+        MissingDependencyError: there is none.
+
+    Example:
+        >>> require_engine(".onnx")
+    """
+    entries = engines_for(suffix)
+    if all(find_spec(entry.library) is None for entry in entries):
+        names = " or ".join(entry.name for entry in entries)
+        raise MissingDependencyError(
+            f"no engine for {suffix} files is installed, expected {names}; run: {pip_install('cpu')}, or with 'gpu' in "
+            "the place of 'cpu' for an NVIDIA GPU"
+        )
+
+
 def _chosen(entries: list[EngineEntry], suffix: str, settings: EngineSettings) -> EngineEntry:
     if settings.engine is None:
         fitting = [entry for entry in entries if entry.runs_on(settings.device)] or entries

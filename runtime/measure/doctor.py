@@ -9,7 +9,6 @@ import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,16 +18,22 @@ import numpy as np
 from .. import __version__
 from ..engines import registry
 from ..engines.registry import EngineEntry, engines_for
-from ..errors import ONE_OPENCV, FastSamError, MissingDependencyError, opencv_fault, pip_install
+from ..errors import ONE_OPENCV, FastSamError, MissingDependencyError, one_onnx_runtime, opencv_fault, pip_install
 from ..settings import EngineSettings
 from ..system.cpu import name_and_flags, usable_cpus
+from ..system.packages import BUILDS, builds_of
 
 _PACKAGES = (
-    "numpy", "opencv-python", "opencv-python-headless", "opencv-contrib-python",
-    "opencv-contrib-python-headless", "pillow", "pycocotools", "onnxruntime", "onnxruntime-gpu",
-    "openvino", "tensorrt", "pycuda", "cuda-bindings", "tritonclient", "tokenizers", "supervision", "torch",
-    "ultralytics",
+    "numpy", *BUILDS["cv2"], "pillow", "pycocotools", *BUILDS["onnxruntime"], "openvino", "tensorrt", "pycuda",
+    "cuda-bindings", "tritonclient", "tokenizers", "supervision", "torch", *BUILDS["ultralytics"],
 )  # fmt: skip
+_REPAIRS = {
+    "cv2": ONE_OPENCV,
+    "onnxruntime": f"{one_onnx_runtime('gpu')}; without an NVIDIA GPU 'cpu' in the place of 'gpu'",
+    "ultralytics": f"pip uninstall -y {' '.join(BUILDS['ultralytics'])} && {pip_install('export')}",
+}
+"""Module → what leaves one build of it."""
+
 # The processor features that decide how fast a network runs.
 _FLAGS = (
     "avx2",
@@ -108,13 +113,15 @@ def lines(report: dict[str, Any]) -> list[str]:
 
 def _warnings(packages: Mapping[str, str | None]) -> list[str]:
     """Faults of the installation itself."""
-    builds = [f"{name} {number}" for name, number in packages.items() if name.startswith("opencv-") and number]
-    if len(builds) < 2:
-        return []
-    return [
-        f"{' and '.join(builds)} are both installed; they overwrite each other's files, and after an update of one cv2 "
-        f"may not load; run: {ONE_OPENCV}"
-    ]
+    warnings = []
+    for module, names in BUILDS.items():
+        builds = [f"{name} {packages[name]}" for name in names if packages[name]]
+        if len(builds) > 1:
+            warnings.append(
+                f"{' and '.join(builds)} are both installed; they overwrite each other's files, and after an update of "
+                f"one {module} may not load, or be the other one; run: {_REPAIRS[module]}"
+            )
+    return warnings
 
 
 def _verdict(row: dict[str, Any]) -> str:
@@ -208,10 +215,7 @@ def _library_row(name: str, *, detail: str | None = None, reason: str | None = N
 
 
 def _installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    return builds_of(package).get(package)
 
 
 def _cpu() -> dict[str, Any]:

@@ -78,24 +78,43 @@ class SharedRegion:
 
 
 def abandoned_regions() -> list[str]:
-    """Names of the regions whose processes are dead."""
+    """Names of the regions whose processes are dead.
+
+    Example:
+        >>> abandoned_regions()  # doctest: +SKIP
+        ['fastsam_client_4711_0f6c2a0b1d9e48a7b3c5d6e7f8091a2b']
+    """
     with suppress(OSError):
         return [path.name for path in FOLDER.glob("fastsam_client_*") if is_region(path.name) and is_abandoned(path)]
     return []
 
 
 def is_region(name: str) -> bool:
-    """Whether it is the name of a region of this package."""
+    """Whether it is the name of a region of this package.
+
+    Example:
+        >>> is_region(f"fastsam_client_4711_{'a' * 32}"), is_region("psm_4711")
+        (True, False)
+    """
     return _NAME.fullmatch(name) is not None
 
 
 def is_abandoned(path: Path) -> bool:
-    """Whether nobody holds the lock of a region's file. False where that cannot be told."""
+    """Whether nobody holds the lock of a region's file. False where that cannot be told.
+
+    Example:
+        >>> is_abandoned(FOLDER / "no_such_region")
+        False
+    """
     return _with_lock(path, lambda: None)
 
 
 def remove_abandoned(name: str) -> None:
-    """Remove a region's file, unless somebody holds its lock."""
+    """Remove a region's file, unless somebody holds its lock.
+
+    Example:
+        >>> remove_abandoned("no_such_region")
+    """
     path = FOLDER / name
     _with_lock(path, path.unlink)
 

@@ -5,7 +5,7 @@
 Training weighs the few positives up, so that scores come out too high. Logits are mapped linearly: a score of
 `--score` becomes 0.4, and 0.1 stays 0.1, so the order of the detections, and what is above 0.1, stay as they are. It is
 done in the last layer of the class branches; nothing else changes, boxes and masks least of all.
-Needs the extra [export].
+Needs the extras [cpu,export].
 """
 
 from __future__ import annotations

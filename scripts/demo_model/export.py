@@ -3,7 +3,7 @@
     python -m scripts.demo_model.export
 
 Any batch and size, default 640, near which it was trained; weights stored as FP16 (exactly those of the
-checkpoint), arithmetic in FP32. Needs the extra [export].
+checkpoint), arithmetic in FP32. Needs the extras [cpu,export].
 """
 
 from __future__ import annotations

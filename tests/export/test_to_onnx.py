@@ -29,7 +29,7 @@ from fastsam_deploy.export.graph import finish
 from fastsam_deploy.export.proof.network import Proof
 from fastsam_deploy.export.to_onnx import export_onnx
 from fastsam_deploy.runtime.engines import open_engine
-from fastsam_deploy.runtime.errors import ParameterError
+from fastsam_deploy.runtime.errors import MissingDependencyError, ParameterError
 from fastsam_deploy.runtime.pipeline import FastSAM
 from fastsam_deploy.runtime.spec import METADATA_KEY
 
@@ -391,3 +391,10 @@ def test_the_shipped_file_was_made_from_the_shipped_checkpoint(demo_checkpoint: 
         assert engine.spec.checkpoint_sha256 == hashlib.sha256(demo_checkpoint.read_bytes()).hexdigest()
         assert (engine.spec.precision, engine.spec.batch, engine.spec.size_hw) == ("fp32", None, (None, None))
         assert engine.spec.imgsz == 640
+
+
+def test_without_an_engine_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[export] brings none, as [cpu] and [gpu] exclude each other."""
+    monkeypatch.setattr("fastsam_deploy.runtime.engines.registry.find_spec", lambda _: None)
+    with pytest.raises(MissingDependencyError, match=r"no engine for .onnx files .* run: pip install .*\[cpu\]"):
+        export_onnx(tmp_path / "absent.pt", tmp_path / "out.onnx")

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from ...cuda.driver.device import Device, device_number
 from ...cuda.driver.process import UsedByOne, is_forked
 from ...cuda.network import Shape
-from ...errors import DeviceError, ModelError, ParameterError, pip_install
+from ...errors import DeviceError, ModelError, ParameterError, one_onnx_runtime
 from ...settings import EngineSettings
 from ..telemetry import without_telemetry
-from .provider import CPU, CUDA, checked_precision, cuda_options
+from .provider import CPU, CUDA, checked_precision, cuda_options, preload_cuda
 from .tensors import tensor_infos
 
 with without_telemetry():
@@ -166,10 +166,11 @@ class OnnxRuntimeCudaNetwork(UsedByOne):
         if provider not in ort.get_available_providers():
             raise DeviceError(
                 f"{self.name}: this ONNX Runtime {ort.__version__} has {', '.join(ort.get_available_providers())}, "
-                f"expected {provider}; run: pip uninstall onnxruntime && {pip_install('gpu')}"
+                f"expected {provider}; run: {one_onnx_runtime('gpu')}"
             )
         settings: dict[str, Any] = {}
         if self._memory == "cuda":
+            preload_cuda()
             settings = cuda_options(self._settings, self.cuda_device.number, self.stream.handle)
         options = ort.SessionOptions()
         options.log_severity_level = 3
@@ -187,8 +188,8 @@ class OnnxRuntimeCudaNetwork(UsedByOne):
         active = session.get_providers()[0]
         if active != provider:
             raise DeviceError(
-                f"{self.name}: asked for {provider}, ONNX Runtime {ort.__version__} chose {active}; it must be "
-                "onnxruntime-gpu with CUDA and cuDNN libraries that fit: see `fastsam doctor`"
+                f"{self.name}: asked for {provider}, ONNX Runtime {ort.__version__} chose {active}{preload_cuda()}; "
+                "it must be onnxruntime-gpu with CUDA and cuDNN libraries that fit: see `fastsam doctor`"
             )
         return session
 

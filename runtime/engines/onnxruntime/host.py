@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ...errors import DeviceError, ModelError, ParameterError, pip_install
+from ...errors import DeviceError, ModelError, ParameterError, one_onnx_runtime
 from ...settings import EngineSettings
 from ...system.cpu import usable_cpus
 from ...system.fork import PerProcess
@@ -17,7 +17,7 @@ from ...system.scratch import scratch_folder
 from ..model_cache import ModelCache, Prepared
 from ..reopening import reopening
 from ..telemetry import without_telemetry
-from .provider import CPU, CUDA, checked_precision, cuda_options
+from .provider import CPU, CUDA, checked_precision, cuda_options, preload_cuda
 from .tensors import tensor_infos
 
 with without_telemetry():
@@ -40,8 +40,8 @@ class OnnxRuntimeNetwork:
         active = session.get_providers()[0]
         if active != provider[0]:
             raise DeviceError(
-                f"{path.name}: asked for device {device!r} ({provider[0]}), ONNX Runtime chose {active}; "
-                "check the CUDA and cuDNN libraries with `fastsam doctor`, or pass device='cpu'"
+                f"{path.name}: asked for device {device!r} ({provider[0]}), ONNX Runtime chose {active}"
+                f"{preload_cuda()}; check the CUDA and cuDNN libraries with `fastsam doctor`, or pass device='cpu'"
             )
         self.name = path.name
         self.device = device
@@ -110,8 +110,9 @@ def _provider(settings: EngineSettings) -> tuple[str, dict[str, Any]]:
         if CUDA not in available:
             raise DeviceError(
                 f"device {device!r}: this ONNX Runtime {ort.__version__} has {', '.join(available)}; "
-                f"run: pip uninstall onnxruntime && {pip_install('gpu')}, or pass device='cpu'"
+                f"run: {one_onnx_runtime('gpu')}, or pass device='cpu'"
             )
+        preload_cuda()
         return CUDA, cuda_options(settings, int(number or 0))
     raise DeviceError(f"device is {device!r}, expected 'cpu', 'cuda' or 'cuda:N'")
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 from ...errors import DeviceError
 from ...network import TensorInfo
 from ...settings import EngineSettings
 from ...spec import METADATA_KEY
+from ..telemetry import without_telemetry
+
+with without_telemetry():
+    import onnxruntime as ort
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -35,6 +42,23 @@ def cuda_options(settings: EngineSettings, number: int, stream: int | None = Non
         "cudnn_conv_algo_search": (settings.search or "heuristic").upper(),
         **({} if stream is None else {"user_compute_stream": str(stream)}),
     }
+
+
+@functools.cache
+def preload_cuda() -> str:
+    """Load CUDA and cuDNN before the first session on a GPU: ONNX Runtime does not look into the packages of `[gpu]`.
+
+    Returns:
+        What could not be loaded, for the middle of a message; "" if nothing is wrong. It is kept for later calls.
+
+    Example:
+        >>> preload_cuda()  # doctest: +SKIP
+        ' (Failed to load libcudart.so.13: cannot open shared object file)'
+    """
+    with redirect_stdout(io.StringIO()) as said:  # standard output may be for JSON
+        getattr(ort, "preload_dlls", lambda: None)()  # ONNX Runtime has it from 1.21 on
+    reason = " ".join(said.getvalue().split())
+    return f" ({reason:.300})" if reason else ""
 
 
 def checked_precision(

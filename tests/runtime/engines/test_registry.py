@@ -109,3 +109,12 @@ def test_every_extra_is_there() -> None:
     for entry in (*registry.ENGINES, registry.TRITON):
         named = {*entry.extras.values(), *filter(None, entry.device_extra.split(","))}
         assert named <= extras, entry.name
+
+
+def test_work_that_needs_an_engine_does_not_begin_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.require_engine(".onnx")
+    monkeypatch.setattr(registry, "find_spec", lambda name: name == "openvino" or None)
+    registry.require_engine(".onnx")
+    monkeypatch.setattr(registry, "find_spec", lambda _: None)
+    with pytest.raises(MissingDependencyError, match=r"no engine for .onnx files .* run: pip install .*\[cpu\]"):
+        registry.require_engine(".onnx")

@@ -149,7 +149,7 @@ def test_a_plan_is_tried_with_tensorrt_only(monkeypatch: pytest.MonkeyPatch, tmp
     assert tried == [("onnxruntime", "cpu"), ("openvino", "cpu"), ("onnxruntime", "cuda")]
 
 
-def test_two_builds_of_opencv_are_a_warning_with_the_lines_that_repair_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_builds_of_a_library_are_a_warning_with_the_lines_that_repair_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def installed(*names: str) -> list[str]:
         monkeypatch.setattr(doctor, "_installed", lambda name: "5.0" if name in names else None)
         monkeypatch.setattr(doctor, "_try_engine", lambda *_: {"name": "x", "works": False, "reason": "", "spec": None})
@@ -165,3 +165,9 @@ def test_two_builds_of_opencv_are_a_warning_with_the_lines_that_repair_it(monkey
         "pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python-headless"
     )
     assert installed("opencv-python") == installed("opencv-python-headless") == installed() == []
+    (warning,) = installed("onnxruntime", "onnxruntime-gpu", "opencv-python-headless", "ultralytics")
+    assert warning.startswith("onnxruntime 5.0 and onnxruntime-gpu 5.0 are both installed")
+    assert "run: pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'fastsam-deploy[gpu]'" in warning
+    (warning,) = installed("ultralytics", "ultralytics-opencv-headless")
+    assert "run: pip uninstall -y ultralytics ultralytics-opencv-headless && pip install" in warning
+    assert len(installed("opencv-python", "opencv-contrib-python", "onnxruntime", "onnxruntime-gpu")) == 2

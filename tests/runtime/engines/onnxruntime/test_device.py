@@ -12,6 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from fastsam_deploy.runtime.engines import open_engine
+from fastsam_deploy.runtime.engines.onnxruntime import provider
 from fastsam_deploy.runtime.engines.segmentation import SegmentationEngine
 from fastsam_deploy.runtime.errors import DeviceError, FastSamError, ModelError, ParameterError
 from fastsam_deploy.runtime.settings import EngineSettings
@@ -179,6 +180,40 @@ def test_the_same_options_where_arrays_come_from_the_host(demo_onnx: Path, monke
         assert host._provider(settings) == ("CUDAExecutionProvider", options)
 
 
+@pytest.mark.parametrize("pointers", [False, True])
+def test_cuda_is_loaded_before_the_first_session(
+    demo_onnx: Path, device: MemoryDevice, monkeypatch: pytest.MonkeyPatch, capfd: Any, pointers: bool
+) -> None:
+    """ONNX Runtime prints what it cannot load: that is for the error, and not for standard output."""
+    done: list[str] = []
+
+    class Session:
+        def __init__(self, *_: Any, **__: Any) -> None:
+            done.append("session")
+
+        def disable_fallback(self) -> None:
+            """As that of ONNX Runtime."""
+
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+    def preload() -> None:
+        done.append("preload")
+        print("Failed to load libcudnn.so.9:\n no such file")
+
+    monkeypatch.setattr(ours.ort, "preload_dlls", preload, raising=False)
+    monkeypatch.setattr(ours.ort, "InferenceSession", Session)
+    monkeypatch.setattr(ours.ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    on_cuda = EngineSettings("cuda")
+    provider.preload_cuda.cache_clear()
+    try:
+        with pytest.raises(DeviceError, match=r"CPUExecutionProvider \(Failed to load libcudnn.so.9: no such file\); "):
+            ours.OnnxRuntimeCudaNetwork(demo_onnx, device) if pointers else open_engine(demo_onnx, on_cuda)
+    finally:
+        provider.preload_cuda.cache_clear()
+    assert done == ["preload", "session"] and capfd.readouterr().out == ""
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -202,7 +237,8 @@ def test_a_cpu_where_cuda_was_asked_for_is_an_error(
 ) -> None:
     if "CUDAExecutionProvider" in ort.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
-    with pytest.raises(DeviceError, match=r"expected CUDAExecutionProvider; run: pip .*fastsam-deploy"):
+    repair = r"run: pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'fastsam-deploy\[gpu\]'"
+    with pytest.raises(DeviceError, match=rf"expected CUDAExecutionProvider; {repair}"):
         ours.OnnxRuntimeCudaNetwork(demo_onnx, device)
     with pytest.raises(DeviceError, match="expected 'cuda' or 'cuda:N'"):
         ours.device_network_from_file(demo_onnx, EngineSettings("cpu"))
