@@ -1,6 +1,6 @@
 """Nightly: the ratios of the suite may not fall by more than 15 % against the committed rows.
 
-    python -m benchmarks.suite.guard                       # measures end_to_end, prompts and memory, and compares
+    python -m benchmarks.suite.guard                       # measures PARTS, and compares
     python -m benchmarks.suite.guard --measured FOLDER     # compares suite_*.json that are there already
 
 A part in which something fell is measured once more, and the better of the two counts: the machine may have been busy.
@@ -23,7 +23,7 @@ from ..photographs import RESULTS
 from .records import load_results
 from .report.goals import Results
 
-PARTS = ("end_to_end", "prompts", "memory")
+PARTS = ("end_to_end", "prompts", "memory", "gpu_host")
 FALL = 0.15
 LEAST_MB = 20
 """Smaller amounts of memory are not compared: some pages more or less are many percent of them."""

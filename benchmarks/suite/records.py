@@ -103,9 +103,9 @@ class Record:
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
-    """Median, 95th percentile, least and largest, rounded to 0.01."""
+    """Median, 95th percentile, least and largest, rounded to 0.01; below 1 to three digits."""
     found = {"median": median(values), "p95": float(np.percentile(values, 95)), "min": min(values), "max": max(values)}
-    return {name: round(value, 2) for name, value in found.items()}
+    return {name: round(value, 2) if value >= 1 else float(f"{value:.3g}") for name, value in found.items()}
 
 
 def contenders(settings: Settings, size: str, threads: int) -> dict[str, Contender]:
