@@ -103,7 +103,8 @@ def _describe(
     places: NDArray[Any],
 ) -> None:
     """Write the places."""
-    places[len(images) :] = np.zeros((), PLACE_DTYPE)
+    if len(places) > len(images):
+        places[len(images) :] = np.zeros((), PLACE_DTYPE)
     raw, at = (
         places.view(np.uint8).data,
         0,

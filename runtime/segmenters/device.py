@@ -32,6 +32,7 @@ from ..stages.assemble import snap_to_border
 from ..stages.decode import class_numbers
 from ..stages.image import ImageSource, load_images
 from ..stages.letterbox import PADDING_VALUE, fit_model, groups
+from ..system.cpu import usable_cpus
 
 _KEPT_TABLES = 64
 """Image sizes whose tables are kept: a camera has one, a folder of photographs a few."""
@@ -42,6 +43,7 @@ _Answers = list[tuple[Segments, dict[str, float]]]
 _LARGEST_BATCH = 16
 """Largest batch for a network that accepts any batch."""
 _STREAM_THREADS = 3
+"""Threads of a stream at least: one waits for the device, one packs, one reads."""
 
 
 class DeviceSegmenter:
@@ -140,8 +142,8 @@ class DeviceSegmenter:
         return False
 
     def for_stream(self) -> tuple[DeviceSegmenter, int]:
-        """See `LocalSegmenter.for_stream`: images are read while others are on the device."""
-        return self, _STREAM_THREADS
+        """See `LocalSegmenter.for_stream`: images are read while others are on the device, on all processors."""
+        return self, max(_STREAM_THREADS, usable_cpus())
 
     def warmup(self, shapes: Sequence[tuple[int, int, int]], thresholds: Thresholds) -> None:
         """Run batches of (batch, h, w) until memory, kernels and graphs are ready, also for streams."""

@@ -96,12 +96,15 @@ def snap_to_border(boxes_xyxy: NDArray[np.float32], image_hw: tuple[int, int]) -
     """
     height, width = image_hw
     boxes: NDArray[np.float32] = boxes_xyxy.copy()
-    boxes[:, :2][boxes[:, :2] < _BORDER_PX] = 0
-    boxes[boxes[:, 2] > width - _BORDER_PX, 2] = width
-    boxes[boxes[:, 3] > height - _BORDER_PX, 3] = height
+    size_wh = np.array((width, height), np.float32)
+    begins, ends = boxes[:, :2], boxes[:, 2:]
+    np.copyto(begins, np.float32(0), where=begins < _BORDER_PX)
+    np.copyto(ends, size_wh, where=ends > size_wh - np.float32(_BORDER_PX))
     # Clipped boxes lie inside the image, so their IoU with it is their share of its area.
     share = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / np.float32(width * height)
-    boxes[share > _FULL_IMAGE_IOU] = (0, 0, width, height)
+    full = share > _FULL_IMAGE_IOU
+    if full.any():
+        boxes[full] = (0, 0, width, height)
     return boxes
 
 

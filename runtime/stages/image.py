@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import BytesIO
 from time import perf_counter
@@ -14,6 +15,7 @@ from PIL import Image
 
 from ..errors import ImageError, ParameterError
 from ..limits import MAX_PIXELS, MAX_PIXELS_ON_SERVER
+from ..system.cpu import usable_cpus
 from .levels import to_uint8
 from .reading.decoded import Decoded, Selection, ValueRange, no_such_page, pick_bands
 from .reading.files import read_image
@@ -130,22 +132,28 @@ def load_image(
 
 
 def load_images(sources: Sequence[ImageSource], color: str = "RGB") -> list[tuple[NDArray[np.uint8], float]]:
-    """Several images as `load_image` reads them, each with the milliseconds that it took.
+    """Several images as `load_image` reads them, each with the milliseconds that it took. Files on all processors.
 
     Raises:
-        ImageError: see `load_image`; of several images it says which.
+        ImageError: see `load_image`; of several images it says which: the first one.
     """
-    loaded = []
-    for i, source in enumerate(sources):
+
+    def load(i: int) -> tuple[NDArray[np.uint8], float]:
         start = perf_counter()
         try:
-            pixels = load_image(source, color=color)
+            pixels = load_image(sources[i], color=color)
         except ImageError as error:
             if len(sources) == 1:
                 raise
             raise ImageError(f"image {i} of {len(sources)}: {error}") from error
-        loaded.append((pixels, (perf_counter() - start) * 1000))
-    return loaded
+        return pixels, (perf_counter() - start) * 1000
+
+    plain = [source.source if isinstance(source, ImageFile) else source for source in sources]
+    threads = min(sum(map(is_encoded, plain)), usable_cpus())
+    if threads < 2 or any(hasattr(source, "read") for source in plain):  # a stream may be given twice
+        return [load(i) for i in range(len(sources))]
+    with ThreadPoolExecutor(threads, "fastsam-load") as pool:
+        return list(pool.map(load, range(len(sources))))
 
 
 def encoded_bytes(source: ImageSource) -> bytes | None:

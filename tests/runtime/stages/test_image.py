@@ -354,3 +354,36 @@ def test_many_threads_read_the_same_pixels() -> None:
     expected = load_image(content)
     with ThreadPoolExecutor(8) as pool:
         assert all(np.array_equal(found, expected) for found in pool.map(load_image, [content] * 24))
+
+
+def test_files_are_read_on_all_processors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each in its place, the first error named; streams, which may be one and the same, one after the other."""
+    import threading
+
+    from fastsam_deploy.runtime.stages import image as module
+
+    photo = np.arange(60 * 90 * 3, dtype=np.uint32).astype(np.uint8).reshape(60, 90, 3)
+    files = [tmp_path / f"{i}.png" for i in range(6)]
+    for i, path in enumerate(files):
+        Image.fromarray(photo + np.uint8(i)).save(path)
+    monkeypatch.setattr(module, "usable_cpus", lambda: 3)
+    together = threading.Barrier(3, timeout=20)
+    real, threads = module.load_image, set()
+
+    def load(source: Any, **settings: Any) -> NDArray[np.uint8]:
+        threads.add(threading.get_ident())
+        together.wait()
+        return real(source, **settings)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "load_image", load)
+        loaded = module.load_images([*files[:3], photo, *files[4:]])
+    assert len(threads) == 3
+    for i, (pixels, ms) in enumerate(loaded):
+        np.testing.assert_array_equal(pixels, photo if i == 3 else photo + np.uint8(i))
+        assert ms > 0
+    with pytest.raises(ImageError, match="image 1 of 4"):
+        module.load_images([files[0], tmp_path / "none.png", files[1], tmp_path / "neither.png"])
+    stream = io.BytesIO(files[2].read_bytes())
+    for pixels, _ in module.load_images([stream, stream, files[2]]):
+        np.testing.assert_array_equal(pixels, photo + np.uint8(2))
