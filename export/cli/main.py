@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from ...runtime import __version__
 from ...runtime.batch.console import open_console, say
 from ...runtime.cli.groups import with_groups
+from ...runtime.cli.messages import add_message_options
 from ...runtime.cli.process import CommandGroup, run_command
 from ...runtime.errors import ParameterError
 from ..errors import missing_library
@@ -29,16 +31,26 @@ app = typer.Typer(
     cls=CommandGroup,
     help="Export FastSAM checkpoints. A file is written only if it gives the same results as its source.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fastsam-deploy {__version__}")
+        raise typer.Exit
 
 
 app.command()(engine)
 
 
 @app.callback()
-def _commands() -> None:
+def _commands(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
     """Export FastSAM checkpoints. A file is written only if it gives the same results as its source."""
 
 
@@ -262,6 +274,9 @@ def _report_clip(proof: ClipProof, console: Console) -> None:
         f"{spec['text']['context_length']} tokens, {spec['embed_dim']} features, {megabytes:.1f} MB; "
         f"{proof.images} images and {proof.texts} texts compared",
     )
+
+
+add_message_options(app)
 
 
 def main() -> None:

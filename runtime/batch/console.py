@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
+from contextvars import ContextVar
 from threading import Timer
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,8 @@ Item = TypeVar("Item")
 PATIENCE_S = 2.0
 """A run that takes less shows no bar."""
 
+
+_verbosity: ContextVar[int] = ContextVar("verbosity", default=0)
 
 _UNSAFE = re.compile(
     "[\\x00-\\x1f\\x7f-\\x9f"  # control characters: ESC, BEL, line feed, CSI
@@ -49,8 +52,40 @@ def _shown(match: re.Match[str]) -> str:
     return ascii(match[0])[1:-1]
 
 
+@contextmanager
+def shown(verbosity: int) -> Iterator[None]:
+    """What commands print in a block: errors only (-1), messages (0), or more of them (1).
+
+    Example:
+        >>> with shown(1):
+        ...     is_verbose()
+        True
+    """
+    token = _verbosity.set(verbosity)
+    logger = logging.getLogger("fastsam_deploy")
+    level = logger.level
+    if verbosity > 0:
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        _verbosity.reset(token)
+
+
+def is_verbose() -> bool:
+    """Whether more is printed than usual.
+
+    Example:
+        >>> is_verbose()
+        False
+    """
+    return _verbosity.get() > 0
+
+
 def open_console(*, stderr: bool = False) -> Console:
-    """The console of a command, on standard output or standard error. All that it renders is printable.
+    """The console of a command, on standard output or standard error. All that it renders is printable. With -q it is
+    quiet.
 
     Example:
         >>> open_console().print("a\\x1b[31mb")
@@ -65,17 +100,24 @@ def open_console(*, stderr: bool = False) -> Console:
                 text = segment.text if segment.control else _UNSAFE_IN_BLOCK.sub(_shown, segment.text)
                 yield segment if text is segment.text else Segment(text, segment.style)
 
-    return PrintableConsole(stderr=stderr, markup=False, emoji=False)
+    return PrintableConsole(stderr=stderr, quiet=_verbosity.get() < 0, markup=False, emoji=False)
 
 
-def say(console: Console, text: str) -> None:
+def say(console: Console, text: str, *, error: bool = False) -> None:
     """Print one line as it is, but for control characters, without colours, markup or added line breaks.
+
+    Args:
+        console: where.
+        text: the line.
+        error: print it also on a console that is quiet.
 
     Example:
         >>> from rich.console import Console
         >>> say(Console(width=20), "[not markup] a line that is longer than the console is wide")
         [not markup] a line that is longer than the console is wide
     """
+    if error and console.quiet:
+        print(printable(text), file=sys.stderr)  # noqa: T201
     console.print(printable(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
@@ -96,6 +138,8 @@ def complain(name: str, message: str) -> None:
 def warnings_shown(prefix: str) -> Iterator[None]:
     """Print warnings of this package on standard error, in the same form as the messages of the command.
 
+    With -v also what is logged as information, with -q nothing.
+
     Args:
         prefix: name of the command.
 
@@ -103,7 +147,7 @@ def warnings_shown(prefix: str) -> Iterator[None]:
         >>> with warnings_shown("fastsam"):  # doctest: +SKIP
         ...     load_image("stack.tif")  # fastsam: stack.tif: holds 3 images, the first was read; …
     """
-    handler = _WarningLines(logging.WARNING)
+    handler = _WarningLines(logging.INFO)
     handler.setFormatter(logging.Formatter(f"{prefix}: %(message)s"))
     logger = logging.getLogger("fastsam_deploy")
     logger.addHandler(handler)
@@ -115,7 +159,8 @@ def warnings_shown(prefix: str) -> Iterator[None]:
 
 class _WarningLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        say(open_console(stderr=True), self.format(record))
+        if record.levelno >= logging.WARNING or is_verbose():
+            say(open_console(stderr=True), self.format(record))
 
 
 def with_progress(
@@ -135,7 +180,7 @@ def with_progress(
         ['a', 'b', 'c']
     """
     count = len(items) if isinstance(items, Sized) else total or None
-    if not console.is_terminal or count == 1:
+    if not console.is_terminal or console.quiet or count == 1:
         yield from items
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

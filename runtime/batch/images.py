@@ -16,7 +16,7 @@ from ..segments import Prompt, Segments
 from ..sources.paths import STANDARD_INPUT
 from ..stages.image import ImageFile
 from ..stages.reading.decoded import Selection
-from .console import say, with_progress
+from .console import is_verbose, say, with_progress
 from .datasets import Dataset, DoneImage
 from .outputs import OutputFolder
 from .pictures import KINDS, Pictures
@@ -189,10 +189,14 @@ def segment_files(
         if error is None:
             tally.done += 1
             say(console, _line(job.path, item.result(), record["files"]))
+            if is_verbose():
+                for line in _details(item.result(), record["files"]):
+                    say(console, line)
             continue
         tally.failed.append((job.path, error))
         if len(jobs) > 1:  # the error of a single image becomes that of the command
-            say(console, f"fastsam: {error}" if str(job.path) in str(error) else f"fastsam: {job.path}: {error}")
+            named = str(error) if str(job.path) in str(error) else f"{job.path}: {error}"
+            say(console, f"fastsam: {named}", error=True)
     return tally
 
 
@@ -231,6 +235,11 @@ def _record(
         **plain,
     }
     return record, error
+
+
+def _details(segments: Segments, files: Mapping[str, Sequence[str]]) -> list[str]:
+    times = ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in segments.timing_ms.items())
+    return [f"  {line}" for line in (times, *(path for paths in files.values() for path in paths))]
 
 
 def _counted(number: int, kind: str) -> str:

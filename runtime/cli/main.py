@@ -12,7 +12,9 @@ from .. import __version__
 from ..errors import FastSamError
 from .bench_fidelity import app as bench_app
 from .bench_speed import speed
+from .config import with_config
 from .download import download
+from .messages import add_message_options
 from .options import ModelFileOption
 from .process import CommandGroup, run_command
 from .segment import segment
@@ -22,7 +24,6 @@ app = typer.Typer(
     name="fastsam",
     cls=CommandGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # a bug shows an ordinary traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -36,8 +37,8 @@ def _print_version(wanted: bool) -> None:
 
 bench_app.command("speed")(speed)
 app.add_typer(bench_app)
-app.command()(segment)
-app.command()(video)
+app.command()(with_config(segment))
+app.command()(with_config(video))
 app.command()(download)
 
 
@@ -47,7 +48,10 @@ def _options(
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Segment anything in images with FastSAM: no PyTorch, no GPU needed."""
+    """Segment anything in images with FastSAM: no PyTorch, no GPU needed.
+
+    --install-completion completes commands and options in your shell.
+    """
 
 
 @app.command()
@@ -66,6 +70,9 @@ def doctor(
     typer.echo(json.dumps(report, indent=2) if as_json else "\n".join(map(printable, lines(report))))
     if not any(engine["works"] for engine in report["engines"]):
         raise FastSamError("no engine works on this machine; see the reasons above")
+
+
+add_message_options(app)
 
 
 def main() -> int:

@@ -87,11 +87,12 @@ ImagesArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="IMAGE|FOLDER|GLOB…",
-        help="Image files; folders (the images directly in them); patterns in quotes, with ** for sub-folders; "
+        help="Image files; folders (the images directly in them, or --recursive); patterns in quotes; "
         "- for standard input.",
         show_default=False,
     ),
 ]
+RecursiveOption = Annotated[bool, _reading("Folders include their sub-folders.", "--recursive", "-r")]
 ModelOption = Annotated[
     str | None,
     option(
@@ -119,14 +120,23 @@ class PromptOptions:
     """What to look for; by default everything.
 
     Example:
-        >>> PromptOptions(points="[[520,360]]").parsed(model=None).xy.tolist()
-        [[520.0, 360.0]]
+        >>> PromptOptions(points=["520,360", "620,300"]).parsed(model=None).xy.tolist()
+        [[520.0, 360.0], [620.0, 300.0]]
     """
 
-    points: Annotated[str | None, _prompt('Points in pixels of the image: "[[520,360],[620,300]]".')] = None
+    points: Annotated[
+        list[str] | None,
+        _prompt(
+            'A point in pixels of the image: 520,360. May be repeated; or all as JSON: "[[520,360],[620,300]]".',
+            metavar="X,Y|JSON",
+        ),
+    ] = None
     labels: Annotated[
-        str | None,
-        _prompt('One label for each point, 1 = foreground, 0 = background: "[1,0]". Default: all foreground.'),
+        list[str] | None,
+        _prompt(
+            "One label for each point, 1 = foreground, 0 = background: 1,0. Default: all foreground.",
+            metavar="1,0|JSON",
+        ),
     ] = None
     points_mode: Annotated[
         PointsMode,
@@ -136,8 +146,12 @@ class PromptOptions:
         ),
     ] = PointsMode.merge
     boxes: Annotated[
-        str | None,
-        _prompt('Boxes as left, top, right, bottom: "[[570,200,800,600]]". One segment for each.'),
+        list[str] | None,
+        _prompt(
+            'A box as left, top, right, bottom: 570,200,800,600. May be repeated; or JSON: "[[570,200,800,600]]". One '
+            "segment for each.",
+            metavar="X,Y,X,Y|JSON",
+        ),
     ] = None
     text: Annotated[
         list[str] | None,

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 from ..connection import is_address
 from ..errors import FastSamError, ParameterError
 from .groups import with_groups
-from .options import ImagesArgument, ModelOption, NetworkOptions, PromptOptions, ReadingOptions, ResultOptions
+from .options import (
+    ImagesArgument,
+    ModelOption,
+    NetworkOptions,
+    PromptOptions,
+    ReadingOptions,
+    RecursiveOption,
+    ResultOptions,
+)
 from .results import json_file
 
 if TYPE_CHECKING:
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
 def segment(
     images: ImagesArgument,
     *,
+    recursive: RecursiveOption = False,
     model: ModelOption = None,
     prompts: PromptOptions,
     network: NetworkOptions,
@@ -38,7 +47,7 @@ def segment(
 
     Example: fastsam segment photo.jpg --points "[[285,150]]" --json -
     """
-    from ..batch.console import open_console
+    from ..batch.console import is_verbose, open_console, say
     from ..batch.images import Tally, segment_files
     from ..batch.records import RunSettings
     from ..batch.run import Run
@@ -47,7 +56,8 @@ def segment(
     from ..system.identity import check_outputs
 
     prompt, settings, selection = prompts.parsed(model), network.settings(), reading.selection()
-    search, console = search_images(images), open_console(stderr=True)
+    exclude = [] if results.folder is None else [results.folder]
+    search, console = search_images(images, recursive=recursive, exclude=exclude), open_console(stderr=True)
     _report(search, console)
     inputs = [*search.paths, *model_files(model, prompts.clip)]
     outputs = {"--json": json_file(results.json_target)}
@@ -60,6 +70,8 @@ def segment(
             Run(search.paths, results.json_target, results.folder, resume=results.resume, reads_segments=reads_segments)
         )
         fastsam = stack.enter_context(open_model(model, settings, clip=prompts.clip))
+        if is_verbose():
+            say(console, f"{fastsam!r}, imgsz {fastsam.imgsz}, {fastsam.thresholds}")
         file = Path(model) if model is not None and not is_address(model) else None
         described = RunSettings.of(fastsam, prompt, selection, written.to_json(), file=file)
         jobs = run.begin(described)
@@ -83,7 +95,7 @@ def _report(search: ImageSearch, console: Console) -> None:
     if not search.paths and len(search.errors) == 1:
         raise search.errors[0]
     for error in search.errors:
-        say(console, f"fastsam: {error}")
+        say(console, f"fastsam: {error}", error=True)
     if not search.paths:
         raise FastSamError("no image found; see the lines above")
 

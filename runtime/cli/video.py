@@ -79,7 +79,8 @@ def video(
         for count in with_progress(done, console, total=clip.info.frames):
             frames, segments = frames + 1, segments + count
     seconds = perf_counter() - start
-    where = f" → {output}" if output is not None else ""
+    written = [str(file) for file in (output, json_file(json_target)) if file is not None]
+    where = f" → {', '.join(written)}" if written else ""
     say(console, f"{path}: {frames} frames, {segments} segments, {frames / seconds:.1f} frames/s{where}")
     if clip.missing:
         raise ImageError(

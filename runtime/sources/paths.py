@@ -6,7 +6,7 @@ import glob
 import logging
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,15 +56,17 @@ class ImageSearch:
         _log.warning("%s skipped, of formats that are not read: %s%s%s", files, names, more, hint)
 
 
-def search_images(arguments: Sequence[str]) -> ImageSearch:
+def search_images(arguments: Sequence[str], *, recursive: bool = False, exclude: Sequence[Path] = ()) -> ImageSearch:
     """Find the files that paths, folders and patterns refer to.
 
-    A folder stands for the files directly in it that have the suffix of an image; `**` in a pattern includes
-    sub-folders. Outputs of earlier runs are left out of folders and patterns. A path that is neither a folder nor a
-    pattern is returned as it is: if the file is missing, reading it raises the error.
+    A folder stands for the files directly in it that have the suffix of an image; `recursive`, or `**` in a pattern,
+    includes sub-folders. Outputs of earlier runs are left out of folders and patterns. A path that is neither a folder
+    nor a pattern is returned as it is: if the file is missing, reading it raises the error.
 
     Args:
         arguments: paths, folders and patterns.
+        recursive: search the sub-folders of folders too, except hidden ones.
+        exclude: sub-folders that are not searched.
 
     Example:
         >>> [path.name for path in search_images(["none.jpg", "./none.jpg", "no/such/*.jpg"]).paths]
@@ -74,7 +76,7 @@ def search_images(arguments: Sequence[str]) -> ImageSearch:
     errors, skipped = [], dict[Path, Path]()
     for argument in arguments:
         try:
-            paths, others = _files_of(argument)
+            paths, others = _files_of(argument, exclude if recursive else None)
         except ImageError as error:
             errors.append(error)
             continue
@@ -104,8 +106,12 @@ def find_images(arguments: Sequence[str]) -> list[Path]:
     return list(search.paths)
 
 
-def _files_of(argument: str) -> tuple[list[Path], list[Path]]:
+def _files_of(argument: str, exclude: Sequence[Path] | None) -> tuple[list[Path], list[Path]]:
     """The files that one argument refers to, and those that are skipped.
+
+    Args:
+        argument: a path, a folder or a pattern.
+        exclude: sub-folders that are not searched; None: none of them is.
 
     Raises:
         ImageError: it is a folder or a pattern without an image, or cannot be searched.
@@ -113,7 +119,7 @@ def _files_of(argument: str) -> tuple[list[Path], list[Path]]:
     check_no_address(argument)
     readable = readable_suffixes()
     try:
-        candidates = _candidates(argument)
+        candidates = _candidates(argument, exclude)
         if candidates is None:
             return [Path(argument)], []
         paths = _with_suffix(candidates, readable)
@@ -142,7 +148,7 @@ def check_no_address(argument: str) -> None:
         raise ImageError(f"{argument}: is an address, expected a file; download it first")
 
 
-def _candidates(argument: str) -> list[Path] | None:
+def _candidates(argument: str, exclude: Sequence[Path] | None) -> list[Path] | None:
     """The files in a folder or of a pattern, sorted; None if the argument is any other path.
 
     Raises:
@@ -152,11 +158,24 @@ def _candidates(argument: str) -> list[Path] | None:
     # The functions of os.path return False where those of Path raise, such as for a name that is too long. Reading the
     # file raises the error.
     if os.path.isdir(path):  # noqa: PTH112
-        return sorted(path.iterdir())
+        return sorted(path.iterdir()) if exclude is None else list(_tree(path, {real_path(part) for part in exclude}))
     if any(sign in argument for sign in "*?[") and not os.path.exists(path):  # noqa: PTH110
         # Path.glob takes no absolute patterns.
         return list(map(Path, sorted(glob.glob(argument, recursive=True))))  # noqa: PTH207
     return None
+
+
+def _tree(folder: Path, exclude: Set[Path]) -> Iterator[Path]:
+    """The files in a folder and its sub-folders, each folder in order. Links to folders are not followed."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for name, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(
+            part for part in folders if not part.startswith(".") and real_path(Path(name, part)) not in exclude
+        )
+        yield from (Path(name, file) for file in sorted(files))
 
 
 def _with_suffix(paths: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:

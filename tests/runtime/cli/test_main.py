@@ -278,7 +278,7 @@ def test_a_prompt_outside_one_of_the_images_names_it(folder: Path, fastsam: Any)
         pytest.param(["photos", "--imgsz", "1000"], "use 992 or 1024", id="imgsz"),
         pytest.param(["photos", "--threads", "0"], "threads is 0", id="threads"),
         pytest.param(["photos", "--device", "tpu"], "'tpu'", id="device"),
-        pytest.param(["photos", "--points", "520,360"], "--points: '520,360' is not JSON", id="points"),
+        pytest.param(["photos", "--points", "520;360"], "--points: '520;360' is not JSON", id="points"),
         pytest.param(["photos", "--points", "[[1,2,3]]"], "points have shape (1, 3)", id="three numbers"),
         pytest.param(["photos", "--points", ""], "--points: '' is not JSON", id="an empty variable"),
         pytest.param(["photos", "--points", "[]"], "at least one", id="no points"),
@@ -367,6 +367,7 @@ def test_prompts_number_their_answers(folder: Path, fastsam: Any, points_mode: s
         pytest.param((None, None, None), None, id="everything"),
         pytest.param(("[[1,2],[3,4]]", "[1,0]", None), Points, id="points"),
         pytest.param(("[1,2]", None, None), Points, id="one point, flat"),
+        pytest.param(("1,2", "1", "1,2,3,4"), [Points, Boxes], id="without brackets"),
         pytest.param((None, None, "[1,2,3,4]"), Boxes, id="one box, flat"),
         pytest.param(("[[1,2]]", None, "[[1,2,3,4]]"), [Points, Boxes], id="both"),
     ],
@@ -380,6 +381,34 @@ def test_parse_prompt(given: tuple[str | None, str | None, str | None], kinds: A
         assert [type(one) for one in found] == kinds
     else:
         assert isinstance(found, kinds)
+
+
+@pytest.mark.parametrize(
+    ("points", "labels", "xy", "expected"),
+    [
+        (["160,122", "300,90"], None, [[160, 122], [300, 90]], [1, 1]),
+        (["160, 122.5", "-0.5,90"], ["1,0"], [[160, 122.5], [-0.5, 90]], [1, 0]),
+        (["160,122", "[[300,90],[5,6]]"], ["1", "[0, 1]"], [[160, 122], [300, 90], [5, 6]], [1, 0, 1]),
+        (["[160,122]", "[300,90]"], ["1", "0"], [[160, 122], [300, 90]], [1, 0]),
+    ],
+)
+def test_points_are_repeated_or_json(points: list[str], labels: Any, xy: Any, expected: list[int]) -> None:
+    prompt = parse_prompt(points, labels, "merge", None)
+    assert isinstance(prompt, Points)
+    assert prompt.xy.tolist() == xy
+    assert prompt.to_json().get("labels", [1] * len(xy)) == expected
+
+
+def test_boxes_are_repeated_or_json() -> None:
+    for boxes in (["1,2,3,4", "5,6,7,8"], ["[[1,2,3,4]]", "5,6,7,8"], "[[1,2,3,4],[5,6,7,8]]"):
+        prompt = parse_prompt(None, None, "merge", boxes)
+        assert isinstance(prompt, Boxes) and prompt.xyxy.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+
+
+@pytest.mark.parametrize("points", [["1,2,3", "4,5"], ["1,2", "3"], ["1..2,3"], ["1,2", "{}"], ["1,2", "[[3,4],5]"]])
+def test_points_that_are_none(points: list[str]) -> None:
+    with pytest.raises(PromptError):
+        parse_prompt(points, None, "merge", None)
 
 
 def test_texts_are_a_prompt_beside_the_others() -> None:

@@ -84,3 +84,18 @@ def test_a_name_that_is_too_long_is_left_to_reading(tree: Path) -> None:
         search = search_images([name, "b/[1].jpg"])
         assert search.paths[-1] == Path("b/[1].jpg")
         assert len(search.paths) + len(search.errors) == 2
+
+
+def test_recursive_includes_sub_folders_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ("b.jpg", "a/2.jpg", "a/1.jpg", "a/deep/x.png", ".hidden/x.jpg", "out/x.png", "out/x.overlay.jpg")
+    for name in (*names, "a/1.masks/000.png", "a/1.crops/000.png", "a/raw.cr2", "a/notes.txt"):
+        Path("photos", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("photos", name).touch()
+    Path("photos/loop").symlink_to(tmp_path / "photos")
+    search = search_images(["photos"], recursive=True, exclude=[Path("photos/out")])
+    assert [path.as_posix() for path in search.paths] == [
+        *("photos/b.jpg", "photos/a/1.jpg", "photos/a/2.jpg", "photos/a/deep/x.png")
+    ]
+    assert [path.name for path in search.skipped] == ["raw.cr2"]
+    assert [path.as_posix() for path in search_images(["photos"]).paths] == ["photos/b.jpg"]

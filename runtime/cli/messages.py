@@ -1,0 +1,73 @@
+"""-q and -v, which every command of both programs has."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from ..batch.console import shown
+from ..errors import ParameterError
+
+Result = TypeVar("Result")
+
+_OPTIONS = {
+    "quiet": (("--quiet", "-q"), "Print errors only."),
+    "verbose": (("--verbose", "-v"), "Print more."),
+}
+
+
+def add_message_options(app: typer.Typer) -> None:
+    """Add -q and -v to all commands of a program, those of its groups included, which have been registered.
+
+    Example:
+        >>> app = typer.Typer()
+        >>> add_message_options(app)
+    """
+    for command in app.registered_commands:
+        if command.callback is not None:
+            command.callback = with_messages(command.callback)
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            add_message_options(group.typer_instance)
+
+
+def with_messages(command: Callable[..., Result]) -> Callable[..., Result]:
+    """A command with the options -q and -v. One that has such an option already keeps it.
+
+    Args:
+        command: its parameters are as Typer expects them.
+
+    Returns:
+        The command; it is called with keyword arguments.
+
+    Example:
+        >>> @with_messages
+        ... def greet(name: str) -> None:
+        ...     print("hello", name)
+        >>> greet(name="you", quiet=True, verbose=False)
+        hello you
+    """
+    signature = inspect.signature(command)
+    hints = get_type_hints(command, include_extras=True)
+    parameters = [parameter.replace(annotation=hints[name]) for name, parameter in signature.parameters.items()]
+    added = [name for name in _OPTIONS if name not in signature.parameters]
+    for name in added:
+        names, text = _OPTIONS[name]
+        kind = Annotated[bool, typer.Option(*names, help=text)]
+        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind))
+
+    @wraps(command)
+    def call(**values: Any) -> Result:
+        quiet, verbose = bool(values.get("quiet")), bool(values.get("verbose"))
+        if quiet and verbose:
+            raise ParameterError("--quiet and --verbose are given, expected one of them; leave one out")
+        with shown(-1 if quiet else int(verbose)):
+            return command(**{name: value for name, value in values.items() if name not in added})
+
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call
