@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from fastsam_deploy.runtime import FastSAM, FastSamError, Masks, MissingDependencyError, Segments, load_image
 from fastsam_deploy.runtime.cli.bench_fidelity import NOT_KEPT
 from fastsam_deploy.runtime.cli.bench_fidelity import fidelity as compare_models
-from fastsam_deploy.runtime.cli.main import FAILED
+from fastsam_deploy.runtime.cli.process import FAILED
 from fastsam_deploy.runtime.measure.fidelity import Fidelity, compare
 from fastsam_deploy.runtime.measure.findings import failures
 from fastsam_deploy.runtime.measure.gate import Contender, FidelityLimits, judge

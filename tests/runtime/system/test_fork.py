@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fastsam_deploy import runtime
 from fastsam_deploy.runtime.system.fork import ForkGate, ForkLock, PerProcess, cached_property
 from fastsam_deploy.runtime.system.scratch import scratch_folder
 from tests.processes import FORKED, run_program
@@ -271,3 +273,23 @@ os._exit(0)
         "printed by C",
         "printed by Python",
     ]
+
+
+PLAIN_LOCKS = {
+    "cuda/driver/process.py": "renewed in the child",
+    "cuda/slots.py": "renewed in the child",
+    "engines/openvino.py": "of a `PerProcess` value: the child has another one",
+    "engines/triton/memory.py": "of a `PerProcess` value",
+    "engines/triton/over_http.py": "of a `PerProcess` value",
+    "engines/triton/session.py": "of a `PerProcess` value",
+    "segmenters/host.py": "of a stream, which is an error in the child",
+    "system/fork.py": "renewed in the child",
+}
+"""Modules with locks of `threading`, and why no child waits for them for ever. All others use `ForkLock`."""
+
+
+def test_no_other_module_has_a_lock_that_a_child_would_wait_for() -> None:
+    package = Path(runtime.__file__).parent
+    kinds = re.compile(r"\b(?:threading\.)?(?:Lock|RLock|Condition|Semaphore|BoundedSemaphore|Barrier)\(")
+    sources = {path.relative_to(package).as_posix(): path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    assert {name for name, text in sources.items() if kinds.search(text)} == set(PLAIN_LOCKS)
