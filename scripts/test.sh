@@ -73,7 +73,7 @@ tests() { # python, then arguments of pytest; selecting no test at all (exit cod
 }
 
 echo "== tests, NumPy 1.26, without torch"
-tests "$envs/bare/bin/python" tests/runtime tests/scripts --ignore tests/runtime/cuda \
+tests "$envs/bare/bin/python" tests/runtime tests/scripts --ignore tests/runtime/cuda --ignore tests/runtime/accuracy \
   --ignore tests/runtime/engines/tensorrt --ignore tests/runtime/engines/onnxruntime/test_device.py \
   -m "not slow and not export" "$@"
 

@@ -10,6 +10,7 @@ import typer
 
 from .. import __version__
 from ..errors import FastSamError
+from .bench_accuracy import edges, instances, proposals
 from .bench_fidelity import app as bench_app
 from .bench_speed import speed
 from .config import with_config
@@ -36,6 +37,8 @@ def _print_version(wanted: bool) -> None:
 
 
 bench_app.command("speed")(speed)
+for accuracy in (edges, proposals, instances):
+    bench_app.command(accuracy.__name__)(accuracy)
 app.add_typer(bench_app)
 app.command()(with_config(segment))
 app.command()(with_config(video))

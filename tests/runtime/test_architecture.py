@@ -45,6 +45,7 @@ ORDER = [
     "sources",
     "batch",
     "measure",
+    "accuracy",
     "cli",
     "top_level",
 ]
