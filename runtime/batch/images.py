@@ -14,7 +14,7 @@ from ..pipeline import FastSAM
 from ..segmenters.stream import StreamItem
 from ..segments import Prompt, Segments
 from ..sources.paths import STANDARD_INPUT
-from ..stages.image import ImageFile
+from ..stages.image import ImageFile, ImageLoader
 from ..stages.reading.decoded import Selection
 from .console import is_verbose, say, with_progress
 from .datasets import Dataset, DoneImage
@@ -138,6 +138,7 @@ def segment_files(
     settings: RunSettings,
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     tally: Tally | None = None,
+    loader: ImageLoader | None = None,
 ) -> Tally:
     """Segment each file, write its files and its record, and print a line about it.
 
@@ -159,6 +160,7 @@ def segment_files(
         settings: of the run, for the records.
         selection: page, bands and range of values to read from each file.
         tally: is kept up to date; None for a new one.
+        loader: reads the files; None for the usual way.
 
     Returns:
         The tally. Images that failed are in it; all others are done.
@@ -178,7 +180,7 @@ def segment_files(
     def sources() -> Iterator[ImageFile]:
         for job in jobs:
             inputs.append(InputFile.at(job.path))
-            yield _source(job.path, selection)
+            yield _source(job.path, selection, loader)
 
     keep = any(outputs.need_pixels(job.path) for job in jobs)
     stream = model.segment_stream(sources(), prompt, keep_images=keep)
@@ -200,9 +202,9 @@ def segment_files(
     return tally
 
 
-def _source(path: Path, selection: Selection) -> ImageFile:
+def _source(path: Path, selection: Selection, loader: ImageLoader | None) -> ImageFile:
     file = sys.stdin.buffer if path == STANDARD_INPUT else path
-    return ImageFile(file, selection.page, selection.bands, selection.value_range)
+    return ImageFile(file, selection.page, selection.bands, selection.value_range, loader)
 
 
 def _record(

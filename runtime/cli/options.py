@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -18,6 +19,7 @@ from .prompts import check_clip, parse_prompt
 if TYPE_CHECKING:
     from ..opening import ModelSettings
     from ..segments import Prompt
+    from ..stages.image import ImageLoader
     from ..stages.reading.decoded import Selection
 
 
@@ -211,6 +213,24 @@ class ReadingOptions:
             metavar="full|minmax|percentile|LOW,HIGH",
         ),
     ] = "full"
+    isolate: Annotated[
+        bool,
+        _reading(
+            "Decode files in a process of their own, which may take 20 s and 2 GiB for each: for images of strangers.",
+            "--isolate",
+        ),
+    ] = False
+
+    @contextmanager
+    def loader(self) -> Iterator[ImageLoader | None]:
+        """What reads the files, while the block lasts; None for the usual way."""
+        if not self.isolate:
+            yield None
+            return
+        from ..stages.isolated import IsolatedLoader
+
+        with IsolatedLoader() as loader:
+            yield loader
 
     def selection(self) -> Selection:
         """The selection. Raises ParameterError if a value is out of range."""

@@ -77,7 +77,8 @@ def segment(
         jobs = run.begin(described)
         tally.skipped = len(search.paths) - len(jobs)
         stack.enter_context(_summary(tally, len(search.paths), results, console))
-        segment_files(fastsam, jobs, prompt, written, run.records, console, described, selection, tally)
+        loader = stack.enter_context(reading.loader())
+        segment_files(fastsam, jobs, prompt, written, run.records, console, described, selection, tally, loader)
         if written.dataset is not None and tally.done + tally.skipped:
             tally.together += written.dataset.finish(fastsam.spec.class_names, run.all_records)
     _raise_failures(tally, search, len(images))

@@ -80,17 +80,24 @@ class Parameters:
         return Limits(**{name: value for name, value in numbers.items() if value is not None})
 
     def decoder(self) -> Decoder:
-        """Reads image files: with the parameter `decode_seconds`, in a process of its own that is ended after so long.
+        """Reads image files, in a process of its own: a file of a kilobyte may ask a decoder for seconds and gigabytes.
+
+        The parameter `decode_seconds` is the time that an image may take, by default 20; with "off", files are decoded
+        in the model's own process.
 
         Raises:
-            ParameterError: `decode_seconds` is not a whole number above 0.
+            ParameterError: `decode_seconds` is neither "off" nor a whole number above 0.
 
         Example:
-            >>> Parameters({}).decoder() is load_image
+            >>> Parameters({"parameters": {"decode_seconds": {"string_value": "off"}}}).decoder() is load_image
             True
         """
+        if self.text("decode_seconds") == "off":
+            return load_image
         seconds = self.number("decode_seconds")
-        return load_image if seconds is None else IsolatedLoader(seconds=seconds).load_image
+        loader = IsolatedLoader() if seconds is None else IsolatedLoader(seconds=seconds)
+        loader.start()
+        return loader.load_image
 
     def clip(self, folder: Path) -> Clip | None:
         """The CLIP encoders of the repository, or None if it has none.

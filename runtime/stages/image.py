@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import BytesIO
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,16 @@ __all__ = [
 ]
 
 
+class ImageLoader(Protocol):
+    """What reads an `ImageFile` in the place of `load_image`, such as an `IsolatedLoader`."""
+
+    def load_image(
+        self, source: ImageFile, *, color: str = "RGB", max_pixels: int | None = MAX_PIXELS, name: str | None = None
+    ) -> NDArray[np.uint8]:
+        """See `load_image`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ImageFile:
     """A file together with how to read it, for whatever takes an image.
@@ -43,6 +53,7 @@ class ImageFile:
     Attributes:
         source: path, bytes, or a stream open for reading bytes.
         page, bands, range: see `load_image`.
+        loader: reads the file; None: `load_image`. A server that the file is sent to decodes it itself.
 
     >>> model.segment(ImageFile("scene.tif", bands=(4, 3, 2), range="percentile"))  # doctest: +SKIP
     """
@@ -51,6 +62,7 @@ class ImageFile:
     page: int | None = None
     bands: Sequence[int] | None = None
     range: ValueRange = "full"
+    loader: ImageLoader | None = None
 
     def __post_init__(self) -> None:
         _ = self.selection
@@ -116,6 +128,8 @@ def load_image(
     if isinstance(source, ImageFile):
         if selection != Selection():
             raise ParameterError("page, bands or range are given twice; expected them in the ImageFile alone")
+        if source.loader is not None:
+            return source.loader.load_image(source, color=color, max_pixels=max_pixels, name=name)
         selection, source = source.selection, source.source
     if isinstance(source, np.ndarray):
         return _from_array(source, color, selection, name or "array")

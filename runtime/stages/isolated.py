@@ -37,8 +37,9 @@ _START_S = 60.0
 class IsolatedLoader:
     """Reads images as `load_image` does, in a child process with limits. Usable from many threads, one image at a time.
 
-    The child starts with the first image, and again after one that has exceeded a limit. It costs about 2 ms for each
-    million pixels, and some 50 MB of memory. Linux keeps to both limits, other systems to that of time.
+    The child starts with the first image (0.3 s) or with `start`, and again after one that has exceeded a limit. It
+    costs about 2 ms for each million pixels, and some 50 MB of memory. Linux keeps to both limits, other systems to the
+    one of time.
 
     >>> with IsolatedLoader(seconds=5) as loader:                    # doctest: +SKIP
     ...     pixels = loader.load_image(uploaded)
@@ -58,6 +59,7 @@ class IsolatedLoader:
                 raise ParameterError(f"{name} is {value!r}, expected a number above 0")
         self._seconds, self._memory_bytes = seconds, int(memory_bytes)
         self._child: subprocess.Popen[bytes] | None = None
+        self._is_ready = False
         self._lock = ForkLock()
         tell_of_forks(self)
 
@@ -72,8 +74,8 @@ class IsolatedLoader:
         file = source if isinstance(source, ImageFile) else None
         encoded = file.source if file is not None else source
         if isinstance(encoded, np.ndarray | Image.Image) or not is_encoded(encoded):
-            return load_image(source, color=color, max_pixels=max_pixels, name=name)
-        name = name or source_name(encoded)
+            return load_image(encoded, color=color, max_pixels=max_pixels, name=name)
+        name = name or source_name(encoded)  # an `ImageFile` may name this loader: it is not asked again
         request = {"max_pixels": max_pixels, "name": name, **(file.selection.to_json() if file is not None else {})}
         content = file_content(encoded, name)
         with self._lock:
@@ -83,6 +85,11 @@ class IsolatedLoader:
         if pixels is None:
             raise ImageError(answer["error"])
         return pixels
+
+    def start(self) -> None:
+        """Start the child now, without waiting until it is ready: the first image need not wait for all of it."""
+        with self._lock:
+            self._start()
 
     def close(self) -> None:
         """End the child. The next image starts another one."""
@@ -111,6 +118,7 @@ class IsolatedLoader:
             deadline = monotonic() + self._seconds + extra_s
             _write(self._child.stdin, {**request, "bytes": len(content)}, content)
             answer = _header(self._child.stdout, deadline)
+            self._is_ready = True
             if "error" in answer:
                 return answer, None
             h, w = answer["hw"]
@@ -132,9 +140,9 @@ class IsolatedLoader:
             raise
 
     def _start(self) -> float:
-        """Make sure that a child of this process runs; the seconds that its start may take."""
+        """Make sure that a child of this process runs; the seconds that its start may still take."""
         if self._child is not None and self._child.poll() is None:
-            return 0
+            return 0 if self._is_ready else _START_S
         self._stop()
         code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve({self._memory_bytes})"
         self._child = subprocess.Popen(
@@ -144,6 +152,7 @@ class IsolatedLoader:
             bufsize=0,
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         )
+        self._is_ready = False
         return _START_S
 
     def _stop(self) -> None:

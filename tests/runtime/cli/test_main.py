@@ -561,3 +561,14 @@ def test_doctor_without_a_model_says_why_nothing_works(fastsam: Any) -> None:
     assert code == 2
     assert "no: none.onnx: no such file" in out
     assert "no engine works" in err
+
+
+def test_isolated_files_give_the_same_segments(folder: Path, fastsam: Any) -> None:
+    options = ("photos", "--imgsz", "160", "--json", "-")
+    plain, isolated = fastsam("segment", *options), fastsam("segment", *options, "--isolate")
+    assert plain[0] == isolated[0] == 0
+    for line, other in zip(plain[1].splitlines(), isolated[1].splitlines(), strict=True):
+        assert json.loads(line)["segments"] == json.loads(other)["segments"]
+    (folder / "photos/bad.jpg").write_bytes(b"no image")
+    code, _, errors = fastsam("segment", *options, "--isolate")
+    assert code == 2 and "1 of 3 images failed" in errors and "bad.jpg: " in errors

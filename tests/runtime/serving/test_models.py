@@ -7,6 +7,7 @@ import logging
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,10 @@ from fastsam_deploy.runtime.engines.interface import Engine
 from fastsam_deploy.runtime.serving import Parameters, Postprocess, Preprocess, WholePipeline
 from fastsam_deploy.runtime.serving.requests import images_of, questions_of
 from fastsam_deploy.runtime.spec import METADATA_KEY
+from fastsam_deploy.runtime.stages.isolated import IsolatedLoader
 from fastsam_deploy.runtime.wire.answer import Tensors, answers_from_tensors
 from fastsam_deploy.runtime.wire.question import Limits
+from tests.runtime.stages.test_isolated import slow_bmp
 
 IMGSZ = 160
 BITS = {"masks": "bits"}
@@ -320,7 +323,7 @@ def test_decoding_may_have_a_process_and_a_time_limit_of_its_own(
     parameters: Callable[..., Parameters], coffee: Path
 ) -> None:
     preprocess = Preprocess(parameters(decode_seconds="30"))
-    plain = Preprocess(parameters())
+    plain = Preprocess(parameters(decode_seconds="off"))
     good, bad = _request(coffee.read_bytes()), _request(b"no image")
     results = preprocess([good, bad])
     expected = plain([good, bad])
@@ -329,3 +332,15 @@ def test_decoding_may_have_a_process_and_a_time_limit_of_its_own(
     assert str(results[1]) == str(expected[1])
     with pytest.raises(ParameterError, match="seconds is 0, expected a number above 0"):
         Preprocess(parameters(decode_seconds="0"))
+
+
+def test_a_bomb_within_the_limits_takes_no_time_of_the_server(parameters: Callable[..., Parameters], coffee: Path):
+    """A BMP of a kilobyte, with fewer pixels than are allowed, took a decoder 16 s; files are isolated by default."""
+    preprocess = Preprocess(parameters(decode_seconds="1"))
+    preprocess([_request(coffee.read_bytes())])  # the first image may take longer: the process starts
+    start = perf_counter()
+    (error,) = preprocess([_request(slow_bmp(140_000, 350))])
+    assert isinstance(error, ImageError) and "decoding it takes more than 1 s" in str(error)
+    assert perf_counter() - start < 4
+    assert isinstance(Parameters({}).decoder().__self__, IsolatedLoader)
+    assert parameters(decode_seconds="off").decoder() is load_image

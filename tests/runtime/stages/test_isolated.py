@@ -8,6 +8,7 @@ import os
 import struct
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastsam_deploy.runtime import FastSAM
 from fastsam_deploy.runtime.errors import ImageError, ParameterError
 from fastsam_deploy.runtime.stages.image import ImageFile, load_image
 from fastsam_deploy.runtime.stages.isolated import IsolatedLoader
@@ -188,3 +190,23 @@ def test_closed_twice_and_used_again() -> None:
 def test_limits_out_of_range(limits: dict[str, Any]) -> None:
     with pytest.raises(ParameterError, match="expected a number above 0"):
         IsolatedLoader(**limits)
+
+
+def test_a_stream_of_isolated_files_has_an_error_for_the_bomb_alone() -> None:
+    with IsolatedLoader(seconds=2) as loader, FastSAM(imgsz=160) as model:
+        loader.start()
+        sources = [ImageFile(source, loader=loader) for source in (COFFEE, slow_bmp(140_000, 1275), COFFEE)]
+        first, bomb, last = model.segment_stream(sources, keep_images=True)
+        assert first.result() == last.result() == model.segment(COFFEE)
+        assert np.array_equal(last.image, load_image(COFFEE))
+        with pytest.raises(ImageError, match="decoding it takes more than 2 s"):
+            bomb.result()
+
+
+def test_an_image_file_asks_its_loader_with_all_settings(loader: IsolatedLoader) -> None:
+    stored = np.random.default_rng(0).integers(0, 4096, (30, 40, 3)).astype(np.uint16)
+    content = cv2.imencode(".png", stored)[1].tobytes()
+    given = ImageFile(content, bands=(3, 1, 1), range="minmax", loader=loader)
+    assert np.array_equal(load_image(given), load_image(replace(given, loader=None)))
+    with pytest.raises(ImageError, match="x: 40×30 are 1,200 pixels, the limit is 9"):
+        load_image(given, max_pixels=9, name="x")
