@@ -77,7 +77,12 @@ def _convert(checkpoint: Path, model: Path, imgsz: int) -> None:
     exporter = [sys.executable, "-m", "fastsam_deploy.export.cli", "onnx"]
     command = [*exporter, str(checkpoint), "--direct", "--output", str(model), "--imgsz", str(imgsz)]
     try:
-        status = subprocess.run(command, check=False).returncode
+        with subprocess.Popen(command) as exporter_process:
+            try:
+                status = exporter_process.wait()
+            except BaseException:
+                exporter_process.terminate()  # not killed: it removes what it has begun to write
+                raise
     except OSError as error:
         raise FastSamError(
             f"{sys.executable} cannot be started ({error}); run: fastsam-export onnx --direct"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 _NAMES = ("SIGTERM", "SIGHUP")  # not every system has SIGHUP
+_AGAIN_S = 0.05
 
 
 @contextmanager
@@ -18,6 +22,9 @@ def exit_on_signals() -> Iterator[None]:
     A second signal ends the process at once. A signal that is ignored (as with nohup) or already has a handler is left
     alone. Outside the main thread this does nothing.
 
+    A signal that arrives in a destructor, or in a function that C code calls, raises where Python ignores exceptions.
+    It is then sent again, and so is Ctrl-C.
+
     Example:
         >>> with exit_on_signals():
         ...     pass
@@ -25,16 +32,43 @@ def exit_on_signals() -> Iterator[None]:
 
     def leave(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        raise SystemExit(128 + number)
+        raise _SignalExit(number)
 
-    numbers = []
-    if threading.current_thread() is threading.main_thread():
-        available = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
-        numbers = [number for number in available if signal.getsignal(number) is signal.SIG_DFL]
+    def lost(ignored: Any) -> None:
+        if isinstance(ignored.exc_value, _SignalExit):
+            signal.signal(ignored.exc_value.number, leave)
+            _send_again(ignored.exc_value.number)
+        elif isinstance(ignored.exc_value, KeyboardInterrupt):
+            _send_again(signal.SIGINT)
+        else:
+            report(ignored)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    available = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+    numbers = [number for number in available if signal.getsignal(number) is signal.SIG_DFL]
     for number in numbers:
         signal.signal(number, leave)
+    report, sys.unraisablehook = sys.unraisablehook, lost
     try:
         yield
     finally:
+        sys.unraisablehook = report
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
+
+
+class _SignalExit(SystemExit):
+    """The end of the process on a signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
+
+def _send_again(number: int) -> None:
+    """A moment later, when the code that ignores exceptions has been left."""
+    timer = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+    timer.daemon = True
+    timer.start()

@@ -179,6 +179,40 @@ def _plan(path: Path) -> None:
         assert read_plan(path).record is not None
 
 
+def _data_set(folder: Path) -> None:
+    _pictures(folder)
+    _json(folder / "annotations.json")
+    for path in folder.rglob("*.txt"):
+        assert all(len(line.split()) >= 7 for line in path.read_text().splitlines()), path
+    if (folder / "segments.csv").exists():
+        rows = (folder / "segments.csv").read_text().splitlines(keepends=True)
+        assert all(row.endswith("\n") and row.count(",") >= rows[0].count(",") for row in rows)
+    if (folder / "data.yaml").exists():
+        assert (folder / "data.yaml").read_text().endswith("\n")
+
+
+def _weights(folder: Path) -> None:
+    if (folder / "FastSAM-s.pt").exists():
+        assert (folder / "FastSAM-s.pt").read_bytes() == MODEL.with_suffix(".pt").read_bytes()
+    _onnx(folder / "FastSAM-s.onnx")
+
+
+def _release_of_the_demo_model() -> None:
+    """A server in this process, with the demo checkpoint in place of the published weights."""
+    from fastsam_deploy.runtime.weights import published
+    from tests.web_server import release_on_this_machine
+
+    content = MODEL.with_suffix(".pt").read_bytes()
+    release = release_on_this_machine()
+    served = release.__enter__()
+    served.files["FastSAM-s.pt"] = content
+    digest = hashlib.sha256(content).hexdigest()
+    published.PUBLISHED["FastSAM-s"] = published.PublishedWeights("FastSAM-s", len(content), digest)
+    published.RELEASE = served.url
+    os.environ["no_proxy"] = "127.0.0.1"
+    _KEPT.append(release)
+
+
 def _stand_in_for_tensorrt() -> None:
     """TensorRT as the tests have it, for as long as the process lives."""
     import pytest
@@ -204,6 +238,15 @@ COMMANDS = {
             ("out.jsonl", "out"),
             grows=("out.jsonl",),
         ),
+        *(
+            WritingCommand(
+                f"segment --format {form}",
+                ("segment", "photos", "-o", form, "--format", form, "--save", "overlay,crops", "--imgsz", "160"),
+                lambda folder, form=form: _data_set(folder / form),  # type: ignore[misc]
+                (f"{form}/{last}",),
+            )
+            for form, last in (("coco", "annotations.json"), ("yolo", "data.yaml"), ("csv", "segments.csv"))
+        ),
         WritingCommand(
             "video",
             ("video", "clip.avi", "-o", "v.mp4", "--json", "v.jsonl", *_SMALL),
@@ -222,6 +265,13 @@ COMMANDS = {
             ("bench", "fidelity", "a=m.onnx", "b=m.onnx", "-i", "photos", "-o", "report", "--json", "f.json", *_SMALL),
             lambda folder: (_report(folder / "report"), _json(folder / "f.json"))[0],
             ("report/report.json", "report/report.md", "f.json"),
+        ),
+        WritingCommand(
+            "download",
+            ("download", "FastSAM-s", "--folder", "weights", "--imgsz", "64"),
+            lambda folder: _weights(folder / "weights"),
+            ("weights/FastSAM-s.pt", "weights/FastSAM-s.onnx"),
+            start=_release_of_the_demo_model,
         ),
         WritingCommand(
             "triton",

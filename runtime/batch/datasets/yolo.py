@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from ...documents import dump
 from ...errors import FastSamError
 from ...render import save_image
 from ...sources.paths import STANDARD_INPUT
-from ...system.atomic import draft_of, write_atomically
+from ...system.atomic import draft_of, scratch_beside, write_atomically
 from ..outputs import OutputFolder
 from . import DatasetOptions, DoneImage, RecordsReader
 
@@ -63,6 +62,8 @@ class YoloSet:
         place = self._output.folder / name.with_name(name.name + done.path.suffix)
         if place.exists() and not place.is_symlink() and place.samefile(done.path):
             return place  # the image lies where it belongs
+        if self._options.copy_images and place.is_symlink():
+            place.unlink()  # of an earlier run: the image that it leads to would be taken for the output
         path = self._output.file(name, done.path.suffix, replaces_link=not self._options.copy_images)
         if self._options.copy_images:
             with draft_of(path) as draft:
@@ -74,10 +75,12 @@ class YoloSet:
 
 def _link(path: Path, target: Path) -> None:
     """A symbolic link, which replaces what is there at once."""
-    draft = path.with_name(f".fs-{secrets.token_hex(4)}.link")
     try:
-        draft.symlink_to(os.path.abspath(target))  # noqa: PTH100 - links are not followed
-        draft.replace(path)
+        # In a folder, because a link cannot be locked, and would be left behind by a kill.
+        with scratch_beside(path.parent / "link") as folder:
+            draft = folder / "link"
+            draft.symlink_to(os.path.abspath(target))  # noqa: PTH100 - links are not followed
+            draft.replace(path)
     except OSError as error:
         raise FastSamError(
             f"{path}: cannot be made a link to {target} ({error.strerror}); copy the images: --copy-images"

@@ -119,3 +119,44 @@ thread.start()
 thread.join()
 """
     assert run(code) == "True\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "raised"),
+    [("SIGTERM", "SystemExit(143)"), ("SIGHUP", "SystemExit(129)"), ("SIGINT", "KeyboardInterrupt()")],
+)
+def test_a_signal_in_a_destructor_is_not_lost(name: str, raised: str) -> None:
+    """Python ignores exceptions there: the command went on to its end."""
+    code = f"""
+import time
+class Model:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(0.01)
+try:
+    with exit_on_signals():
+        del [Model()][:]
+        time.sleep(20)
+        print("went on")
+except SystemExit as error:
+    print(f"SystemExit({{error.code}})")
+except KeyboardInterrupt:
+    print("KeyboardInterrupt()")
+"""
+    assert run(code) == f"{raised}\n"
+
+
+def test_other_exceptions_that_are_ignored_are_reported_as_ever() -> None:
+    code = """
+class Model:
+    def __del__(self):
+        raise ValueError("a bug")
+seen = []
+sys_hook = __import__("sys")
+sys_hook.unraisablehook = lambda ignored: seen.append(str(ignored.exc_value))
+before = sys_hook.unraisablehook
+with exit_on_signals():
+    Model()
+print(seen, sys_hook.unraisablehook is before)
+"""
+    assert run(code) == "['a bug'] True\n"

@@ -189,6 +189,21 @@ def test_yolo_leaves_images_that_are_in_their_place(photos: dict[str, Path], seg
     ]
 
 
+@pytest.mark.parametrize("first", [(), ("--copy-images",)])
+@pytest.mark.parametrize("second", [(), ("--copy-images",)])
+def test_yolo_is_written_again_over_what_is_there(
+    first: tuple[str, ...], second: tuple[str, ...], photos: dict[str, Path], segment: Command
+) -> None:
+    """Links of an earlier run lead to the inputs, and are no inputs themselves."""
+    before = Path("photos/cat.jpg").read_bytes()
+    for options in (first, second):
+        assert segment("photos/cat.jpg", "--format", "yolo", "-o", "set", *options)[0] == 0
+        assert Path("set/images/cat.jpg").is_symlink() is not bool(options)
+        assert Path("set/images/cat.jpg").read_bytes() == before
+    assert Path("photos/cat.jpg").read_bytes() == before and not Path("photos/cat.jpg").is_symlink()
+    assert not list(Path("set").rglob(".fs-*"))
+
+
 def test_pixels_that_were_chosen_are_those_of_the_data_set(photos: dict[str, Path], segment: Command) -> None:
     assert segment("photos/cat.jpg", "--bands", "3,2,1", "--format", "yolo", "-o", "set")[0] == 0
     np.testing.assert_array_equal(load_image("set/images/cat.png"), load_image("photos/cat.jpg")[..., ::-1])
