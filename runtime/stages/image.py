@@ -163,7 +163,8 @@ def load_images(sources: Sequence[ImageSource], color: str = "RGB") -> list[tupl
         return pixels, (perf_counter() - start) * 1000
 
     plain = [source.source if isinstance(source, ImageFile) else source for source in sources]
-    threads = min(sum(map(is_encoded, plain)), usable_cpus())
+    files = sum(map(is_encoded, plain)) if len(plain) > 1 else 0
+    threads = min(files, usable_cpus()) if files > 1 else 0  # asking for processors takes as long as a small image
     if threads < 2 or any(hasattr(source, "read") for source in plain):  # a stream may be given twice
         return [load(i) for i in range(len(sources))]
     with ThreadPoolExecutor(threads, "fastsam-load") as pool:
