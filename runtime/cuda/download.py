@@ -53,9 +53,12 @@ class Downloads:
         words = None
         if piece is not None:
             words = self._whole(run, piece, fetched, total if total <= room else 0)
+        batch = run.shapes.batch
+        summaries = np.ndarray(batch, SUMMARY_DTYPE, host.data, TOTAL).copy()
+        detections = np.ndarray((batch, run.shapes.max_det), DETECTION_DTYPE, host.data, at)
         return Answer(
-            summaries=host[TOTAL:at].view(SUMMARY_DTYPE).copy(),
-            detections=host[at:].view(DETECTION_DTYPE).reshape(run.shapes.batch, run.shapes.max_det).copy(),
+            summaries=summaries,
+            detections=detections[:, : int(summaries["kept"].max())].copy(),
             detections_at=space["answer"] + at,
             words_at=space["words"],
             total_words=total,

@@ -196,7 +196,7 @@ def rows_of(answer: NDArray[Any], kept: int) -> tuple[NDArray[Any], NDArray[np.i
     """The kept detections of one image that have a pixel, and their numbers.
 
     Args:
-        answer: (max_det,) DETECTION_DTYPE.
+        answer: (kept or more,) DETECTION_DTYPE.
 
     Example:
         >>> answer = np.zeros(300, DETECTION_DTYPE)
@@ -213,7 +213,7 @@ def rows_of(answer: NDArray[Any], kept: int) -> tuple[NDArray[Any], NDArray[np.i
 
 def _geometry(rows: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Corners, sizes and areas of masks, as `Masks` has them."""
-    columns = np.ascontiguousarray(rows).view(np.int32).reshape(len(rows), DETECTION_DTYPE.itemsize // 4)
+    columns = np.ndarray((len(rows), DETECTION_DTYPE.itemsize // 4), np.int32, np.ascontiguousarray(rows).data)
     numbers: NDArray[np.int64] = columns[:, _AREA : _AREA + 5].astype(np.int64)  # area, left, top, width, height
     return numbers[:, 1:3], numbers[:, 3:5], numbers[:, 0]
 

@@ -78,7 +78,7 @@ def boxes_of(detections: NDArray[Any]) -> NDArray[np.float32]:
         >>> boxes_of(np.zeros(3, DETECTION_DTYPE)).shape
         (3, 4)
     """
-    columns = np.ascontiguousarray(detections).view(np.float32).reshape(len(detections), _COLUMNS)
+    columns = np.ndarray((len(detections), _COLUMNS), np.float32, np.ascontiguousarray(detections).data)
     boxes: NDArray[np.float32] = columns[:, :4].copy()  # x1, y1, x2, y2
     return boxes
 

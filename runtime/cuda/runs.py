@@ -77,7 +77,7 @@ class Answer:
 
     Attributes:
         summaries: (batch,) SUMMARY_DTYPE.
-        detections: (batch, max_det) DETECTION_DTYPE; rows past an image's `kept` hold anything.
+        detections: (batch, most that an image kept) DETECTION_DTYPE; rows past an image's `kept` hold anything.
         detections_at: address of the detections on the device, good until the run is released.
         words_at: address of the words, likewise.
         total_words: words of all masks.

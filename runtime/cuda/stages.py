@@ -144,14 +144,16 @@ class Stages:
 
     def _begun(self, slot: Slot, job: Job) -> Run:
         input_hw = job.tables[0].place.input_hw
-        with ExitStack() as stack:
-            stack.callback(self._slots.put_back, slot)
+        try:
             with self._lock:
                 kept = self._inputs.use((job.batch, *input_hw))
-                shapes = kept.shapes_for(job.max_det)
-                run = Run(job, slot, kept, shapes, shapes.nbytes())
-                stack.pop_all()
-                stack.callback(self.abandon, run)
+        except BaseException:
+            self._slots.put_back(slot)
+            raise
+        shapes = kept.shapes_for(job.max_det)
+        run = Run(job, slot, kept, shapes, shapes.nbytes())
+        try:
+            with self._lock:
                 self._reserve(run)
             self._upload(run)
             with self._lock:
@@ -160,7 +162,9 @@ class Stages:
                 slot.take_over(self.stream)
                 self._turns += 1
                 run.turn = self._turns, self._scratch.generation
-            stack.pop_all()
+        except BaseException:
+            self.abandon(run)
+            raise
         return run
 
     def _forget(self, kept: Input) -> None:
@@ -213,7 +217,14 @@ class Stages:
             stream.copy_in(address + sent, host[sent : places + end])
             sent = places + end
 
-        pack(job.images, job.tables, job.thresholds, host[places:], host[:places].view(PLACE_DTYPE), send)
+        pack(
+            job.images,
+            job.tables,
+            job.thresholds,
+            host[places:],
+            np.ndarray(run.shapes.batch, PLACE_DTYPE, host.data),
+            send,
+        )
 
     def _launch(self, run: Run) -> None:
         """Put everything between upload and download into the stream: at first kernel by kernel, then as a graph."""

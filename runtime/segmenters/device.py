@@ -284,7 +284,7 @@ def _on_device(stages: Stages, run: Run, answer: Answer, row: int) -> DeviceAnsw
         stages.kernels,
         run.slot.stream,
         run.slot.questions,
-        answer.detections_at + row * answer.detections[row].nbytes,
+        answer.detections_at + row * run.sizes["detections"] // run.shapes.batch,
         answer.words_at,
         lambda parts: stages.words(run, parts),
     )
