@@ -16,6 +16,7 @@ from ..segments import Prompt, Segments
 from ..sources.paths import STANDARD_INPUT
 from ..stages.image import ImageFile, ImageLoader
 from ..stages.reading.decoded import Selection
+from ..tiling.grid import Tiles
 from .console import is_verbose, say, with_progress
 from .datasets import Dataset, DoneImage
 from .outputs import OutputFolder
@@ -139,6 +140,8 @@ def segment_files(
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     tally: Tally | None = None,
     loader: ImageLoader | None = None,
+    *,
+    tiles: Tiles | None = None,
 ) -> Tally:
     """Segment each file, write its files and its record, and print a line about it.
 
@@ -161,6 +164,7 @@ def segment_files(
         selection: page, bands and range of values to read from each file.
         tally: is kept up to date; None for a new one.
         loader: reads the files; None for the usual way.
+        tiles: how large images are cut; None: they are not.
 
     Returns:
         The tally. Images that failed are in it; all others are done.
@@ -183,7 +187,7 @@ def segment_files(
             yield _source(job.path, selection, loader)
 
     keep = any(outputs.need_pixels(job.path) for job in jobs)
-    stream = model.segment_stream(sources(), prompt, keep_images=keep)
+    stream = model.segment_stream(sources(), prompt, keep_images=keep, tiles=tiles)
     for job, item in zip(with_progress(jobs, console), stream, strict=True):
         record, error = _record(item, job, prompt, outputs, settings, inputs.popleft())
         records.write(record)

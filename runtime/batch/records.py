@@ -16,6 +16,7 @@ from ..prompts.base import listed
 from ..prompts.kinds import is_registered
 from ..segments import Prompt, Segments
 from ..stages.reading.decoded import Selection
+from ..tiling.grid import Tiles
 from .json_lines import JsonLines
 
 OF_SEGMENTS = ("class_names", "segments")
@@ -80,6 +81,7 @@ class RunSettings:
         prompts: as JSON; empty for everything.
         reading: page, bands and range of values, where they are chosen.
         outputs: which files are written for each image.
+        tiles: how images are cut; None: they are not.
 
     Example:
         >>> RunSettings({"conf": 0.4}).to_json()
@@ -90,6 +92,7 @@ class RunSettings:
     prompts: Sequence[Mapping[str, Any]] = ()
     reading: Mapping[str, Any] | None = None
     outputs: Mapping[str, Any] | None = None
+    tiles: Tiles | None = None
 
     @classmethod
     def of(
@@ -100,6 +103,7 @@ class RunSettings:
         outputs: Mapping[str, Any] | None = None,
         *,
         file: Path | None = None,
+        tiles: Tiles | None = None,
     ) -> RunSettings:
         """The settings of a run with an open model.
 
@@ -107,16 +111,19 @@ class RunSettings:
             model: open.
             prompt, selection, outputs: of the run.
             file: of the model, which is hashed if it does not say of which checkpoint it is; None if there is no file.
+            tiles: of the run.
         """
         described = describe_model(model)
         if described["checkpoint_sha256"] is None and file is not None:
             described["file_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
         prompts = [item.to_json() for item in listed(prompt) if is_registered(item)]
-        return cls(described, prompts, selection.to_json(), outputs)
+        return cls(described, prompts, selection.to_json(), outputs, tiles)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without the model, which records have under a key of its own."""
-        return {"prompts": list(self.prompts), "reading": dict(self.reading or {}), "outputs": dict(self.outputs or {})}
+        cut = {} if self.tiles is None else {"tiles": asdict(self.tiles)}
+        reading, outputs = dict(self.reading or {}), dict(self.outputs or {})
+        return {"prompts": list(self.prompts), "reading": reading, **cut, "outputs": outputs}
 
 
 class Records:

@@ -116,6 +116,7 @@ def _compared(model: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str
         "clip": None if clip is None else clip.get("name"),
         "prompts": settings["prompts"],
         "reading": settings["reading"],
+        "tiles": settings.get("tiles"),
         **outputs,
     }
 

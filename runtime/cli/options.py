@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..segments import Prompt
     from ..stages.image import ImageLoader
     from ..stages.reading.decoded import Selection
+    from ..tiling.grid import Tiles
 
 
 class PointsMode(str, Enum):
@@ -241,6 +242,40 @@ class ReadingOptions:
         if "," in self.value_range:
             value_range = _numbers("--range", self.value_range, float, "0,4095")
         return Selection(self.page, bands, value_range)
+
+
+@dataclass(frozen=True)
+class TileOptions:
+    """How large images are cut, see `Tiles`.
+
+    Example:
+        >>> TileOptions().parsed() is None, TileOptions(tiles=1024).parsed().size_px
+        (True, 1024)
+    """
+
+    tiles: Annotated[
+        int | None,
+        network_option(
+            "For large images: segment overlapping tiles of this side, in pixels of the image, and merge what they "
+            "give. --max-det counts in each tile.",
+            "--tiles",
+            metavar="PIXELS",
+        ),
+    ] = None
+    tile_overlap: Annotated[
+        float | None,
+        network_option("Share of a tile that the next one shows too, 0 to 0.75. Default: 0.5.", "--tile-overlap"),
+    ] = None
+
+    def parsed(self) -> Tiles | None:
+        """The tiles; None without them. Raises ParameterError if a value is out of range."""
+        from ..tiling.grid import Tiles
+
+        if self.tiles is None:
+            if self.tile_overlap is not None:
+                raise ParameterError("--tile-overlap without --tiles; add --tiles 1024")
+            return None
+        return Tiles(self.tiles) if self.tile_overlap is None else Tiles(self.tiles, self.tile_overlap)
 
 
 def _numbers(name: str, text: str, kind: Callable[[str], Any], example: str) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ from .options import (
     ReadingOptions,
     RecursiveOption,
     ResultOptions,
+    TileOptions,
 )
 from .results import json_file
 
@@ -37,6 +38,7 @@ def segment(
     model: ModelOption = None,
     prompts: PromptOptions,
     network: NetworkOptions,
+    tiling: TileOptions,
     reading: ReadingOptions,
     results: ResultOptions,
 ) -> None:
@@ -56,6 +58,7 @@ def segment(
     from ..system.identity import check_outputs
 
     prompt, settings, selection = prompts.parsed(model), network.settings(), reading.selection()
+    tiles = tiling.parsed()
     exclude = [] if results.folder is None else [results.folder]
     search, console = search_images(images, recursive=recursive, exclude=exclude), open_console(stderr=True)
     _report(search, console)
@@ -73,12 +76,14 @@ def segment(
         if is_verbose():
             say(console, f"{fastsam!r}, imgsz {fastsam.imgsz}, {fastsam.thresholds}")
         file = Path(model) if model is not None and not is_address(model) else None
-        described = RunSettings.of(fastsam, prompt, selection, written.to_json(), file=file)
+        described = RunSettings.of(fastsam, prompt, selection, written.to_json(), file=file, tiles=tiles)
         jobs = run.begin(described)
         tally.skipped = len(search.paths) - len(jobs)
         stack.enter_context(_summary(tally, len(search.paths), results, console))
         loader = stack.enter_context(reading.loader())
-        segment_files(fastsam, jobs, prompt, written, run.records, console, described, selection, tally, loader)
+        segment_files(
+            fastsam, jobs, prompt, written, run.records, console, described, selection, tally, loader, tiles=tiles
+        )
         if written.dataset is not None and tally.done + tally.skipped:
             tally.together += written.dataset.finish(fastsam.spec.class_names, run.all_records)
     _raise_failures(tally, search, len(images))
