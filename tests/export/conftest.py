@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,3 +73,42 @@ def save(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def checkpoint_of_2023(
+    random_network: Callable[..., Any], photo_batch: np.ndarray, tmp_path: Path
+) -> tuple[Path, list[np.ndarray]]:
+    """A checkpoint as ultralytics 8.0 (FastSAM's base) pickled, and what its network gives for `photo_batch`.
+
+    Flat module names, `Detect.forward` as an attribute, its settings class, NumPy scalars, an optimizer's leftovers,
+    paths; and no attribute that came later.
+    """
+    import torch
+    from torch import nn
+    from ultralytics.nn.modules.head import Detect
+
+    network = random_network("yolov8n-seg.yaml").half().float()
+    expected = [part.numpy() for part in network(torch.from_numpy(photo_batch))[0]]
+    path = tmp_path / "FastSAM-old.pt"
+    with pytest.MonkeyPatch.context() as patch:
+        old = types.ModuleType("ultralytics.yolo.utils")
+        settings = type("IterableSimpleNamespace", (types.SimpleNamespace,), {"__module__": old.__name__})
+        old.IterableSimpleNamespace = settings  # type: ignore[attr-defined]
+        patch.setitem(sys.modules, "ultralytics.yolo", types.ModuleType("ultralytics.yolo"))
+        patch.setitem(sys.modules, old.__name__, old)
+        network.model[-1].detect = Detect.forward
+        network.args = settings(imgsz=1024)
+        for layer in network.modules():
+            if isinstance(layer, nn.Upsample):
+                del layer.recompute_scale_factor
+            if type(layer).__module__.startswith("ultralytics.nn.modules."):
+                patch.setattr(type(layer), "__module__", "ultralytics.nn.modules")
+        extra = {
+            "best_fitness": np.float64(0.5),
+            "metrics": np.arange(3.0),
+            "weights": Path("a/b.pt"),
+            "date": "2023-06-20",
+        }
+        torch.save({"model": network.half(), "ema": None, "train_args": settings(imgsz=1024), **extra}, path)
+    return path, expected

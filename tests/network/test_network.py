@@ -31,6 +31,7 @@ RUNTIME = {
 }
 EXPORT = {
     "onnx": ("onnx", CHECKPOINT, "-o", "out.onnx", *SMALL),
+    "direct": ("onnx", CHECKPOINT, "--direct", "-o", "out.onnx", *SMALL),
     "triton": ("triton", MODEL, "-o", "repository", "--clip", CLIP),
     "trtexec": ("engine", MODEL, "--trtexec"),
 }

@@ -5,9 +5,7 @@ from __future__ import annotations
 import collections
 import os
 import pickle
-import sys
 import time
-import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +20,6 @@ pytest.importorskip("ultralytics", reason="needs the extra [export]: ultralytics
 import torch
 from torch import nn
 from ultralytics.nn import modules
-from ultralytics.nn.modules.head import Detect
 from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 
 from fastsam_deploy.export.checkpoint.find import find_checkpoint
@@ -121,35 +118,8 @@ def test_trust_loads_what_is_refused_without(demo_checkpoint: Path, tmp_path: Pa
     assert load_checkpoint(path, trust=True).class_names == load_checkpoint(demo_checkpoint).class_names
 
 
-def test_a_checkpoint_of_2023_loads(
-    random_network: Callable[..., Any], photo_batch: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As ultralytics 8.0 (FastSAM's base) pickled: flat module names, `Detect.forward` as an attribute, its settings
-    class, NumPy scalars, an optimizer's leftovers, paths; and no attribute that came later.
-    """
-    network = random_network("yolov8n-seg.yaml").half().float()
-    expected = [part.numpy() for part in network(torch.from_numpy(photo_batch))[0]]
-    old = types.ModuleType("ultralytics.yolo.utils")
-    settings = type("IterableSimpleNamespace", (types.SimpleNamespace,), {"__module__": old.__name__})
-    old.IterableSimpleNamespace = settings
-    monkeypatch.setitem(sys.modules, "ultralytics.yolo", types.ModuleType("ultralytics.yolo"))
-    monkeypatch.setitem(sys.modules, old.__name__, old)
-    network.model[-1].detect = Detect.forward
-    network.args = settings(imgsz=1024)
-    for layer in network.modules():
-        if isinstance(layer, nn.Upsample):
-            del layer.recompute_scale_factor
-        if type(layer).__module__.startswith("ultralytics.nn.modules."):
-            monkeypatch.setattr(type(layer), "__module__", "ultralytics.nn.modules")
-    extra = {
-        "best_fitness": np.float64(0.5),
-        "metrics": np.arange(3.0),
-        "weights": Path("a/b.pt"),
-        "date": "2023-06-20",
-    }
-    path = tmp_path / "FastSAM-old.pt"
-    torch.save({"model": network.half(), "ema": None, "train_args": settings(imgsz=1024), **extra}, path)
-    monkeypatch.undo()
+def test_a_checkpoint_of_2023_loads(checkpoint_of_2023: tuple[Path, list[np.ndarray]], photo_batch: np.ndarray) -> None:
+    path, expected = checkpoint_of_2023
     with zipfile.ZipFile(path) as archive:
         raw = archive.read("FastSAM-old/data.pkl")
     assert b"ultralytics.nn.modules\nConv\n" in raw  # it is indeed of the old kind

@@ -201,6 +201,16 @@ def test_weights_in_another_memory_layout_are_read(
     assert max(relative_differences(found, load_checkpoint(path).run(photo_batch), 1).values()) < RELATIVE
 
 
+def test_a_checkpoint_of_2023_is_read(
+    checkpoint_of_2023: tuple[Path, list[np.ndarray]], photo_batch: np.ndarray, tmp_path: Path
+) -> None:
+    path, expected = checkpoint_of_2023
+    with open_network(path) as opened:
+        onnx.save(opened.graph(18)[0], tmp_path / "m.onnx")
+    found = tuple(_session(tmp_path / "m.onnx").run(None, {"images": photo_batch}))
+    assert max(relative_differences(found, (expected[0], expected[1]), 1).values()) < RELATIVE
+
+
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 def test_weights_of_other_types_are_read(
     kind: torch.dtype, random_network: Callable[..., Any], tmp_path: Path, photo_batch: np.ndarray
