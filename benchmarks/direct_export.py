@@ -1,8 +1,8 @@
 """Checkpoint to ONNX with and without PyTorch: time and memory of both ways: python -m benchmarks.direct_export FOLDER
 
 Each export runs in a process of its own, from its start to its end, as the command does. In the direct one PyTorch and
-ultralytics are hidden, so that nothing is compared with them; the other one compares, as it always does. Times are given
-with and without the comparison. Install sizes are those of the packages on this machine.
+ultralytics are hidden, so that nothing is compared with them; the other one compares, as it always does. Times are
+given with and without the comparison. Install sizes are those of the packages on this machine.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ class Graph:
 
     Attributes:
         opset: of the graph.
+        keeps_factors: whether `factors` is filled; it takes as much memory as the weights.
         nodes, weights: what has been added.
         factors: name of a weight → what it was before batch normalisation was folded in, and the factor of each of its
             output channels (see `stored_compactly`).
@@ -53,6 +54,7 @@ class Graph:
     """
 
     opset: int
+    keeps_factors: bool = False
     nodes: list[NodeProto] = field(default_factory=list)
     weights: list[TensorProto] = field(default_factory=list)
     factors: dict[str, tuple[Array, Array]] = field(default_factory=dict)
@@ -112,7 +114,7 @@ class Graph:
         return self._constant(np.array(value, np.float32), self._new(f"{at}/number"))
 
     def model(self, batch: int | None, size_hw: tuple[int, int] | None, outputs: Sequence[str]) -> onnx.ModelProto:
-        """The finished model: `images` (b, 3, H, W) → outputs of three and four axes.
+        """The finished model: `images` (b, 3, H, W) → outputs of three and four axes. The weights are moved into it.
 
         Args:
             batch, size_hw: of the input; None where it may vary.
@@ -125,8 +127,11 @@ class Graph:
             for name, shape in zip(outputs, shapes, strict=True)
         ]
         begin = helper.make_tensor_value_info("images", TensorProto.FLOAT, images)
-        graph = helper.make_graph(self.nodes, "main_graph", [begin], ends, self.weights)
+        graph = helper.make_graph(self.nodes, "main_graph", [begin], ends)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], producer_name="")
+        self.weights.reverse()
+        while self.weights:  # moved one by one: those of a large network are not to be in memory twice
+            model.graph.initializer.append(self.weights.pop())
         # Of a fixed input, the shapes of the outputs follow.
         return model if batch is None or size_hw is None else onnx.shape_inference.infer_shapes(model)
 

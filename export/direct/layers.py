@@ -75,12 +75,12 @@ def convolution(layer: Layer, value: Value, graph: Graph, norm: Layer | None = N
             f"has {layer} with weights {weight.shape} in {group} groups, its input has {value.channels} channels"
         )
     bias = _bias(layer, made)
-    unfolded = weight
     if norm is not None:
         factor, shift = _normalisation(norm, made)
-        weight, bias = weight * factor[:, None, None, None], bias * factor + shift
-        small = (unfolded.astype(np.float32), factor.astype(np.float32).reshape(-1, 1, 1, 1))
-        graph.factors[f"{layer.name}.weight"] = small
+        factors = factor[:, None, None, None]
+        if graph.keeps_factors:
+            graph.factors[f"{layer.name}.weight"] = (weight.astype(np.float32), factors.astype(np.float32))
+        weight, bias = weight * factors, bias * factor + shift
     padding = layer.pair("padding", 0)
     inputs = [value.name, graph.weight(f"{layer.name}.weight", weight), graph.weight(f"{layer.name}.bias", bias)]
     name = graph.add(

@@ -63,21 +63,22 @@ class SavedNetwork:
         return self.head.mask_dim
 
     def graph(
-        self, opset: int, batch: int | None = None, size_hw: tuple[int, int] | None = None
+        self, opset: int, batch: int | None = None, size_hw: tuple[int, int] | None = None, *, factors: bool = False
     ) -> tuple[onnx.ModelProto, dict[str, tuple[Array, Array]]]:
         """Build the ONNX graph: `images` → `output0`, `output1`, all FP32, batch normalisation folded in.
 
         Args:
             opset: of the graph, one of `OPSETS` or between.
             batch, size_hw: of the input; None where it may vary.
+            factors: also return what the weights were before folding.
 
         Returns:
-            The model, and what its weights were before folding (see `stored_compactly`).
+            The model, and the factors of its weights (see `stored_compactly`).
 
         Raises:
             ExportError: a layer is not known, or the layers do not fit each other.
         """
-        graph = Graph(opset)
+        graph = Graph(opset, keeps_factors=factors)
         with _refusals_of(self.path):
             value = Value("images", 3)
             outputs: list[Value] = []

@@ -102,7 +102,7 @@ def export_direct(
 def _graph(network: SavedNetwork, request: FileRequest, spec: ModelSpec) -> onnx.ModelProto:
     size_hw = None if request.dynamic else request.size_hw(network.stride)
     try:
-        graph, factors = network.graph(request.opset, request.fixed_batch, size_hw)
+        graph, factors = network.graph(request.opset, request.fixed_batch, size_hw, factors=request.compact)
         extra = {"license": network.license, "version": network.version}
         known = {key: text for key, text in extra.items() if text is not None}
         return finished(graph, spec, factors, simplify=False, compact=request.compact, extra=known)
