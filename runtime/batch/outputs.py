@@ -102,7 +102,8 @@ class OutputFolder:
         path = self.folder / name.with_name(name.name + ending)
         self._refuse_leaving(path.parent)
         _make_folder(path.parent)
-        self._checked(path)
+        if not (replaces_link and path.is_symlink()):  # the file that a link leads to stays
+            self._checked(path)
         if not replaces_link:
             self._refuse_leaving(path)
         return path

@@ -62,6 +62,8 @@ class YoloSet:
         place = self._output.folder / name.with_name(name.name + done.path.suffix)
         if place.exists() and not place.is_symlink() and place.samefile(done.path):
             return place  # the image lies where it belongs
+        if os.path.abspath(place) == os.path.abspath(done.path):  # noqa: PTH100 - links are not followed
+            return place  # a link that is the input itself: one to itself would lead nowhere
         if self._options.copy_images and place.is_symlink():
             place.unlink()  # of an earlier run: the image that it leads to would be taken for the output
         path = self._output.file(name, done.path.suffix, replaces_link=not self._options.copy_images)

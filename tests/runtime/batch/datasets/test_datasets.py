@@ -204,6 +204,14 @@ def test_yolo_is_written_again_over_what_is_there(
     assert not list(Path("set").rglob(".fs-*"))
 
 
+def test_yolo_leaves_links_that_are_the_inputs(photos: dict[str, Path], segment: Command) -> None:
+    before = Path("photos/cat.jpg").read_bytes()
+    for options in ((), ("--copy-images",)):
+        assert segment("photos/cat.jpg", "--format", "yolo", "-o", "set")[0] == 0
+        assert segment("set/images/cat.jpg", "--format", "yolo", "-o", "set", *options)[0] == 0
+        assert Path("set/images/cat.jpg").read_bytes() == before
+
+
 def test_pixels_that_were_chosen_are_those_of_the_data_set(photos: dict[str, Path], segment: Command) -> None:
     assert segment("photos/cat.jpg", "--bands", "3,2,1", "--format", "yolo", "-o", "set")[0] == 0
     np.testing.assert_array_equal(load_image("set/images/cat.png"), load_image("photos/cat.jpg")[..., ::-1])
