@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from ...runtime import __version__
 from ...runtime.batch.console import open_console, say
 from ...runtime.cli.groups import with_groups
-from ...runtime.cli.messages import add_message_options
+from ...runtime.cli.messages import VersionOption, add_message_options
 from ...runtime.cli.process import CommandGroup, run_command
 from ...runtime.errors import ParameterError
 from ..errors import missing_library
@@ -36,20 +35,12 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"fastsam-deploy {__version__}")
-        raise typer.Exit
-
-
 app.command()(engine)
 
 
 @app.callback()
 def _commands(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
-    ] = False,
+    version: VersionOption = False,
 ) -> None:
     """Export FastSAM checkpoints. A file is written only if it gives the same results as its source."""
 

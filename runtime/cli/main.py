@@ -8,14 +8,13 @@ from typing import Annotated
 
 import typer
 
-from .. import __version__
 from ..errors import FastSamError
 from .bench_accuracy import edges, instances, proposals
 from .bench_fidelity import app as bench_app
 from .bench_speed import speed
 from .config import with_config
 from .download import download
-from .messages import add_message_options
+from .messages import VersionOption, add_message_options
 from .options import ModelFileOption
 from .process import CommandGroup, run_command
 from .segment import segment
@@ -30,12 +29,6 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"fastsam-deploy {__version__}")
-        raise typer.Exit
-
-
 bench_app.command("speed")(speed)
 for accuracy in (edges, proposals, instances):
     bench_app.command(accuracy.__name__)(accuracy)
@@ -47,9 +40,7 @@ app.command()(download)
 
 @app.callback()
 def _options(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
-    ] = False,
+    version: VersionOption = False,
 ) -> None:
     """Segment anything in images with FastSAM: no PyTorch, no GPU needed.
 

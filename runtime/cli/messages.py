@@ -1,4 +1,4 @@
-"""-q and -v, which every command of both programs has."""
+"""-q and -v, which every command of both programs has, and --version."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from ..batch.console import shown
+from .. import __version__
+from ..batch.console import open_console, say, shown
 from ..errors import ParameterError
 
 Result = TypeVar("Result")
@@ -18,6 +19,17 @@ _OPTIONS = {
     "quiet": (("--quiet", "-q"), "Print errors only."),
     "verbose": (("--verbose", "-v"), "Print more."),
 }
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(open_console(), f"fastsam-deploy {__version__}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+]
 
 
 def add_message_options(app: typer.Typer) -> None:
