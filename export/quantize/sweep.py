@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 
+from ...runtime.documents import parse
 from ...runtime.errors import ParameterError
 from ...runtime.measure.findings import failures
 from .graph import Layer
@@ -91,7 +92,7 @@ def kept_in(path: Path) -> tuple[str, ...]:
         ('model.0',)
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse(path.read_bytes())
         if content["format"] != _FORMAT:
             raise ValueError(f"format is {content['format']!r}, expected {_FORMAT!r}")
         return tuple(str(name) for name in content["keep"])

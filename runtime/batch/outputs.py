@@ -37,8 +37,8 @@ def output_names(paths: Sequence[Path], taken: Iterable[Path] = ()) -> list[Path
     except ValueError:  # drives of Windows have nothing in common
         within = [path.relative_to(path.anchor) for path in whole]
     levels: list[list[Path]] = [
-        [Path(path.stem) for path in within],
-        [path.with_name(path.stem) for path in within],
+        [Path(_stem(path)) for path in within],
+        [path.with_name(_stem(path)) for path in within],
         list(within),
     ]
     counts = [Counter(str(name).casefold() for name in level) for level in levels]
@@ -53,6 +53,11 @@ def output_names(paths: Sequence[Path], taken: Iterable[Path] = ()) -> list[Path
         used.add(str(name).casefold())
         names.append(name)
     return names
+
+
+def _stem(path: Path) -> str:
+    """The name without its ending; of `..jpg` the whole, because nothing but dots is a folder."""
+    return path.stem if path.stem.strip(".") else path.name
 
 
 class OutputFolder:

@@ -15,6 +15,7 @@ from typing import Any
 from ..documents import parse
 from ..errors import ModelError
 from ..network import TensorInfo
+from ..system.inputs import read_file
 
 FORMAT = 1
 """Highest `format` of clip.json that this version reads."""
@@ -120,7 +121,7 @@ def read_clip_spec(folder: str | Path) -> ClipSpec:
     folder = Path(folder)
     path = folder / SPEC_FILE
     try:
-        spec = clip_spec_from_json(path.read_text(encoding="utf-8"), str(path))
+        spec = clip_spec_from_json(read_file(path).decode("utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(
             f"{path}: {getattr(error, 'strerror', None) or error}; expected a folder that fastsam-export clip wrote; "

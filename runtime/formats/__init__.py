@@ -11,9 +11,7 @@ A module sees segments as columns only, and imports an optional library in the f
 
 from __future__ import annotations
 
-import os
 import pkgutil
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -25,6 +23,7 @@ from ..documents import is_text, quoted
 from ..errors import FastSamError, ParameterError
 from ..spec import MAX_CLASSES, SCORE_ROUNDING
 from ..system.atomic import write_atomically
+from ..system.inputs import read_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -233,29 +232,12 @@ def read(path: Path, name: str | None = None) -> Columns:
         readable = sorted({other.suffix for other in available() if other.decode is not None})
         raise FastSamError(f"{path}: {form.name} files are only written; expected a file {' or '.join(readable)}")
     try:
-        return form.decode(_content(path))
-    except (OSError, FastSamError) as error:
+        return form.decode(read_file(path, MAX_FILE_BYTES))
+    except OSError as error:
+        raise FastSamError(f"{path}: {error.strerror or error}; expected a file that Segments.save wrote") from error
+    except FastSamError as error:
         raise FastSamError(f"{path}: {error}") from error
     except MemoryError as error:
         raise FastSamError(
             f"{path}: there is not enough memory to read it; free some, or get the file again"
         ) from error
-
-
-def _content(path: Path) -> bytes:
-    """The bytes of a regular file: anything else may have no end.
-
-    Raises:
-        FastSamError: it is none, or too large.
-    """
-    with open(path, "rb", opener=_opener) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise FastSamError("is no regular file, expected one that Segments.save wrote")
-        if status.st_size > MAX_FILE_BYTES:
-            raise FastSamError(f"has {status.st_size:,} bytes, the limit is {MAX_FILE_BYTES:,}; get the file again")
-        return file.read()
-
-
-def _opener(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer would be waited for

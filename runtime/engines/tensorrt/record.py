@@ -9,6 +9,7 @@ from pathlib import Path
 from ...documents import parse
 from ...errors import ModelError
 from ...spec import ModelSpec
+from ...system.inputs import read_file
 from .library import library_of
 
 _IMAGE_RANK = 4
@@ -135,7 +136,7 @@ def record_beside(path: Path) -> PlanRecord | None:
     """
     beside = record_path(path)
     try:
-        return PlanRecord.from_json(beside.read_text(encoding="utf-8"), str(beside))
+        return PlanRecord.from_json(read_file(beside).decode("utf-8"), str(beside))
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

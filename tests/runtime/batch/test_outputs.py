@@ -29,6 +29,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.param(["a/x.jpg", "a/x.png"], ["x.jpg", "x.png"], id="one stem, two endings"),
         pytest.param(["a/X.jpg", "a/x.png"], ["X.jpg", "x.png"], id="a difference in case only"),
         pytest.param(["x.jpg", "a/x.jpg", "a/x.png"], ["x", "a/x.jpg", "a/x.png"], id="both"),
+        pytest.param(["a/..jpg"], ["..jpg"], id="nothing but dots before the ending"),
+        pytest.param(["a/...png", "a/.jpg"], ["...png", ".jpg"], id="hidden names"),
         pytest.param(["x.jpg", "x.png", "x.jpg.png"], ["x.jpg", "x.png", "x.jpg-2"], id="a name that is taken"),
     ],
 )

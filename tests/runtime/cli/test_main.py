@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -572,3 +573,85 @@ def test_isolated_files_give_the_same_segments(folder: Path, fastsam: Any) -> No
     (folder / "photos/bad.jpg").write_bytes(b"no image")
     code, _, errors = fastsam("segment", *options, "--isolate")
     assert code == 2 and "1 of 3 images failed" in errors and "bad.jpg: " in errors
+
+
+PIPE_OF_CLIP = ("segment", "photos/cat.jpg", "--imgsz", "160", "--text", "a cat", "--clip", "clip")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("segment", "photos/..jpg", "--imgsz", "160", "-o", "out", "--masks"), None),
+        (("segment", "photos/" + "x" * 300 + ".jpg"), "File name too long"),
+        (("segment", "photos/" + "y" * 247 + ".jpg", "--imgsz", "160", "-o", "out"), "choose a shorter name"),
+        (("segment", "sparse.jpg"), "not an image"),
+        (("segment", "sparse.gif"), "the limit is 2"),
+        (("segment", "sparse.tif"), "get the file again"),
+        (("segment", "photos/cat.jpg", "--model", "sparse.onnx"), "expected an ONNX model"),
+        (("segment", "photos/cat.jpg", "--model", "pipe.onnx"), "no such file"),
+        (("video", "pipe.avi", "-o", "out.avi"), "no such file"),
+        (("video", "sparse.avi", "-o", "out.avi"), "sparse.avi: "),
+        (PIPE_OF_CLIP, "is no regular file"),
+        (("segment", "photos/cat.jpg", "--imgsz", "160000"), "expected 16384 pixels or fewer"),
+        (("segment", "photos/cat.jpg", "--threads", "99999999999"), "expected a whole number from 1 to 4096"),
+    ],
+    ids=lambda value: "" if value is None or isinstance(value, str) else " ".join(value)[:30],
+)
+def test_paths_and_numbers_that_nobody_expects(folder: Path, fastsam: Any, arguments: tuple[str, ...], message: str):
+    """Each is done, or an error of one line, at once: a pipe has no end, and a file of 20 GB no content."""
+    for name in ("..jpg", "y" * 247 + ".jpg"):
+        shutil.copy(folder / "photos/cat.jpg", folder / "photos" / name)
+    for name, start in (("tif", b"II*\0\b\0\0\0"), ("gif", b"GIF89a"), ("jpg", b""), ("onnx", b""), ("avi", b"RIFF")):
+        with (folder / f"sparse.{name}").open("wb") as file:
+            file.write(start)
+            file.truncate(20 << 30)
+    for name in ("pipe.onnx", "pipe.avi"):
+        os.mkfifo(folder / name)
+    (folder / "clip").mkdir()
+    os.mkfifo(folder / "clip/clip.json")
+    code, _, errors = fastsam(*arguments)
+    if message is None:
+        assert code == 0 and (folder / "out/..jpg.masks/000.png").is_file()
+        return
+    lines = [line for line in errors.splitlines() if message in line]
+    assert code == 2 and len(lines) == 1 and "Traceback" not in errors, errors
+
+
+@pytest.mark.parametrize("source", ["/dev/stdin", "-", "/dev/fd/{}"])
+def test_pipes_are_read(folder: Path, source: str) -> None:
+    reading, writing = os.pipe()
+    arguments = ["-m", "fastsam_deploy.runtime.cli", "segment", source.format(reading), "--imgsz", "160", "--json", "-"]
+    with (folder / "photos/cat.jpg").open("rb") as photo:
+        content = photo.read()
+    writer = threading.Thread(target=lambda: (os.write(writing, content), os.close(writing)))
+    writer.start()
+    done = subprocess.run(
+        [sys.executable, *arguments], stdin=reading, pass_fds=[reading], capture_output=True, check=False, timeout=60
+    )
+    writer.join()
+    os.close(reading)
+    assert done.returncode == 0 and len(json.loads(done.stdout)["segments"]) > 3, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_folders_that_may_not_be_read(folder: Path, coffee: Path) -> None:
+    """One of them among the arguments stops nothing else; tried as a user without rights."""
+    for name in ("closed", "half"):
+        (folder / name).mkdir()
+        shutil.copy(folder / "photos/cat.jpg", folder / name)
+    (folder / "closed").chmod(0o000)
+    (folder / "half").chmod(0o444)  # its names can be read, its files cannot
+    program = "import os, sys; from fastsam_deploy.runtime.sources.paths import search_images\n"
+    program += "search_images(sys.argv[3:]); os.setgid(65534); os.setuid(65534)\n"
+    program += "for argument in sys.argv[1:]:\n    s = search_images([argument]); print(len(s.paths), *s.errors)"
+    folders = [str(folder / name) for name in ("closed", "half", "photos")]
+    for place in (folder, *folder.parents[:-1]):
+        place.chmod(place.stat().st_mode | 0o055)
+    done = subprocess.run([sys.executable, "-B", "-c", program, *folders], capture_output=True, text=True, check=False)
+    (folder / "closed").chmod(0o700)
+    (folder / "half").chmod(0o700)
+    assert done.returncode == 0, done.stderr
+    closed, half, photos = done.stdout.splitlines()
+    assert "closed: cannot be searched (Permission denied)" in closed and photos == "2"
+    assert "half" in half
