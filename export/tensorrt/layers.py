@@ -233,10 +233,12 @@ def _mentions_convolution(layer: Mapping[str, Any]) -> bool:
 def _is_rtx_convolution(layer: Mapping[str, Any]) -> bool:
     """By kind and name, as the metadata of a layer also names the convolutions before it.
 
-    A convolution is a "correlation" there; one of 1×1 may be computed as a matrix product, which is called "Fc".
+    A convolution is a "correlation" there; one of 1×1 may be a matrix product, "gemm", or "Fc" where it is fused.
     """
     kind = layer["LayerType"]
-    return kind in ("correlation", "deconv") or (kind == "runtime_fusion" and bool(_FUSED.search(layer["Name"])))
+    return kind in ("correlation", "deconv", "gemm") or (
+        kind == "runtime_fusion" and bool(_FUSED.search(layer["Name"]))
+    )
 
 
 _FUSED = re.compile(r"Corr|Fc[A-Z]")

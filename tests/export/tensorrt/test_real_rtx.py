@@ -160,6 +160,28 @@ def test_fp32_products_on_turing(real_rtx: Any) -> None:
     built(real_rtx, graph, {"tokens": profile}, "sm86")
 
 
+def test_why_fp16_is_recommended(real_rtx: Any, demo_onnx: Path) -> None:
+    """FP16 convolutions are fused with SiLU, INT8 ones with nothing: they end in FP32, and SiLU is another kernel.
+
+    If this fails, a new version fuses them: measure INT8 again, and change docs/tensorrt.md.
+    """
+    counts = {}
+    for name, graph in (
+        ("fp16", computed_in_fp16(onnx.load(demo_onnx))),
+        ("int8", int8(onnx.load(demo_onnx), "tensorrt", True)),
+    ):
+        log = tensorrt_log(real_rtx)
+        with log.recorded(LAYERS_IN_LOG) as logged:
+            profiles = {"images": (ANY_SIZE,)}
+            settings, content = BuildSettings(gpus=("sm89",)), graph.SerializeToString()
+            plan_from_onnx(real_rtx, content, "m.onnx", profiles, settings, log)
+        layers = layers_from_log(logged)
+        convolutions = [layer for layer in layers if layer.is_convolution and layer.narrowest == name]
+        ends = Counter(layer.line.split("\t")[3].partition(" ")[0] for layer in convolutions)
+        counts[name] = len(layers), sum("Silu" in layer.name for layer in convolutions), dict(ends)
+    assert counts == {"fp16": (110, 63, {"fp16": 75}), "int8": (155, 0, {"fp32": 60})}
+
+
 def test_a_list_of_gpus_costs_nothing_and_profiles_do(real_rtx: Any, demo_onnx: Path) -> None:
     graph = computed_in_fp16(onnx.load(demo_onnx))
     alone, _ = built(real_rtx, graph, {"images": ANY_SIZE}, "sm86")
