@@ -144,7 +144,8 @@ class Graph:
         return outputs
 
     def _constant(self, values: NDArray[Any], name: str) -> str:
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        # Not np.ascontiguousarray, which gives a number an axis. NVIDIA's parser refuses Range with such numbers.
+        self.weights.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
     def _new(self, name: str) -> str:
