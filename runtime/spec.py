@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from numbers import Real
 from typing import Any
 
-from .documents import parse
+from .documents import parse, quoted
 from .errors import ModelError, ParameterError
 from .settings import Thresholds
 
@@ -169,7 +169,7 @@ class ModelSpec:
         """Sides are multiples of the stride, and the input is of a size that memory can be asked for."""
         for side in self.size_hw:
             if side is not None and (not _is_whole(side) or side < self.stride or side % self.stride):
-                raise ModelError(f"model spec: input size {self.size_hw} is not a multiple of {self.stride}")
+                raise ModelError(f"model spec: input size {quoted(self.size_hw)} is not a multiple of {self.stride}")
         height, width = (side or self.stride for side in self.size_hw)
         pixels = (self.batch or 1) * height * width
         if pixels > MAX_INPUT_PIXELS:

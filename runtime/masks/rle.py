@@ -19,6 +19,8 @@ _LEAST_CHARACTER, _CONTINUES, _NEGATIVE = 48, 0x20, 0x10
 _LONGEST_NUMBER = 9
 """Characters of a number in a text: 45 bits, more than the pixels of any image."""
 
+_COCO_COUNTS = 2**32
+
 Rle = Mapping[str, Any]
 """{"size": [h, w], "counts": str, or a list of lengths}."""
 
@@ -31,6 +33,9 @@ def encode(crop: NDArray[np.bool_], corner_xy: tuple[int, int], image_hw: tuple[
         corner_xy: left and top edge of the crop in the image, pixels.
         image_hw: (h, w) of the image, pixels.
 
+    Raises:
+        FastSamError: the image has more pixels than COCO counts, 2**32.
+
     Example:
         >>> encode(np.ones((1, 2), bool), (1, 0), (2, 3))
         {'size': [2, 3], 'counts': '21100'}
@@ -38,6 +43,8 @@ def encode(crop: NDArray[np.bool_], corner_xy: tuple[int, int], image_hw: tuple[
     from pycocotools import mask as coco
 
     height, width = image_hw
+    if height * width >= _COCO_COUNTS:
+        raise FastSamError(f"an image of {width}×{height}: COCO RLE counts fewer than {_COCO_COUNTS} pixels")
     x, y = int(corner_xy[0]), int(corner_xy[1])
     edges = _edges(crop, x * height + y, height)
     # A run that reaches the bottom and goes on at the top of the next column is one run in RLE.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from ...documents import parse
+from ...documents import parse, quoted
 from ...errors import ModelError
 from ...spec import ModelSpec
 from ...system.inputs import read_file
@@ -107,15 +109,40 @@ class PlanRecord:
             values = parse(text)
             spec = ModelSpec.from_json(json.dumps(values["spec"]), source)
             ranges = values.get("profiles") or [values["profile"]]
-            profiles = tuple(ShapeRange(*(tuple(r[name]) for name in ("min", "opt", "max"))) for r in ranges)
+            profiles = tuple(ShapeRange(*(_shape(r[name]) for name in ("min", "opt", "max"))) for r in ranges)
             rest = {k: v for k, v in values.items() if k in cls.__dataclass_fields__ and k not in ("spec", "profiles")}
             rest |= {name: tuple(rest.get(name, ())) for name in ("gpus", "compared", "layers")}
+            _check_types(rest)
             return cls(spec, profiles, **rest)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ModelError(
-                f"{source}: {error!r}; expected the JSON that is written beside a plan, with spec and profiles (min, "
-                "opt and max input shapes); build the plan again: fastsam-export engine MODEL.onnx"
+                f"{source}: {error!r:.200}; expected the JSON that is written beside a plan, with spec and profiles "
+                "(min, opt and max input shapes); build the plan again: fastsam-export engine MODEL.onnx"
             ) from error
+
+
+_MOST_SIDES = 8  # of a tensor in TensorRT
+
+
+def _shape(sides: Any) -> tuple[int, ...]:
+    if not isinstance(sides, list) or len(sides) > _MOST_SIDES or not all(type(side) is int for side in sides):
+        raise ValueError(f"shape {quoted(sides)}, expected whole numbers")
+    return tuple(sides)
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    """Raises ValueError if a value of the JSON is of another type than `PlanRecord` has."""
+    for name, value in values.items():
+        if name == "plan_bytes":
+            fits = value is None or type(value) is int
+        elif name == "version_compatible":
+            fits = isinstance(value, bool)
+        elif isinstance(value, tuple):
+            fits = all(isinstance(line, str) for line in value)
+        else:
+            fits = value is None or isinstance(value, str)
+        if not fits:
+            raise ValueError(f"{name} is {quoted(value)}")
 
 
 def record_path(plan: Path) -> Path:
