@@ -15,6 +15,7 @@ from typing import Any
 from fastsam_deploy.runtime.system.atomic import write_atomically
 
 from ..records import load_results
+from . import paper
 from .goals import TRIED, Goal, Results, goals, rows_of, threads_of
 from .tables import (
     batch_table,
@@ -53,8 +54,11 @@ def markdown(results: Results) -> str:
         _section("Batches", [], batch_table(results), _BATCHES),
         _section("Networks alone", ["networks.png"], network_table(results), _NETWORKS),
         _section("Prompts", ["prompts.png"], prompts_table(results), _PROMPTS),
+        _section("Prompts, in the paper's layout", [], paper.speed_by_prompts(results), _PAPER_SPEED),
         _section("Many files", [], stream_table(results), _STREAM),
         _section("Memory", ["memory.png"], memory_table(results), _MEMORY),
+        _section("Memory, in the paper's layout", [], paper.memory(results), _PAPER_MEMORY),
+        _section("Accuracy", [], paper.edges(results), _ACCURACY),
         _section("Start-up and first image", [], startup_table(results), _STARTUP),
         _section("Size of the image", ["size.png"], scaling_table(results, "size"), _SIZE),
         _section("Number of masks", ["masks.png"], scaling_table(results, "masks"), _MASKS),
@@ -83,6 +87,17 @@ _NETWORKS = (
 _PROMPTS = (
     "Points anywhere in the image, and grids E(k×k) as in FastSAM's paper; the masks that hold a point, compared with "
     "those of ultralytics. “Select” is the look-up alone, which needs no other run of the network."
+)
+_PAPER_SPEED = (
+    "Milliseconds an image, median. The paper's rows are of another network (FastSAM-x, input 1024) on a GPU; ours are "
+    "of the demo model on the processors named above. What can be compared is how the time grows with the prompts."
+)
+_PAPER_MEMORY = (
+    "The paper counts GPU memory; ours is the largest peak of a process in the rows above, everything included."
+)
+_ACCURACY = (
+    "Edges on BSDS500 (`python -m benchmarks.accuracy`, `docs/accuracy.md`). The demo model is small and has seen "
+    "synthetic scenes only; the paper's rows are of FastSAM-x and of the test images."
 )
 _STREAM = (
     "JPEG files, read, segmented and kept: `segment` one after the other, and `segment_stream`, which reads and makes "

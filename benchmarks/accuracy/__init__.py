@@ -1,0 +1,1 @@
+"""How good the segments are, measured and committed."""

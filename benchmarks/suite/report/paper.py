@@ -1,0 +1,56 @@
+"""Our rows in the layout of the FastSAM paper's tables, the paper's own rows beside them."""
+
+from __future__ import annotations
+
+from fastsam_deploy.runtime.accuracy.paper import EDGES
+
+from .goals import Results
+from .tables import table
+
+_POINTS = ("1", "10", "100", "E(16×16)", "E(32×32)", "E(64×64)")
+_SPEED = {
+    "SAM-H (paper, RTX 3090)": (446, 464, 627, 852, 2099, 6972),
+    "SAM-B (paper, RTX 3090)": (110, 125, 230, 432, 1383, 5417),
+    "FastSAM-x (paper, RTX 3090)": (40, 40, 40, 40, 40, 40),
+}
+_MEMORY_MB = {"SAM-H (paper)": 7060, "SAM-B (paper)": 4670, "FastSAM-x (paper)": 2608}
+
+
+def speed_by_prompts(results: Results) -> str:
+    """Milliseconds an image by the number of points, the paper's table 1; "" without results."""
+    ours: dict[str, dict[str, float]] = {}
+    for row in results.get("prompts", {"rows": []})["rows"]:
+        ours.setdefault(row["title"], {})[row["case"]["points"]] = row["ms"]["total"]["median"]
+    if not ours:
+        return ""
+    cells = [
+        [title, *(f"{times[points]:.0f}" if points in times else "" for points in _POINTS)]
+        for title, times in ours.items()
+    ]
+    cells += [[title, *map(str, times)] for title, times in _SPEED.items()]
+    return table(["method", *_POINTS], cells)
+
+
+def memory(results: Results) -> str:
+    """Peak memory, the paper's table in its README; "" without results."""
+    peaks: dict[str, float] = {}
+    for row in results.get("memory", {"rows": []})["rows"]:
+        peaks[row["title"]] = max(peaks.get(row["title"], 0), row["peak_mb"])
+    if not peaks:
+        return ""
+    cells = [[title, "process, MB", f"{peak:.0f}"] for title, peak in peaks.items()]
+    cells += [[title, "GPU, MB", str(peak)] for title, peak in _MEMORY_MB.items()]
+    return table(["method", "memory", "peak"], cells)
+
+
+def edges(results: Results) -> str:
+    """BSDS500; "" without results."""
+    cells = []
+    for row in results.get("accuracy", {"rows": []})["rows"]:
+        figures = row["boundaries"]
+        values = (figures["ods"], figures["ois"], figures["ap"], figures["r50"])
+        cells.append([row["name"], str(row["images"]), *(f"{value:.3f}" for value in values)])
+    if not cells:
+        return ""
+    cells += [[f"{name}, test", "200", *(f"{value:.3f}" for value in row.values())] for name, row in EDGES.items()]
+    return table(["method", "images", "ODS", "OIS", "AP", "R50"], cells)
