@@ -51,8 +51,14 @@ def one_onnx_runtime(extra: str) -> str:
     return f"pip uninstall -y onnxruntime onnxruntime-gpu && {pip_install(extra)}"
 
 
+_LONGEST_MESSAGE = 2000
+"""Characters. A message quotes what was given, which may have megabytes."""
+
+
 class FastSamError(Exception):
     """Base class of all errors that this project raises on purpose.
+
+    A long message is cut in its middle, where it quotes.
 
     Example:
         >>> try:
@@ -61,6 +67,16 @@ class FastSamError(Exception):
         ...     print(error)
         point 0 is at (9, 9), the image has x in [0, 8) and y in [0, 8)
     """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*map(_shortened, arguments))
+
+
+def _shortened(argument: object) -> object:
+    if not isinstance(argument, str) or len(argument) <= _LONGEST_MESSAGE:
+        return argument
+    half = _LONGEST_MESSAGE // 2
+    return f"{argument[:half]} … {argument[-half:]}"
 
 
 class ParameterError(FastSamError, ValueError):

@@ -6,10 +6,12 @@ import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, fields
+from numbers import Real
 from operator import index
 from pathlib import Path
 from typing import SupportsIndex
 
+from .documents import quoted
 from .errors import DeviceError, ParameterError
 
 HINTS = ("latency", "throughput")
@@ -64,19 +66,19 @@ class EngineSettings:
 
     def __post_init__(self) -> None:
         if not isinstance(self.device, str) or _DEVICE.fullmatch(self.device) is None:
-            raise DeviceError(f"device is {self.device!r}, expected 'cpu', 'cuda' or 'cuda:N'")
+            raise DeviceError(f"device is {quoted(self.device)}, expected 'cpu', 'cuda' or 'cuda:N'")
         if self.threads is not None:
             object.__setattr__(self, "threads", _checked_threads(self.threads))
         for name in ("engine", "precision"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
-                raise ParameterError(f"{name} is {value!r}, expected a name, or None for the default")
-        if self.hint is not None and self.hint not in HINTS:
-            raise ParameterError(f"hint is {self.hint!r}, expected one of {', '.join(HINTS)}, or None")
+                raise ParameterError(f"{name} is {quoted(value)}, expected a name, or None for the default")
+        if self.hint is not None and not (isinstance(self.hint, str) and self.hint in HINTS):
+            raise ParameterError(f"hint is {quoted(self.hint)}, expected one of {', '.join(HINTS)}, or None")
         if self.search is not None and self.search not in SEARCHES:
             raise ParameterError(f"search is {self.search!r}, expected one of {', '.join(SEARCHES)}, or None")
         if not isinstance(self.cache, bool) and (not isinstance(self.cache, (str, os.PathLike)) or self.cache == ""):
-            raise ParameterError(f"cache is {self.cache!r}, expected True, False or a folder that exists")
+            raise ParameterError(f"cache is {quoted(self.cache)}, expected True, False or a folder that exists")
 
     def given(self) -> dict[str, object]:
         """Names and values of the settings that differ from the defaults."""
@@ -90,7 +92,9 @@ def _checked_threads(threads: SupportsIndex) -> int:
     except TypeError:
         count = 0
     if not 1 <= count <= MOST_THREADS:
-        raise ParameterError(f"threads is {threads}, expected a whole number from 1 to {MOST_THREADS}, or None for all")
+        raise ParameterError(
+            f"threads is {threads!s:.60}, expected a whole number from 1 to {MOST_THREADS}, or None for all"
+        )
     return count
 
 
@@ -142,6 +146,10 @@ class Thresholds:
     max_det: int = 300
 
     def __post_init__(self) -> None:
+        for name in ("conf", "iou", "max_det"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise ParameterError(f"{name} is {quoted(value)}, expected a number")
         if not 0 <= self.conf < 1:
             raise ParameterError(f"conf is {self.conf}, expected 0 ≤ conf < 1")
         if not 0 < self.iou <= 1:

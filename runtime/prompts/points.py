@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..documents import quoted
 from ..errors import PromptError
 from ..segments import Segments
 from .base import PromptKind
@@ -72,13 +73,13 @@ class Points(PromptKind):
         try:
             flags = np.ones(len(points)) if labels is None else np.atleast_1d(np.asarray(labels))
         except ValueError as error:
-            raise PromptError(f"point labels are {labels!r:.80}; expected one number for each point") from error
+            raise PromptError(f"point labels are {quoted(labels)}; expected one number for each point") from error
         if flags.shape != (len(points),):
             raise PromptError(f"{len(points)} points with labels {flags.shape}; expected one label for each point")
         if not np.isin(flags, (0, 1)).all():
-            raise PromptError(f"point labels are {flags.tolist()}; expected 1 (foreground) or 0 (background)")
+            raise PromptError(f"point labels are {quoted(flags.tolist())}; expected 1 (foreground) or 0 (background)")
         if mode not in POINT_MODES:
-            raise PromptError(f"points mode is {mode!r}; expected one of {', '.join(POINT_MODES)}")
+            raise PromptError(f"points mode is {quoted(mode)}; expected one of {', '.join(POINT_MODES)}")
         for name, value in (("xy", points), ("labels", flags.astype(np.bool_)), ("mode", mode), ("clean", bool(clean))):
             object.__setattr__(self, name, value)
 

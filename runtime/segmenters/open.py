@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..clip.encoders import Clip
 from ..connection import Connection, is_address
+from ..documents import quoted
 from ..engines import network_on_server, open_client, open_device_network, open_engine
 from ..engines.interface import Engine
 from ..engines.segmentation import SegmentationEngine
@@ -47,6 +48,7 @@ def open_segmenter(
     Raises:
         See `FastSAM`.
     """
+    _check_rect(rect)
     if is_address(model):
         return _on_server(open_client(str(model), settings, connection), imgsz, rect, clip)
     if connection is not None:
@@ -90,6 +92,7 @@ def open_device_segmenter(
     Raises:
         See `TRTFastSAM`.
     """
+    _check_rect(rect)
     from .device import DeviceSegmenter
 
     if isinstance(model, (str, Path)):
@@ -98,3 +101,9 @@ def open_device_segmenter(
         refuse_settings(settings, model.name, "an open network has its own:", {"device"})
         network, opened = model, False
     return DeviceSegmenter(network, imgsz, rect is not False, graphs=graphs, owns_network=opened, clip=clip)
+
+
+def _check_rect(rect: object) -> None:
+    """Texts such as "no" would count as true."""
+    if rect is not None and not isinstance(rect, bool):
+        raise ParameterError(f"rect is {quoted(rect)}, expected True, False or None for the default")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..clip.encoders import Clip
+from ..documents import quoted
 from ..errors import ParameterError
 from ..spec import METADATA_KEY, ModelSpec, parameters_of
 from ..stages.image import load_image
@@ -62,11 +63,17 @@ class Parameters:
     def rect(self) -> bool:
         """Whether the input of the network is the smallest rectangle around the image.
 
+        Raises:
+            ParameterError: the text is neither true nor false.
+
         Example:
             >>> Parameters({}).rect
             True
         """
-        return self.text("rect", "true") == "true"
+        text = self.text("rect", "true")
+        if text not in ("true", "false"):
+            raise ParameterError(f"parameter rect is {quoted(text)}, expected true or false")
+        return text == "true"
 
     @property
     def limits(self) -> Limits:

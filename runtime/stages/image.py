@@ -20,7 +20,7 @@ from .levels import to_uint8
 from .reading.decoded import Decoded, Selection, ValueRange, no_such_page, pick_bands
 from .reading.files import read_image
 from .reading.formats import SUFFIXES
-from .reading.opening import EncodedSource, file_content, is_encoded, source_name
+from .reading.opening import EncodedSource, buffer_bytes, file_content, is_encoded, source_name
 from .reading.pillow import decode_pil
 
 __all__ = [
@@ -207,7 +207,7 @@ def image_copy(source: ImageSource) -> ImageSource:
     if isinstance(source, np.ndarray):
         return np.array(source)
     if isinstance(source, bytearray | memoryview):
-        return bytes(source)
+        return buffer_bytes(source, source_name(source))
     if isinstance(source, BytesIO):
         return source.getvalue()
     if isinstance(source, Image.Image):

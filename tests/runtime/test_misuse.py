@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastsam_deploy.runtime.errors import PromptError
+from fastsam_deploy.runtime import Points, Text, load_image
+from fastsam_deploy.runtime.errors import FastSamError, ParameterError, PromptError
 from fastsam_deploy.runtime.masks.store import Masks
 from fastsam_deploy.runtime.pipeline import FastSAM
 from fastsam_deploy.runtime.segments import Segments
-from fastsam_deploy.runtime.settings import EngineSettings
+from fastsam_deploy.runtime.settings import EngineSettings, Thresholds
+from fastsam_deploy.runtime.stages.image import image_copy
 from fastsam_deploy.runtime.wire.question import Limits, Question
 
 
@@ -86,3 +88,63 @@ def test_an_opencv_that_does_not_load_is_one_line_with_what_to_install(tmp_path:
     assert "OpenCV does not load (libGL.so.1: cannot open shared object file); run: pip uninstall" in last
     assert "pip install opencv-python-headless" in last
     assert ("Traceback" in run.stderr) is ("import FastSAM" in program)
+
+
+def _released() -> memoryview:
+    view = memoryview(b"\xff\xd8")
+    view.release()
+    return view
+
+
+LONG = "x" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    "misuse",
+    [
+        lambda: load_image(_released()),
+        lambda: image_copy(_released()),
+        lambda: FastSAM(rect="no"),
+        lambda: FastSAM(rect=0),
+        lambda: FastSAM(rect=np.False_),
+        lambda: FastSAM(imgsz=float("nan")),
+        lambda: FastSAM(hint="x"),
+        lambda: FastSAM(hint=np.zeros(3)),
+        lambda: FastSAM(conf="0.5"),
+        lambda: FastSAM(device=LONG),
+        lambda: FastSAM(LONG),
+        lambda: EngineSettings(threads=LONG),
+        lambda: Thresholds(conf=None),
+        lambda: Thresholds(conf=np.array([0.1, 0.2])),
+        lambda: Thresholds(iou=True),
+        lambda: Thresholds(max_det="x"),
+        lambda: Points([[1, 2]], labels=LONG),
+        lambda: Points([[1, 2]] * 100_000, labels=[5] * 100_000),
+        lambda: Points([[1, 2]], mode=LONG),
+        lambda: Text(["a", LONG], mode=LONG),
+        lambda: load_image(np.zeros((4, 5, 3), np.uint8), bands=[1] * 1_000_000),
+        lambda: load_image(np.zeros((4, 5, 3), np.uint8), range=LONG),
+        lambda: Segments.empty((4, 5)).save("a.json", format=LONG),
+        lambda: Segments.load(f"a.{LONG}"),
+        lambda: Segments.empty((4, 5)).select(LONG),
+    ],
+)
+def test_errors_are_ours_and_quote_little(misuse):
+    """Values of another type were bugs with a traceback, or taken; a message had 3 MB."""
+    with pytest.raises(FastSamError) as caught:
+        misuse()
+    message = str(caught.value)
+    assert len(message) < 2100 and "\n" not in message, message[:200]
+    assert pickle.loads(pickle.dumps(caught.value)).args == caught.value.args
+
+
+def test_a_long_message_keeps_its_beginning_and_its_advice():
+    message = str(ParameterError(f"labels are {LONG}; expected 0 or 1"))
+    assert message.startswith("labels are xxx") and message.endswith("xxx; expected 0 or 1") and len(message) < 2100
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)], ids=str)
+def test_masked_arrays_become_plain_ones(shape):
+    array = np.ma.masked_array(np.arange(np.prod(shape), dtype=np.uint8).reshape(shape), mask=np.ones(shape))
+    for pixels in (load_image(array), load_image(image_copy(array))):
+        assert type(pixels) is np.ndarray and np.array_equal(pixels, load_image(array.data))

@@ -59,7 +59,7 @@ def opened(source: EncodedSource, name: str) -> Iterator[IO[bytes]]:
         ImageError: it is missing, a folder, or cannot be read; a pipe stays silent for `PIPE_PATIENCE_S`.
     """
     if isinstance(source, bytes | bytearray | memoryview):
-        yield io.BytesIO(decode_text(bytes(source), name))
+        yield io.BytesIO(decode_text(buffer_bytes(source, name), name))
     elif isinstance(source, str) and is_data_url(source):
         yield io.BytesIO(decode_text(source.encode(errors="replace"), name))
     elif isinstance(source, str | Path):
@@ -67,6 +67,18 @@ def opened(source: EncodedSource, name: str) -> Iterator[IO[bytes]]:
             yield stream
     else:
         yield _from_start(source, name)
+
+
+def buffer_bytes(source: bytes | bytearray | memoryview, name: str) -> bytes:
+    """The bytes of a buffer.
+
+    Raises:
+        ImageError: it is a view that was released.
+    """
+    try:
+        return bytes(source)
+    except ValueError as error:
+        raise ImageError(f"{name}: cannot be read ({error}); expected a buffer that is still in use") from error
 
 
 def file_content(source: EncodedSource, name: str) -> bytes:
