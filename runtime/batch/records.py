@@ -114,7 +114,7 @@ class RunSettings:
             tiles: of the run.
         """
         described = describe_model(model)
-        if described["checkpoint_sha256"] is None and file is not None:
+        if described["checkpoint_sha256"] is None and file is not None and file.is_file():
             described["file_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
         prompts = [item.to_json() for item in listed(prompt) if is_registered(item)]
         return cls(described, prompts, selection.to_json(), outputs, tiles)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -334,3 +338,24 @@ def _write(path: Path, frames: np.ndarray, fps: float = 10.0) -> None:
     with VideoWriter(path, VideoInfo(SIZE_HW, fps, len(frames))) as writer:
         for frame in frames:
             writer.write(frame)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_lines_of_a_video_that_is_ended_stay(clip: Path, tmp_path: Path, number: signal.Signals):
+    with VideoWriter(tmp_path / "long.avi", VideoInfo(SIZE_HW, 12.5, 600)) as writer:
+        for frame in _frames(clip) * 100:
+            writer.write(frame[..., ::-1])
+    start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    start += "from fastsam_deploy.runtime.cli.main import main; sys.exit(main())"
+    asked = ["video", "long.avi", "--json", "out.jsonl", "-o", "overlay.avi", "--imgsz", str(IMGSZ)]
+    process = subprocess.Popen([sys.executable, "-c", start, *asked], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    lines, deadline = tmp_path / "out.jsonl", time.monotonic() + 60
+    while not lines.exists() or lines.read_bytes().count(b"\n") < 4:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(timeout=60) != 0
+    *whole, rest = lines.read_bytes().split(b"\n")
+    assert [json.loads(line)["frame"] for line in whole] == list(range(len(whole))) and 4 <= len(whole) < 600
+    assert rest == b"" or number == signal.SIGKILL
+    assert not (tmp_path / "overlay.avi").exists()
