@@ -246,11 +246,9 @@ def _plain(limits: Thresholds) -> dict[str, float]:
 
 
 def _progress(label: str) -> Callable[[Iterable[Any], int], Iterable[Any]]:
-    from rich.console import Console
+    from ..batch.console import open_console, with_progress
 
-    from ..batch.console import with_progress
-
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     return lambda items, count: with_progress(items, console, label=label, total=count)
 
 
