@@ -7,10 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
+import typer
 
 from fastsam_deploy.runtime import load_image
 
@@ -29,6 +32,15 @@ RUNTIME = {
     "speed": ("bench", "speed", PHOTO, *SMALL, "--runs", "1", "--warmup", "0"),
     "fidelity": ("bench", "fidelity", MODEL, f"b={MODEL}@engine=openvino", "--images", PHOTO, *SMALL),
 }
+FAILING = {
+    "download": ("download", "FastSAM-x", "--from", "http://mirror.invalid/weights"),
+    "name": ("segment", PHOTO, "--model", "FastSAM-s"),
+    "edges": ("bench", "edges", "--data", "missing"),
+    "proposals": ("bench", "proposals", "missing.json"),
+    "instances": ("bench", "instances", "missing.json"),
+}
+"""What cannot be done here, but could try to get what is missing."""
+
 EXPORT = {
     "onnx": ("onnx", CHECKPOINT, "-o", "out.onnx", *SMALL),
     "direct": ("onnx", CHECKPOINT, "--direct", "-o", "out.onnx", *SMALL),
@@ -96,6 +108,29 @@ def test_fastsam_looks_up_no_host(recorder: Path, isolation: list[str], tmp_path
     command = ["-m", "fastsam_deploy.runtime.cli", *map(str, RUNTIME[name])]
     code, errors, recorded = _recorded(recorder, isolation, tmp_path, command)
     assert (code, recorded) == (0, []), errors
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_nothing_is_fetched_that_was_not_asked_for(recorder: Path, isolation: list[str], tmp_path: Path, name: str):
+    command = ["-m", "fastsam_deploy.runtime.cli", *map(str, FAILING[name])]
+    code, errors, recorded = _recorded(recorder, isolation, tmp_path, command)
+    assert code == 2 and "Traceback" not in errors
+    assert set(recorded) <= ({"getaddrinfo mirror.invalid"} if name == "download" else set()), errors
+
+
+def _commands(group: Any) -> Iterator[str]:
+    for name, command in group.commands.items():
+        yield from _commands(command) if hasattr(command, "commands") else [name]
+
+
+def test_every_command_is_tried_here():
+    pytest.importorskip("torch")
+    from fastsam_deploy.export.cli.main import app as export
+    from fastsam_deploy.runtime.cli.main import app as runtime
+
+    tried = {str(word) for table in (RUNTIME, FAILING, EXPORT) for words in table.values() for word in words[:2]}
+    for app in (runtime, export):
+        assert set(_commands(typer.main.get_command(app))) <= tried | {"clip", "quantize"}  # these are below, and slow
 
 
 @pytest.mark.export
