@@ -8,8 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from ..errors import MissingDependencyError, ParameterError, pip_install
 from .groups import with_groups
 from .options import NetworkOptions, option
@@ -259,14 +257,17 @@ def _write(
     tables: list[Table],
 ) -> None:
     from ..accuracy.tables import markdown
+    from ..batch.console import open_console, say
     from ..documents import dump
     from ..system.atomic import write_atomically
 
     text = "\n".join(markdown(*table) for table in tables)
     write_atomically(output / f"{name}.json", (dump(document, indent=1) + "\n").encode())
     write_atomically(output / f"{name}.md", text.encode())
-    typer.echo(text)
-    typer.echo(f"written: {output / name}.json, .md", err=True)
+    console = open_console()
+    for line in text.splitlines():
+        say(console, line)
+    say(open_console(stderr=True), f"written: {output / name}.json, .md")
 
 
 def _check_libraries() -> None:
