@@ -46,6 +46,7 @@ class TRTFastSAM(FastSAM):
         precision: str | None = None,
         search: str | None = None,
         cache: bool | str | Path = False,
+        decoder: str | None = None,
     ) -> None:
         """
         Args:
@@ -60,6 +61,8 @@ class TRTFastSAM(FastSAM):
             engine, precision, search: see `FastSAM`. If they differ from those of a plan, there is an error.
             cache: see `FastSAM`; for `.rtx` plans only: their kernels are compiled for each shape when it first comes,
                 which takes seconds, and are kept in a file when the model is closed.
+            decoder: "nvimagecodec" decodes JPEG files on the GPU (the extra [nvimagecodec]); their pixels may differ by
+                a little from those of None, the usual decoder, which also reads whatever that one cannot.
 
         Raises:
             ParameterError, ModelError, DeviceError, MissingDependencyError: the model cannot be opened as requested.
@@ -72,7 +75,9 @@ class TRTFastSAM(FastSAM):
             search=search,
         )
         self._start(
-            lambda clip: open_device_segmenter(model, settings, imgsz=imgsz, rect=rect, graphs=graphs, clip=clip),
+            lambda clip: open_device_segmenter(
+                model, settings, imgsz=imgsz, rect=rect, graphs=graphs, clip=clip, decoder=decoder
+            ),
             Thresholds(conf, iou, max_det),
             clip,
             settings,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..clip.encoders import Clip
 from ..clip.features import MaskFeatures
+from ..cuda.driver.device import Device
 from ..cuda.driver.process import is_forked
 from ..cuda.masks import DeviceAnswer, DeviceMasks, packed_masks, rows_of
 from ..cuda.network import DeviceNetwork
@@ -23,7 +24,7 @@ from ..cuda.runs import Answer, Job, Run
 from ..cuda.stages import Stages
 from ..cuda.tables import Tables, tables_for
 from ..engines.tensors import spec_from_tensors, with_known_shapes
-from ..errors import ModelError
+from ..errors import ModelError, ParameterError
 from ..prompts.base import ask_masks_alone
 from ..segments import Prompt, Segments
 from ..settings import Thresholds
@@ -32,6 +33,7 @@ from ..stages.assemble import snap_to_border
 from ..stages.decode import class_numbers
 from ..stages.image import ImageSource, load_images
 from ..stages.letterbox import PADDING_VALUE, fit_model, groups
+from ..stages.reading.nvimagecodec import JpegDecoder
 from ..system.cpu import usable_cpus
 
 _KEPT_TABLES = 64
@@ -66,6 +68,7 @@ class DeviceSegmenter:
         graphs: int = 8,
         owns_network: bool = False,
         clip: Clip | None = None,
+        decoder: str | None = None,
     ) -> None:
         """
         Args:
@@ -75,6 +78,7 @@ class DeviceSegmenter:
             graphs: number of input shapes for which a CUDA graph is kept; 0: no graphs.
             owns_network: close the network with this object.
             clip: for text prompts; it is not closed with this object.
+            decoder: see `TRTFastSAM`.
 
         Raises:
             ModelError: it is not a YOLO segmentation network.
@@ -84,8 +88,9 @@ class DeviceSegmenter:
         self._network = network
         self._owns_network = owns_network
         self._clip = clip
-        self._settings = {"imgsz": imgsz, "rect": rect, "graphs": graphs}
+        self._settings = {"imgsz": imgsz, "rect": rect, "graphs": graphs, "decoder": decoder}
         self._stages: Stages | None = None
+        self._decoder: JpegDecoder | None = None
         self.rect = rect
         try:
             outputs = with_known_shapes(network.inputs, network.outputs, network.output_shapes, network.name)
@@ -93,6 +98,7 @@ class DeviceSegmenter:
             self.spec: ModelSpec = replace(spec, precision=network.description.get("precision", spec.precision))
             self.imgsz = imgsz_for(self.spec, imgsz)
             self._tables = lru_cache(_KEPT_TABLES)(partial(_tables_of_image, self.spec, self.imgsz, rect))
+            self._decoder = _opened_decoder(decoder, network.cuda_device)
             with network.cuda_device.active():
                 self._stages = Stages(network, self.spec, graphs)
         except BaseException:
@@ -123,7 +129,7 @@ class DeviceSegmenter:
         again: it is answered on the host, while other threads can use the device.
         """
         on_device = ask_masks_alone(prompt)
-        loaded = load_images(images, color)
+        loaded = load_images(images, color, self._decoder)
         pixels = [image for image, _ in loaded]
         tables = [self._tables((image.shape[0], image.shape[1])) for image in pixels]
         in_groups = list(groups([table.place for table in tables], self._largest_batch))
@@ -271,6 +277,12 @@ class DeviceSegmenter:
     def _batch(self, count: int) -> int:
         """Rows of the network's input: a model of fixed batch always runs a full batch."""
         return self.spec.batch or count
+
+
+def _opened_decoder(name: str | None, device: Device) -> JpegDecoder | None:
+    if name not in (None, "nvimagecodec"):
+        raise ParameterError(f"decoder is {name!r}, expected 'nvimagecodec', or None for the usual one")
+    return JpegDecoder(device.number) if name else None
 
 
 def _tables_of_image(spec: ModelSpec, imgsz: int, rect: bool, image_hw: tuple[int, int]) -> Tables:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..clip.encoders import Clip
 from ..connection import Connection, is_address
@@ -77,6 +77,7 @@ def open_device_segmenter(
     rect: bool | None = None,
     graphs: int = 8,
     clip: Clip | None = None,
+    decoder: str | None = None,
 ) -> DeviceSegmenter:
     """Open a segmenter whose stages all run on a GPU.
 
@@ -86,7 +87,7 @@ def open_device_segmenter(
     Args:
         model: path, see `open_device_network`; or an open network, which is not closed with the segmenter.
         settings: of the engine. An open network has its own: the device is ignored, all others are refused.
-        imgsz, rect, graphs: see `TRTFastSAM`.
+        imgsz, rect, graphs, decoder: see `TRTFastSAM`.
         clip: for text prompts; it is not closed with the segmenter.
 
     Raises:
@@ -100,7 +101,8 @@ def open_device_segmenter(
     else:
         refuse_settings(settings, model.name, "an open network has its own:", {"device"})
         network, opened = model, False
-    return DeviceSegmenter(network, imgsz, rect is not False, graphs=graphs, owns_network=opened, clip=clip)
+    more: dict[str, Any] = {"owns_network": opened, "clip": clip, "decoder": decoder}
+    return DeviceSegmenter(network, imgsz, rect is not False, graphs=graphs, **more)
 
 
 def _check_rect(rect: object) -> None:

@@ -20,6 +20,7 @@ from .levels import to_uint8
 from .reading.decoded import Decoded, Selection, ValueRange, no_such_page, pick_bands
 from .reading.files import read_image
 from .reading.formats import SUFFIXES
+from .reading.nvimagecodec import JpegDecoder
 from .reading.opening import EncodedSource, buffer_bytes, file_content, is_encoded, source_name
 from .reading.pillow import decode_pil
 
@@ -145,8 +146,13 @@ def load_image(
     )
 
 
-def load_images(sources: Sequence[ImageSource], color: str = "RGB") -> list[tuple[NDArray[np.uint8], float]]:
+def load_images(
+    sources: Sequence[ImageSource], color: str = "RGB", decoder: JpegDecoder | None = None
+) -> list[tuple[NDArray[np.uint8], float]]:
     """Several images as `load_image` reads them, each with the milliseconds that it took. Files on all processors.
+
+    Args:
+        decoder: reads the files that it can.
 
     Raises:
         ImageError: see `load_image`; of several images it says which: the first one.
@@ -155,7 +161,9 @@ def load_images(sources: Sequence[ImageSource], color: str = "RGB") -> list[tupl
     def load(i: int) -> tuple[NDArray[np.uint8], float]:
         start = perf_counter()
         try:
-            pixels = load_image(sources[i], color=color)
+            pixels: NDArray[np.uint8] | None = _decoded(sources[i], decoder)
+            if pixels is None:
+                pixels = load_image(sources[i], color=color)
         except ImageError as error:
             if len(sources) == 1:
                 raise
@@ -169,6 +177,13 @@ def load_images(sources: Sequence[ImageSource], color: str = "RGB") -> list[tupl
         return [load(i) for i in range(len(sources))]
     with ThreadPoolExecutor(threads, "fastsam-load") as pool:
         return list(pool.map(load, range(len(sources))))
+
+
+def _decoded(source: ImageSource, decoder: JpegDecoder | None) -> NDArray[np.uint8] | None:
+    if decoder is None or not is_plain_file(source) or hasattr(source, "read"):
+        return None
+    content = encoded_bytes(source)
+    return None if content is None else decoder.decoded(content)
 
 
 def encoded_bytes(source: ImageSource) -> bytes | None:

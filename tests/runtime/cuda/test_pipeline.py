@@ -31,6 +31,7 @@ from fastsam_deploy.runtime.cuda.driver.stream import Stream
 from fastsam_deploy.runtime.cuda.runs import Job
 from fastsam_deploy.runtime.cuda.tables import tables_for
 from fastsam_deploy.runtime.masks.store import PackedMasks
+from fastsam_deploy.runtime.measure.fidelity import compare
 from fastsam_deploy.runtime.stages.image import load_image
 from fastsam_deploy.runtime.stages.letterbox import fit_model
 from fastsam_deploy.runtime.stages.postprocess import postprocess
@@ -451,6 +452,27 @@ def test_clones_run_in_threads_of_their_own(gpu: TRTFastSAM, cpu: FastSAM, photo
         for thread in threads:
             thread.join()
     assert not failed
+
+
+def test_jpeg_files_through_another_decoder(
+    open_network: Callable, demo_onnx: Path, coffee: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("nvidia.nvimgcodec", reason="it comes with the extra [nvimagecodec]")
+    from fastsam_deploy.runtime.segmenters import device as module
+
+    if driver().emulated:  # nvJPEG cannot run there: the library's decoder for the CPU
+        monkeypatch.setattr(module, "JpegDecoder", lambda number, real=module.JpegDecoder: real(None))
+    with pytest.raises(ParameterError, match="decoder is 'turbo', expected 'nvimagecodec'"):
+        TRTFastSAM(open_network(demo_onnx), decoder="turbo")
+    network = open_network(demo_onnx)
+    with TRTFastSAM(network, imgsz=96) as usual:
+        wanted = usual.segment(coffee, thresholds=LOW)
+    with TRTFastSAM(network, imgsz=96, decoder="nvimagecodec") as model:
+        found = model.segment(coffee, thresholds=LOW)
+        pairs = compare(wanted, found)
+        assert len(pairs.ious) >= 0.9 * len(wanted) > 3
+        assert np.mean(pairs.ious) >= 0.95
+    network.close()
 
 
 def test_closed_in_any_order(open_network: Callable, demo_onnx: Path, photos: dict):
