@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,9 +49,8 @@ def download(
     place = cache_folder() if folder is None else folder
     model = place / f"{weights.name}.onnx"
     if not model.is_file():
-        console = open_console(stderr=True)
-        checkpoint = _fetch(weights, place / weights.file_name, release, console)
-        _convert(checkpoint, model, imgsz, ("--quiet",) if console.quiet else ())
+        checkpoint = _fetch(weights, place / weights.file_name, release, open_console(stderr=True))
+        _convert(checkpoint, model, imgsz)
     shown = weights.name if folder is None else str(model)
     say(open_console(), f"{model} is there; use it with: fastsam segment photo.jpg --model {shown}")
 
@@ -74,10 +72,10 @@ def _fetch(weights: PublishedWeights, target: Path, release: str | None, console
         )
 
 
-def _convert(checkpoint: Path, model: Path, imgsz: int, options: Sequence[str]) -> None:
+def _convert(checkpoint: Path, model: Path, imgsz: int) -> None:
     """Run the exporter in a process of its own: the runtime does not import it."""
     exporter = [sys.executable, "-m", "fastsam_deploy.export.cli", "onnx"]
-    command = [*exporter, str(checkpoint), "--direct", "--output", str(model), "--imgsz", str(imgsz), *options]
+    command = [*exporter, str(checkpoint), "--direct", "--output", str(model), "--imgsz", str(imgsz)]
     try:
         with subprocess.Popen(command) as exporter_process:
             try:

@@ -101,5 +101,5 @@ def test_every_writing_command_is_here() -> None:
         for word in (getattr(command, "commands", None) or {name: command})
     }
     run = {word for command in COMMANDS.values() for word in command.words[:2]}
-    elsewhere = {"edges", "proposals", "instances"}  # of hours, and resumed: tests/runtime/measure and benchmarks
+    elsewhere = {"edges", "proposals", "instances"}  # need COCO or BSDS500: tests/runtime/accuracy
     assert words - run <= {"doctor", *elsewhere}

@@ -45,7 +45,7 @@ def unpack(content: bytes) -> Tensors | None:
             else:
                 values = np.frombuffer(part[: len(part) // np.dtype(kind).itemsize * np.dtype(kind).itemsize], kind)
             tensors[str(name)] = values.reshape(shape)
-    except (ValueError, TypeError, RecursionError, OverflowError, MemoryError):
+    except (ValueError, TypeError, SyntaxError, RecursionError, OverflowError, MemoryError):
         return None
     return tensors
 
@@ -66,7 +66,7 @@ def _request_seeds() -> list[bytes]:
     return [question + _SPLIT + file for question, file in zip(questions, files, strict=True)]
 
 
-_SETTINGS = {"imgsz": "64", "limit_pixels": str(images.MOST_PIXELS)}
+_SETTINGS = {"imgsz": "64", "limit_pixels": str(images.MOST_PIXELS), "decode_seconds": "off"}
 _PARAMETERS = {"parameters": {name: {"string_value": text} for name, text in _SETTINGS.items()}}
 
 
