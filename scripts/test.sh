@@ -3,8 +3,9 @@
 #
 #   bash scripts/test.sh            all tests except those marked slow
 #   bash scripts/test.sh -m slow    the slow tests (nightly); other arguments are passed to pytest too
+#   bash scripts/test.sh --fast     lint, types and the tests of the runtime, in an environment of its own of 0.5 GB
 #
-# Makes four environments under .venv-test (about 8 GB, most of it PyTorch) and reuses them. In each, the project is
+# Makes five environments under .venv-test (about 9 GB, most of it PyTorch) and reuses them. In each, the project is
 # installed as users install it, not in place:
 #   full     with [cpu,export] and the tools for tests; NumPy 2; PyCUDA on an emulated driver (only on Linux with g++)
 #   bare     with [cpu,clip] only, as for an ordinary user: no torch; NumPy 1.26
@@ -19,11 +20,11 @@ envs=${FASTSAM_TEST_ENVS:-$PWD/.venv-test}
 
 # An environment is made again when the files that define it change.
 stamp=$(cat pyproject.toml setup.py scripts/test.sh | sha256sum | cut -c1-16)
-make_env() { # name, then what pip installs
-  local dir=$envs/$1
-  shift
+make_env() { # name, its size, then what pip installs
+  local dir=$envs/$1 size=$2
+  shift 2
   if [ "$(cat "$dir/stamp" 2>/dev/null)" != "$stamp" ]; then
-    echo "== making $dir"
+    echo "== making $dir: $size, downloads not in pip's cache included"
     rm -rf "$dir"
     "$python" -m venv "$dir"
     "$dir/bin/python" -m pip install --quiet --upgrade pip
@@ -31,14 +32,30 @@ make_env() { # name, then what pip installs
     echo "$stamp" >"$dir/stamp"
   fi
 }
-install_project() { # name; installs the current sources
+install_project() { # name; installs the current sources in place of those of the last run
   "$envs/$1/bin/python" -m pip install --quiet --no-deps --force-reinstall .
 }
 
+if [ "${1:-}" = --fast ]; then
+  shift
+  make_env fast "0.5 GB" ".[cpu,clip,test]"
+  install_project fast
+  bin=$envs/fast/bin
+  echo "== lint"
+  "$bin/ruff" check .
+  "$bin/ruff" format --check .
+  echo "== types"
+  (cd "$envs" && "$bin/mypy" --config-file "$OLDPWD/pyproject.toml" -m fastsam_deploy -p fastsam_deploy.runtime)
+  echo "== tests of the runtime"
+  exec "$bin/python" -m pytest -q -p no:cacheprovider -n 2 --dist loadfile tests/runtime --ignore tests/runtime/cuda \
+    --ignore tests/runtime/accuracy --ignore tests/runtime/engines/tensorrt --ignore tests/runtime/cli \
+    --ignore tests/runtime/engines/onnxruntime/test_device.py -m "not slow and not export and not triton" "$@"
+fi
+
 # labelme is no extra: it brings onnxruntime, which must not lie beside onnxruntime-gpu.
-make_env full ".[cpu,export,clip-export,clip,triton,openvino,supervision,dev]" "labelme>=5.5"
-make_env bare ".[cpu,clip]" "numpy==1.26.*" pytest pytest-timeout pytest-xdist hypothesis tifffile
-make_env direct ".[cpu,direct]"
+make_env full "8 GB" ".[cpu,export,clip-export,clip,triton,openvino,supervision,dev]" "labelme>=5.5"
+make_env bare "0.4 GB" ".[cpu,clip]" "numpy==1.26.*" pytest pytest-timeout pytest-xdist hypothesis tifffile
+make_env direct "0.4 GB" ".[cpu,direct]"
 install_project full
 install_project bare
 install_project direct

@@ -116,3 +116,7 @@ def test_the_index_resolves_every_combination_to_one_build(tmp_path: Path) -> No
         if done.returncode or (counts["cv2"], counts["onnxruntime"]) != (cv2, needed) or counts["ultralytics"] > 1:
             wrong[",".join(names)] = brought, done.stderr[-500:]
     assert not wrong
+
+
+def test_the_quick_tests_use_the_versions_of_all_tests() -> None:
+    assert set(EXTRAS["test"]) < set(EXTRAS["dev"])
