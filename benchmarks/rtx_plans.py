@@ -157,7 +157,7 @@ def checked(name: str) -> dict[str, Any]:
 def same_types(plan: dict[str, int], file: dict[str, int], products: bool) -> bool:
     """Whether the convolutions of a plan have the types of the file: as many of each type.
 
-    In a network with matrix products, which are counted too, only the types are compared; without any convolution, none.
+    In a network with matrix products, which are counted too, the types alone are compared; without convolutions, none.
     """
     return not file or (plan.keys() == file.keys() if products else plan == file)
 
