@@ -116,10 +116,8 @@ def _refusals_of(path: Path) -> Iterator[None]:
     try:
         yield
     except Refused as refusal:
-        # Names in the file may hold control characters, which a terminal would obey.
-        reason = "".join(each if each.isprintable() else "?" for each in str(refusal))
         raise ExportError(
-            f"{path.name}: {reason}. It was not opened further, and nothing in it was run; expected a .pt file of a "
+            f"{path.name}: {refusal}. It was not opened further, and nothing in it was run; expected a .pt file of a "
             "YOLOv8 segmentation network. If you trust it, export it with PyTorch: leave --direct out"
         ) from refusal
     except RecursionError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,8 +50,9 @@ def download(
     place = cache_folder() if folder is None else folder
     model = place / f"{weights.name}.onnx"
     if not model.is_file():
-        checkpoint = _fetch(weights, place / weights.file_name, release, open_console(stderr=True))
-        _convert(checkpoint, model, imgsz)
+        console = open_console(stderr=True)
+        checkpoint = _fetch(weights, place / weights.file_name, release, console)
+        _convert(checkpoint, model, imgsz, ("--quiet",) if console.quiet else ())
     shown = weights.name if folder is None else str(model)
     say(open_console(), f"{model} is there; use it with: fastsam segment photo.jpg --model {shown}")
 
@@ -72,10 +74,10 @@ def _fetch(weights: PublishedWeights, target: Path, release: str | None, console
         )
 
 
-def _convert(checkpoint: Path, model: Path, imgsz: int) -> None:
+def _convert(checkpoint: Path, model: Path, imgsz: int, options: Sequence[str]) -> None:
     """Run the exporter in a process of its own: the runtime does not import it."""
     exporter = [sys.executable, "-m", "fastsam_deploy.export.cli", "onnx"]
-    command = [*exporter, str(checkpoint), "--direct", "--output", str(model), "--imgsz", str(imgsz)]
+    command = [*exporter, str(checkpoint), "--direct", "--output", str(model), "--imgsz", str(imgsz), *options]
     try:
         with subprocess.Popen(command) as exporter_process:
             try:

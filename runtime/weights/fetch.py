@@ -234,5 +234,5 @@ def _not_fetched(weights: PublishedWeights, url: str, target: Path, reason: str,
     kept = f"; {arrived / 1e6:.1f} MB have arrived, and the next attempt continues there" if arrived else ""
     return DownloadError(
         f"{weights.file_name} could not be downloaded ({reason}){kept}. On a machine with an internet connection, "
-        f"download {url} ({weights}) and put it at {target.absolute()}"
+        f"download {url} ({weights}) and put it at {target.absolute()}, then run this again"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastsam_deploy.runtime.cuda.records import Tables
+from fastsam_deploy.runtime.cuda.tables import Tables
 from fastsam_deploy.runtime.stages.assemble import assemble
 from fastsam_deploy.runtime.stages.letterbox import fit
 
@@ -78,7 +78,7 @@ def test_a_strip_of_a_million_pixels_takes_no_more_than_a_photograph(image_hw: t
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert masks.areas.all() and len(tables.mask_rows) == image_hw[0]
+    assert masks.areas.all() and len(tables.part("mask_rows")) == image_hw[0]
     assert peak < 150e6, "a photograph of 3 megapixels takes 40 MB"
 
 

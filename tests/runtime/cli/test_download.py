@@ -63,6 +63,10 @@ def test_a_download_ends_as_a_model_that_segments(
         assert len(model.segment(coffee)) == len(shipped.segment(coffee)) > 5
     assert run(monkeypatch, "FastSAM-s", "--from", demo_as_fastsam_s.url) in (0, None)
     assert len(demo_as_fastsam_s.asked) == 2
+    (tmp_path / "cache/FastSAM-s.onnx").unlink()
+    capfd.readouterr()
+    assert run(monkeypatch, "FastSAM-s", "--quiet") in (0, None)  # made again of the checkpoint that is there
+    assert capfd.readouterr() == ("", "")
 
 
 def test_without_onnx_nothing_is_downloaded(

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fastsam_deploy.runtime import FastSAM, FastSamError, Points, Segments, Thresholds, Tiles, load_image
+from fastsam_deploy.runtime import FastSAM, FastSamError, Points, Segments, Text, Thresholds, Tiles, load_image
 from fastsam_deploy.runtime.masks.overlap import mask_ious
 from fastsam_deploy.runtime.tiling.merge import placed
 from fastsam_deploy.runtime.tiling.run import segment_tiles
+
+TINY_CLIP = Path(__file__).resolve().parents[2] / "data/clip-tiny"
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,15 @@ def test_a_stream_takes_tiles(model: FastSAM, mosaic, coffee: Path):
     np.testing.assert_array_equal(items[0].image, image)
     assert isinstance(items[1].error, FastSamError)
     assert items[2].segments == model.segment(coffee, tiles=450)
+
+
+def test_text_prompts_look_at_the_whole_image(coffee: Path):
+    pytest.importorskip("tokenizers", reason="needs the extra [clip]")
+    with FastSAM(clip=TINY_CLIP) as model:
+        segments = model.segment(coffee, tiles=Tiles(400, overlap=0.25), thresholds=Thresholds(0.6))
+        selected = model.segment(coffee, Text("a cup"), tiles=Tiles(400, overlap=0.25), thresholds=Thresholds(0.6))
+        assert len(selected) == 1 and selected == segments.select(Text("a cup"))
+    np.testing.assert_array_equal(selected.plot(), selected.plot(load_image(coffee)))  # a CLIP has the image
 
 
 def test_memory_does_not_grow_with_the_number_of_tiles(model: FastSAM):
