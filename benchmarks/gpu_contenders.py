@@ -18,8 +18,10 @@ from fastsam_deploy.runtime.cuda.driver.graphs import Graph
 from fastsam_deploy.runtime.cuda.driver.stream import Event, Stream
 from fastsam_deploy.runtime.cuda.network import DeviceNetwork
 from fastsam_deploy.runtime.cuda.stages import Stages
+from fastsam_deploy.runtime.errors import MissingDependencyError
 from fastsam_deploy.runtime.stages.image import load_image
 from fastsam_deploy.runtime.stages.letterbox import fit_model
+from fastsam_deploy.runtime.stages.reading.nvimagecodec import JpegDecoder
 from fastsam_deploy.runtime.trt import TRTFastSAM
 
 IN_A_ROW = 16
@@ -96,6 +98,14 @@ def ways(model: TRTFastSAM, image: np.ndarray, file: Path) -> dict[str, Contende
         "JPEG stream": timed(lambda: stream(files), IN_A_ROW),
         "decoding": timed(lambda: load_image(file)),
     }
+
+
+def jpeg_decoder(number: int | None) -> JpegDecoder | None:
+    """nvImageCodec on a GPU (None: on the CPU); None where it is not installed."""
+    try:
+        return JpegDecoder(number)
+    except MissingDependencyError:
+        return None
 
 
 def timed(run: Callable[[], Any], images: int = 1) -> Contender:

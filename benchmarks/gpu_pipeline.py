@@ -12,6 +12,7 @@ Contenders are asked in turn, image by image, in an order that changes; times ar
     JPEG single  segment of a file
     JPEG stream  segment_stream of 16 files
     decoding     reading that file alone
+    nvImageCodec the same by that library on the GPU, if it is installed; its effect on the masks is in the report
     no graphs    single, with every kernel launched anew (plans only: ONNX Runtime cannot be captured)
     ultralytics  FastSAM(checkpoint)(image, retina_masks=True) on the same GPU in the same precision
 
@@ -47,7 +48,7 @@ from fastsam_deploy.runtime.settings import EngineSettings
 from fastsam_deploy.runtime.system.packages import version_of
 from fastsam_deploy.runtime.trt import TRTFastSAM
 
-from .gpu_contenders import Bare, Contender, stage_times, ultralytics, ways
+from .gpu_contenders import Bare, Contender, jpeg_decoder, stage_times, timed, ultralytics, ways
 from .gpu_goals import bound_by_decoding, goals, size_of
 from .photographs import ROOT, add_options, photographs, write_report
 
@@ -155,6 +156,13 @@ def _measured(
     settings = {"imgsz": arguments.imgsz, "conf": arguments.conf}
     bare = Bare(network, ours, image)
     contenders: dict[str, Contender] = {"network": bare, **ways(ours, image, file)}
+    decoder, more = jpeg_decoder(network.cuda_device.number), {}
+    if decoder is not None:
+        content = file.read_bytes()
+        contenders["nvImageCodec"] = timed(lambda: decoder.decoded(content))
+        ious = compare(ours.segment(file), ours.segment(decoder.decoded(content))).ious
+        if len(ious):
+            more = {"nvimagecodec_ious": [round(float(value), 4) for value in (ious.min(), ious.mean())]}
     beside = network.clone()
     with TRTFastSAM(beside, **settings, graphs=0) as plain:
         if network.capturable:
@@ -167,7 +175,7 @@ def _measured(
         stages = {name: _summary(ms) for name, ms in stage_times(plain, image, max(3, arguments.runs // 5)).items()}
     bare.close()
     beside.close()
-    return {"masks": len(ours.segment(image)), "ms": times, "stages_ms": stages}
+    return {"masks": len(ours.segment(image)), "ms": times, "stages_ms": stages, **more}
 
 
 def _timed(contenders: dict[str, Contender], runs: int) -> dict[str, dict[str, float]]:
@@ -216,6 +224,9 @@ def markdown(report: dict[str, Any]) -> str:
     for row, ms in zip(rows, medians, strict=True):
         lines += [str(goal) for goal in goals(row["image"], environment["size"], row["megapixels"], ms)]
         lines.append(bound_by_decoding(row["image"], ms, report["decoding_threads"]))
+        if "nvimagecodec_ious" in row:
+            least, mean = row["nvimagecodec_ious"]
+            lines.append(f"- {row['image']}: masks of the file as nvImageCodec decodes it: IoU {mean} (least {least})")
     engine = environment["engine"]
     lines += [
         "",
