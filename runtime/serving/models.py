@@ -34,10 +34,12 @@ _Request = tuple[list[NDArray[np.uint8]], list[Question]]
 class _Stage:
     """A step of the ensemble. Both steps must place an image at the same position in the network's input."""
 
+    _decodes_always = False
+
     def __init__(self, parameters: Parameters) -> None:
         self._spec, self._rect, self._limits = parameters.spec, parameters.rect, parameters.limits
         self._imgsz = imgsz_for(self._spec, parameters.number("imgsz"))
-        self._decode = parameters.decoder()
+        self._decode = parameters.decoder(started=self._decodes_always)
 
     def __call__(self, requests: Sequence[Tensors]) -> list[Result]:
         """One result for each request."""
@@ -62,6 +64,8 @@ class Preprocess(_Stage):
         >>> outputs["images"].shape, outputs["IMAGE_SIZE"].tolist()
         ((1, 3, 64, 64), [[40, 60]])
     """
+
+    _decodes_always = True
 
     def _outputs(self, request: Tensors) -> Tensors:
         images = images_of(request, self._limits, self._decode)
@@ -150,7 +154,7 @@ class WholePipeline:
         Raises:
             FastSamError: the model cannot be opened on the device.
         """
-        self._limits, self._decode = parameters.limits, parameters.decoder()
+        self._limits, self._decode = parameters.limits, parameters.decoder(started=True)
         settings: dict[str, Any] = {
             "imgsz": parameters.number("imgsz"),
             "rect": parameters.rect,

@@ -86,11 +86,14 @@ class Parameters:
         numbers = {limit.name: self.number(f"limit_{limit.name}") for limit in fields(Limits)}
         return Limits(**{name: value for name, value in numbers.items() if value is not None})
 
-    def decoder(self) -> Decoder:
+    def decoder(self, *, started: bool = False) -> Decoder:
         """Reads image files, in a process of its own: a file of a kilobyte may ask a decoder for seconds and gigabytes.
 
         The parameter `decode_seconds` is the time that an image may take, by default 20; with "off", files are decoded
         in the model's own process.
+
+        Args:
+            started: start the process now, for a model that decodes every image; otherwise with the first one.
 
         Raises:
             ParameterError: `decode_seconds` is neither "off" nor a whole number above 0.
@@ -103,7 +106,8 @@ class Parameters:
             return load_image
         seconds = self.number("decode_seconds")
         loader = IsolatedLoader() if seconds is None else IsolatedLoader(seconds=seconds)
-        loader.start()
+        if started:
+            loader.start()
         return loader.load_image
 
     def clip(self, folder: Path) -> Clip | None:

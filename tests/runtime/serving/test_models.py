@@ -344,3 +344,11 @@ def test_a_bomb_within_the_limits_takes_no_time_of_the_server(parameters: Callab
     assert perf_counter() - start < 4
     assert isinstance(Parameters({}).decoder().__self__, IsolatedLoader)
     assert parameters(decode_seconds="off").decoder() is load_image
+
+
+def test_only_the_models_that_decode_start_a_process(parameters: Callable[..., Parameters]):
+    """The step after the network needs images for text prompts alone."""
+    for stage, is_started in ((Preprocess(parameters()), True), (Postprocess(parameters(), Path()), False)):
+        loader = stage._decode.__self__
+        assert (loader._child is not None) == is_started
+        loader.close()
