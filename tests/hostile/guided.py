@@ -41,7 +41,8 @@ def main() -> None:
             Path(folder, str(number)).write_bytes(content)
         limits = [f"-runs={given.cases}", f"-seed={given.seed}", f"-timeout={int(boundary.seconds) * 4}"]
         with contextlib.suppress(SystemExit):
-            atheris.Setup([sys.argv[0], *limits, "-rss_limit_mb=4000", "-max_len=20000", folder], read)
+            limits += ["-rss_limit_mb=4000", "-max_len=20000", f"-artifact_prefix={folder}/"]
+            atheris.Setup([sys.argv[0], *limits, folder], read)
             atheris.Fuzz()
 
 
