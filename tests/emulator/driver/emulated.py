@@ -123,6 +123,7 @@ def driver() -> Driver:
 def cuda_fixture() -> Iterator[Driver]:
     """The driver: what is alive when the test ends is what was alive when it began, and nothing went wrong."""
     found = driver()
+    gc.collect()  # what tests before this one have left
     before = found.living(), found.wrong()
     yield found
     gc.collect()
