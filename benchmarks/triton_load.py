@@ -269,7 +269,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def summary(report: dict[str, Any]) -> str:
-    """The best throughput of each contender, for the README."""
+    """The best throughput of each contender, for docs/performance.md."""
     contenders = ("in process", *MODELS)
     lines = ["| image | " + " | ".join(contenders) + " |", "|---" * (len(contenders) + 1) + "|"]
     for image in dict.fromkeys(row["image"] for row in report["rows"]):

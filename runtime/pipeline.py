@@ -214,7 +214,8 @@ class FastSAM:
 
         Args:
             images: see `segment`.
-            prompt, color: see `segment`; the same for all images.
+            prompt: see `segment`; the same for all images.
+            color: see `segment`; the same for all images.
             thresholds: for all images, or one for each; None: those of the model.
 
         Returns:
@@ -257,7 +258,9 @@ class FastSAM:
 
         Args:
             images: see `segment`.
-            prompt, color, thresholds: see `segment`; the same for all images.
+            prompt: see `segment`; the same for all images.
+            color: see `segment`; the same for all images.
+            thresholds: see `segment`; the same for all images.
             prefetch: hold at most this many images at once: read, in progress, or waiting with their results. 1: no
                 overlap, for the shortest delay with live images. None: the number of threads (a few) + 1.
             keep_images: also return each image, in `StreamItem.image`.

@@ -55,10 +55,16 @@ class TRTFastSAM(FastSAM):
                 graphs; or an open network with its device, which is not closed with this object and must not be used
                 elsewhere.
             device: "cuda" or "cuda:N"; never replaced by another.
-            conf, iou, max_det, imgsz, rect: see `FastSAM`.
+            conf: see `FastSAM`.
+            iou: see `FastSAM`.
+            max_det: see `FastSAM`.
+            imgsz: see `FastSAM`.
+            rect: see `FastSAM`.
             graphs: number of input shapes for which a CUDA graph is kept, those used last; 0: no graphs.
             clip: for text prompts, see `FastSAM`; a folder is opened on `device` with ONNX Runtime.
-            engine, precision, search: see `FastSAM`. If they differ from those of a plan, there is an error.
+            engine: see `FastSAM`. If it differs from that of a plan, there is an error.
+            precision: see `FastSAM`. If it differs from that of a plan, there is an error.
+            search: see `FastSAM`. If it differs from that of a plan, there is an error.
             cache: see `FastSAM`; for `.rtx` plans only: their kernels are compiled for each shape when it first comes,
                 which takes seconds, and are kept in a file when the model is closed.
             decoder: "nvimagecodec" decodes JPEG files on the GPU (the extra [nvimagecodec]); their pixels may differ by

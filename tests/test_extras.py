@@ -21,7 +21,7 @@ EXTRAS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text
     "optional-dependencies"
 ]
 ALTERNATIVES = {"cpu", "gpu"}
-"""Whoever asks for both asks for two builds: README says that an environment has one."""
+"""Whoever asks for both asks for two builds: docs/export.md says that an environment has one."""
 
 WITH_OPENCV = {"cpu", "gpu", "openvino", "cuda", "trt", "rtx", "triton", "export", "trt-export", "rtx-export"}
 """Those that run models or make them."""

@@ -1,4 +1,4 @@
-"""The README's commands run, its links lead somewhere, and its figures are those of the results files."""
+"""README and the pages in docs: their commands run, their links lead somewhere, their figures are measured."""
 
 from __future__ import annotations
 
@@ -15,52 +15,128 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
+README = TEXTS["README.md"]
 NEED_A_GPU = [
     "bash scripts/onnx2trt.sh FastSAM-s.onnx --output FastSAM-s.plan --precision fp16",
     'python scripts/inference_trt.py --model_path FastSAM-s.plan --img_path dogs.jpg --point_prompt "[[520,360]]"',
 ]
-COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.splitlines() if line]
+ELSEWHERE = {
+    **dict.fromkeys(NEED_A_GPU, "needs a GPU: test_commands_that_need_a_gpu_say_so_without_one"),
+    "bash scripts/gpu_check.sh": "needs a GPU: tests/scripts",
+    "bash scripts/demo.sh": "makes an environment: tests/scripts/test_demo.py",
+    "bash scripts/test.sh": "runs these tests",
+    "fastsam download FastSAM-s": "needs the network: tests/runtime/weights, with a server of its own",
+    "fastsam-export clip --output clip": "needs the network: tests/export/clip, with small models",
+    'fastsam segment photo.jpg --text "a yellow dog" --clip clip': "needs CLIP: tests/runtime/cli, with a small one",
+}
+"""Commands that are not run here: why, and what runs them instead."""
+DATA_SETS = r"fastsam bench (edges|proposals|instances) "
+"""These need BSDS500, COCO or LVIS; tests/runtime/accuracy runs the commands on small sets."""
+TENSORRT_PAGE = "docs/tensorrt.md"
+"""Its commands are run by tests/export/tensorrt, with NVIDIA's own builder where it is installed."""
+ELSEWHERE_PYTHON = {
+    "grpc://": "needs a server: tests/triton_models/test_client.py runs it",
+    "TRTFastSAM(": "needs a GPU: tests/runtime/cuda/test_pipeline.py has its calls",
+}
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(page: str) -> list[str]:
+    lines = [line for block in blocks(TEXTS[page], "bash") for line in block.splitlines() if line.strip()]
+    return [re.sub(r"\s{2,}# .*", "", line) for line in lines]
+
+
+def runs_here(command: str) -> bool:
+    return not (command in ELSEWHERE or command.startswith("pip install ") or re.match(DATA_SETS, command))
+
+
+def programs(page: str) -> list[str]:
+    return [code for code in blocks(TEXTS[page], "python") if not any(mark in code for mark in ELSEWHERE_PYTHON)]
 
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
-    """A folder that looks like the clone from where the commands stand."""
-    for name in ("examples", "models"):
+    """A folder that looks like the clone from where the commands stand, with files of the names that they use."""
+    for name in ("examples", "models", "scripts"):
         shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "examples/images", tmp_path / "photos")
+    for name in ("photo.jpg", "dogs.jpg"):
+        shutil.copy(ROOT / "examples/images/coffee.jpg", tmp_path / name)
+    for name in ("FastSAM-s.onnx", "fp32.onnx", "fp16.onnx", "int8.onnx", "demo.onnx"):
+        shutil.copy(ROOT / "models/fastsam-demo.onnx", tmp_path / name)
+    shutil.copy(ROOT / "models/fastsam-demo.pt", tmp_path / "FastSAM-s.pt")
+    (tmp_path / "cache").mkdir()
+    shutil.copy(ROOT / "models/fastsam-demo.onnx", tmp_path / "cache/FastSAM-s.onnx")
+    _write_clip(tmp_path / "clip.mp4")
     return tmp_path
 
 
+def _write_clip(path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    picture = cv2.resize(cv2.imread(str(ROOT / "examples/images/coffee.jpg")), (480, 320))
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 5, (480, 320))
+    for _ in range(2):
+        video.write(picture)
+    video.release()
+
+
 def _run(arguments: list[str], folder: Path) -> str:
-    done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    environment = {**os.environ, "PYTHON": sys.executable, "FASTSAM_CACHE": str(folder / "cache")}
+    done = subprocess.run(
+        arguments, cwd=folder, capture_output=True, text=True, timeout=600, check=False, env=environment
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("fastsam")])
-def test_commands_run(command: str, workplace: Path):
-    program = command.split(maxsplit=1)[0]
-    if program == "fastsam-export":
+def _needs(command: str) -> None:
+    """Skip what needs an extra that is not installed."""
+    export = command.startswith(("fastsam-export onnx", "bash scripts/pt2onnx.sh", "fastsam-export quantize"))
+    if export and "--direct" not in command:
         pytest.importorskip("ultralytics", reason="needs the extra [export]")
+    if "--rtx" in command or "engine --check" in command:
+        pytest.importorskip("tensorrt_rtx", reason="needs the extra [rtx-export]")
+    if command.startswith("fastsam-export"):
+        pytest.importorskip("onnx", reason="needs onnx")
+
+
+RUN_HERE = [(page, line) for page in TEXTS if page != TENSORRT_PAGE for line in commands(page) if runs_here(line)]
+
+
+@pytest.mark.parametrize(("page", "command"), RUN_HERE)
+def test_commands_run(page: str, command: str, workplace: Path):
+    _needs(command)
     # The command of this environment, whatever PATH says.
-    output = _run(["bash", "-c", f'PATH="{Path(sys.executable).parent}:$PATH" {command}'], workplace)
-    assert output
+    words = f'PATH="{Path(sys.executable).parent}:$PATH" {command}'
+    if "--resume" in command:
+        _run(["bash", "-c", words.replace(" --resume", "")], workplace)
+    output = _run(["bash", "-c", words], workplace)
+    assert output or "--json" in command
 
 
-def test_the_other_commands_are_known():
-    """Installing and the two scripts, which scripts/test.sh and tests/scripts run; what needs a GPU."""
-    known = {"bash scripts/demo.sh", "bash scripts/test.sh", "pip install '.[cpu]'", "pip install '.[cpu,export]'"}
-    known |= {"pip install '.[gpu,trt,trt-export]'", *NEED_A_GPU}
-    assert {line for line in COMMANDS if not line.startswith("fastsam")} == known
+def test_what_is_not_run_is_on_a_page():
+    """The list of exceptions has no entry that is needed no more."""
+    every = [line for page in TEXTS for line in commands(page)]
+    assert set(ELSEWHERE) <= set(every)
+    assert all(any(mark in text for text in TEXTS.values()) for mark in ELSEWHERE_PYTHON)
+
+
+def test_the_readme_has_the_two_commands_of_a_clone():
+    assert {"bash scripts/demo.sh", "bash scripts/test.sh"} <= set(commands("README.md"))
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 120
 
 
 @pytest.mark.parametrize("command", NEED_A_GPU)
 def test_commands_that_need_a_gpu_say_so_without_one(command: str, workplace: Path):
     """Their options are taken, their files looked at, and the end is one line and exit code 2."""
-    shutil.copytree(ROOT / "scripts", workplace / "scripts")
-    for name, source in (("FastSAM-s.onnx", "models/fastsam-demo.onnx"), ("dogs.jpg", "examples/images/coffee.jpg")):
-        shutil.copy(ROOT / source, workplace / name)
     (workplace / "FastSAM-s.plan").write_bytes(b"no plan")
     program, *arguments = shlex.split(command)
     environment = {**os.environ, "PYTHON": sys.executable}
@@ -74,20 +150,19 @@ def test_commands_that_need_a_gpu_say_so_without_one(command: str, workplace: Pa
     assert "pip install 'fastsam-deploy[trt]'" in done.stderr
 
 
-@pytest.mark.parametrize("code", [block for language, block in BLOCKS if language == "python"])
-def test_python_runs(code: str, workplace: Path):
-    if "grpc://" in code:
-        pytest.skip("needs a server: tests/triton_models/test_client.py runs it")
-    if "TRTFastSAM" in code:
-        pytest.skip("needs a GPU: tests/runtime/cuda/test_pipeline.py has its calls")
-    assert "(" in _run([sys.executable, "-c", code], workplace)
-    assert (workplace / "coffee.npz").is_file()
+@pytest.mark.parametrize("page", [page for page in TEXTS if programs(page)])
+def test_python_runs(page: str, workplace: Path):
+    """The blocks of a page run one after the other, and write the files that they name."""
+    code = "\n".join(programs(page))
+    _run([sys.executable, "-c", code], workplace)
+    written = re.findall(r'save\("([\w.]+)"', code)
+    assert all((workplace / name).is_file() for name in written), written
 
 
-@pytest.mark.parametrize("document", [*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")])
+@pytest.mark.parametrize("document", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")])
 def test_links_lead_somewhere(document: Path):
-    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
-        if not target.startswith("http"):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
+        if not target.startswith(("http", "mailto")):
             assert (document.parent / target).exists(), target
 
 
@@ -98,5 +173,47 @@ def test_links_lead_somewhere(document: Path):
 def test_the_tables_are_those_of_the_results(script: str, name: str, table: str):
     benchmark = importlib.import_module(f"benchmarks.{script}")
     report = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))
-    shown = README.split(f"{name}.json -->\n", maxsplit=1)[1].split("<!-- end -->", maxsplit=1)[0]
+    page = TEXTS["docs/performance.md"]
+    shown = page.split(f"{name}.json -->\n", maxsplit=1)[1].split("<!-- end -->", maxsplit=1)[0]
     assert shown.strip() == getattr(benchmark, table)(report).strip()
+
+
+def test_the_three_figures_are_those_of_the_table():
+    """README's ratios over PyTorch, of the photographs that the chart shows."""
+    rows: dict[str, list[str]] = {}
+    image = ""
+    for line in TEXTS["docs/performance.md"].splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 9:
+            image = cells[0] or image
+            if cells[2] == "ultralytics, PyTorch, retina_masks":
+                rows[image] = cells[-2:]
+    assert f"- {rows['cat 931×698'][1]} as fast for an image of 0.65 megapixels" in README
+    assert f"- {rows['cat 2000×1500'][1]} as fast for an image of 3 megapixels" in README
+    assert f"- {rows['cat 2000×1500'][0]} less time around the network" in README
+
+
+def test_the_drawings_are_those_that_the_script_makes():
+    figures = importlib.import_module("scripts.dev.make_figures").figures()
+    for name, content in figures.items():
+        assert (ROOT / "docs/images" / name).read_text(encoding="utf-8") == content, name
+    numbers = re.findall(r">(\d+)</text>", figures["speed.svg"])
+    for page in ("README.md", "docs/performance.md"):
+        (described,) = re.findall(r"!\[(Time for one image.*?)\]", TEXTS[page])
+        assert re.findall(r"(\d+) ms", described) == numbers
+
+
+MESSAGES = re.findall(r"^### `(.*)`$", TEXTS["docs/troubleshooting.md"], re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def sources() -> str:
+    folders = ("runtime", "export")
+    return "\n".join(path.read_text(encoding="utf-8") for top in folders for path in (ROOT / top).rglob("*.py"))
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_a_quoted_message_is_in_the_sources(message: str, sources: str):
+    """Between the values, which are written as "…", the words are those of an error."""
+    words = r"[^\n]*".join(re.escape(part) for part in message.split("…"))
+    assert len(message.replace("…", "")) >= 10 and re.search(words, sources), message

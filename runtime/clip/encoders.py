@@ -179,7 +179,8 @@ class Clip:
     def __init__(self, images: ImageEncoder, texts: TextEncoder) -> None:
         """
         Args:
-            images, texts: encoders of the same model; the caller closes their networks.
+            images: encoder of images; the caller closes its network.
+            texts: encoder of texts of the same model; the caller closes its network.
 
         Raises:
             ModelError: the lengths of their features differ.
@@ -201,7 +202,8 @@ class Clip:
 
         Args:
             folder: path of the folder.
-            device, threads: as in `FastSAM`.
+            device: as in `FastSAM`.
+            threads: as in `FastSAM`.
 
         Raises:
             ModelError: the folder or a file is missing, or the files do not belong together. The names and sizes of

@@ -95,7 +95,8 @@ class Pictures:
         """Show the picture: in a notebook below its cell, elsewhere in the viewer of the system.
 
         Args:
-            image, options: see `plot`.
+            image: see `plot`.
+            options: see `plot`.
 
         Raises:
             FastSamError: the system has no viewer. ParameterError: as for `plot`.

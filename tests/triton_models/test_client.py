@@ -403,9 +403,9 @@ def test_further_prompts_come_from_the_cache(start, environment, tmp_path, demo_
     assert any('model="fastsam_engine"' in line and line.split()[-1] == "5" for line in hits), hits
 
 
-def test_the_readmes_lines(server):
-    """README.md shows a client of a server on the usual port."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_lines_of_the_documentation(server):
+    """docs/triton.md shows a client of a server on the usual port."""
+    text = (ROOT / "docs/triton.md").read_text(encoding="utf-8")
     (code,) = [block for block in text.split("```python\n")[1:] if "grpc://" in block]
     lines = code.split("```", maxsplit=1)[0].replace("localhost:8001", server.grpc)
     names: dict[str, object] = {"FastSAM": FastSAM}

@@ -121,7 +121,7 @@ _MISSED = (
 
 
 def readme_table(part: dict[str, Any]) -> str:
-    """What the README shows of results/suite_end_to_end.json: the table, and under it how it was measured."""
+    """What docs/performance.md shows of results/suite_end_to_end.json: the table, and under it how it was measured."""
     results = {"end_to_end": part}
     found, settings = part["environment"], part["settings"]
     versions = ", ".join(f"{name} {found['packages'][name]}" for name in _README_PACKAGES if found["packages"][name])

@@ -11,7 +11,7 @@ STAGES = ("before", "network", "after", "total")
 
 
 def end_to_end_table(results: Results) -> str:
-    """One image, most threads, for the README too; "" where nothing was measured."""
+    """One image, most threads, for docs/performance.md too; "" where nothing was measured."""
     threads = threads_of(results)
     rows = list(rows_of(results, "end_to_end", threads=threads, batch=1))
     ratios = _ratios(results, "end_to_end", over="ours_onnxruntime")
