@@ -31,11 +31,11 @@ _HANDLERS = (signal.SIGTERM, signal.SIGHUP)
 def available() -> list[str]:
     """The commands that can run here."""
     export = all(find_spec(name) for name in ("torch", "ultralytics", "onnx"))
-    needs = {"clip": "open_clip"}
+    needs = {"clip": "open_clip", "download": "onnx"}
     return [
         name
         for name, command in COMMANDS.items()
-        if not command.export or (export and find_spec(needs.get(name, "onnx")) is not None)
+        if (export or not command.export) and find_spec(needs.get(name, "numpy")) is not None
     ]
 
 

@@ -14,8 +14,17 @@ from tests.hostile.commands import COMMANDS
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 SEED = 20261126
-QUICK = ("segment", "video", "bench speed", "bench fidelity", "triton", "triton --add-version", "engine")
-SLOW = ("quantize", "clip", "onnx")
+QUICK = (
+    "segment",
+    "segment --format yolo",
+    "video",
+    "bench speed",
+    "bench fidelity",
+    "triton",
+    "triton --add-version",
+    "engine",
+)
+SLOW = ("segment --format coco", "segment --format csv", "download", "quantize", "clip", "onnx")
 EXPORT = [name for name, command in COMMANDS.items() if command.export]
 
 
@@ -76,7 +85,7 @@ def test_a_disk_that_is_full(name: str, folder: Path) -> None:
 @pytest.mark.export
 @pytest.mark.parametrize("name", SLOW)
 def test_slow_commands(name: str, folder: Path) -> None:
-    """All of it for the commands that take long."""
+    """All of it for the commands that take long, or are like others."""
     needs(name)
     assert kills.kill_often(name, 10, SEED, folder / "1").failures == []
     assert kills.interrupt_often(name, 3, SEED, folder / "2").failures == []
@@ -102,4 +111,5 @@ def test_every_writing_command_is_here() -> None:
     }
     run = {word for command in COMMANDS.values() for word in command.words[:2]}
     elsewhere = {"edges", "proposals", "instances"}  # need COCO or BSDS500: tests/runtime/accuracy
+    assert set(COMMANDS) == {*QUICK, *SLOW}
     assert words - run <= {"doctor", *elsewhere}
