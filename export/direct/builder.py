@@ -36,7 +36,7 @@ class Value:
     channels: int
 
 
-@dataclass
+@dataclass(eq=False)
 class Graph:
     """Nodes and constants in the order in which they are added. Names are those of the layers.
 

@@ -17,7 +17,7 @@ _RECALL_STEPS = np.linspace(0, 1, 101)
 _BLENDS = np.linspace(0, 1, 101)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BoundaryCounts:
     """Pixel counts of one image, or sums over images, at t thresholds.
 

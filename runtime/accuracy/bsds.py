@@ -19,7 +19,7 @@ _EDGE_NAMES = ("ucm", "edges", "E", "pb", "bdry")
 _SUFFIXES = (".mat", ".png", ".npy", ".tif", ".tiff", ".bmp")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GroundTruth:
     """What the annotators of one image drew.
 
@@ -37,7 +37,7 @@ class GroundTruth:
     partitions: tuple[NDArray[np.integer], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """What a method says of one image: an edge map, segmentations, or both (an ultrametric contour map).
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from ..errors import FastSamError, ParameterError
 from ..system.atomic import rename_synced
+from ..system.locks import open_locked
 from .published import RELEASE, PublishedWeights
 
 TIMEOUT_S = 30.0
@@ -125,29 +126,17 @@ def _part_file(part: Path) -> Iterator[BinaryIO]:
     """The file for what has arrived, held by this process alone. It is removed at the end if it is empty."""
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        file = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666), "r+b")
+        file = open_locked(part)
+    except FileExistsError as error:
+        raise DownloadError(f"{part}: another process is downloading into it; wait for that") from error
     except OSError as error:
         raise DownloadError(f"{part}: cannot be written ({error.strerror or error}); choose another folder") from error
     with file:
-        _lock(file, part)
         try:
             yield file
         finally:
             if _length(file) == 0:
                 part.unlink(missing_ok=True)
-
-
-def _lock(file: BinaryIO, part: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows does not let two processes rename an open file
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise DownloadError(f"{part}: another process is downloading into it; wait for that") from error
-    except OSError:  # a file system without locks
-        return
 
 
 def _received(url: str, weights: PublishedWeights, file: BinaryIO, progress: Callable[[int, int], None]) -> str:

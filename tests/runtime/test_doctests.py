@@ -28,6 +28,8 @@ DOCUMENTED = re.compile(rf"{runtime.__name__}\.({'|'.join((*PACKAGES, *STAGES))}
 
 
 def _module(name: str) -> Any:
+    if ".accuracy." in name:
+        pytest.importorskip("skimage", reason="needs the extra [accuracy]")
     try:
         return importlib.import_module(name)
     except ImportError as error:

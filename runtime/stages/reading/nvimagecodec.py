@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from importlib import import_module
 from typing import Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...errors import DeviceError, MissingDependencyError, pip_install
 from ...limits import MAX_PIXELS, MAX_SIDE
+from ...system.fork import ForkLock
 
 _BEGIN, _END = b"\xff\xd8\xff", b"\xff\xd9"
 
@@ -52,7 +52,7 @@ class JpegDecoder:
                 f"decoder 'nvimagecodec': {' '.join(str(error).split())[:300]}; check nvidia-smi, or leave decoder out"
             ) from error
         self._settings = library.DecodeParams(color_spec=library.ColorSpec.SRGB, apply_exif_orientation=True)
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
 
     def decoded(self, content: bytes) -> NDArray[np.uint8] | None:
         """(h, w, 3) uint8 RGB of a JPEG file, upright; None for whatever `load_image` has to read.
