@@ -126,17 +126,24 @@ def _part_file(part: Path) -> Iterator[BinaryIO]:
     """The file for what has arrived, held by this process alone. It is removed at the end if it is empty."""
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_written(part, error) from error
+    try:
         file = open_locked(part)
     except FileExistsError as error:
         raise DownloadError(f"{part}: another process is downloading into it; wait for that") from error
     except OSError as error:
-        raise DownloadError(f"{part}: cannot be written ({error.strerror or error}); choose another folder") from error
+        raise _not_written(part, error) from error
     with file:
         try:
             yield file
         finally:
             if _length(file) == 0:
                 part.unlink(missing_ok=True)
+
+
+def _not_written(part: Path, error: OSError) -> DownloadError:
+    return DownloadError(f"{part}: cannot be written ({error.strerror or error}); choose another folder")
 
 
 def _received(url: str, weights: PublishedWeights, file: BinaryIO, progress: Callable[[int, int], None]) -> str:
