@@ -56,12 +56,6 @@ def test_what_is_to_be_made_is_not_there_yet() -> None:
     assert not [name for name in TO_BE_MADE if (ROOT / name).exists()]
 
 
-def test_commits_are_checked_with_the_versions_of_all_tests() -> None:
-    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
-    (rev,) = re.findall(r"ruff-pre-commit\n\s+rev: v(\S+)", hooks)
-    assert f'"ruff=={rev}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("path", sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml")), ids=lambda path: path.stem)
 def test_an_issue_template_is_complete(path: Path) -> None:
     template = pytest.importorskip("yaml").safe_load(path.read_text(encoding="utf-8"))
