@@ -24,18 +24,19 @@ NEED_A_GPU = [
 ]
 ELSEWHERE = {
     **dict.fromkeys(NEED_A_GPU, "needs a GPU: test_commands_that_need_a_gpu_say_so_without_one"),
-    "bash scripts/gpu_check.sh": "needs a GPU: tests/scripts",
+    "fastsam-export engine FastSAM-s.onnx --compare FastSAM-s.rtx": "a GPU: tests/runtime/engines/tensorrt/test_rtx.py",
+    "bash scripts/gpu_check.sh": "needs a GPU: tests/scripts/test_gpu_check.py",
     "bash scripts/demo.sh": "makes an environment: tests/scripts/test_demo.py",
     "bash scripts/test.sh": "runs these tests",
-    "fastsam download FastSAM-s": "needs the network: tests/runtime/weights, with a server of its own",
+    "fastsam download FastSAM-s": "needs the network: tests/runtime/cli/test_download.py, with a server of its own",
     "fastsam-export clip --output clip": "needs the network: tests/export/clip, with small models",
-    'fastsam segment photo.jpg --text "a yellow dog" --clip clip': "needs CLIP: tests/runtime/cli, with a small one",
+    'fastsam segment photo.jpg --text "a yellow dog" --clip clip': "needs CLIP: tests/runtime/cli/test_main.py",
 }
 """Commands that are not run here: why, and what runs them instead."""
 DATA_SETS = r"fastsam bench (edges|proposals|instances) "
 """These need BSDS500, COCO or LVIS; tests/runtime/accuracy runs the commands on small sets."""
-TENSORRT_PAGE = "docs/tensorrt.md"
-"""Its commands are run by tests/export/tensorrt, with NVIDIA's own builder where it is installed."""
+RTX = sorted(Path(os.environ.get("FASTSAM_TRT_BINDINGS", "nowhere")).glob("rtx-*"))
+"""Folders with NVIDIA's parser and builder, which lie beside the environment and not in it."""
 ELSEWHERE_PYTHON = {
     "grpc://": "needs a server: tests/triton_models/test_client.py runs it",
     "TRTFastSAM(": "needs a GPU: tests/runtime/cuda/test_pipeline.py has its calls",
@@ -94,18 +95,22 @@ def _run(arguments: list[str], folder: Path) -> str:
     return done.stdout + done.stderr
 
 
+def _with_rtx(command: str) -> bool:
+    return "--rtx" in command or "engine --check" in command
+
+
 def _needs(command: str) -> None:
     """Skip what needs an extra that is not installed."""
     export = command.startswith(("fastsam-export onnx", "bash scripts/pt2onnx.sh", "fastsam-export quantize"))
     if export and "--direct" not in command:
         pytest.importorskip("ultralytics", reason="needs the extra [export]")
-    if "--rtx" in command or "engine --check" in command:
-        pytest.importorskip("tensorrt_rtx", reason="needs the extra [rtx-export]")
+    if _with_rtx(command) and not RTX:
+        pytest.skip("needs TensorRT for RTX: scripts/dev/trt_bindings.py gets it")
     if command.startswith("fastsam-export"):
         pytest.importorskip("onnx", reason="needs onnx")
 
 
-RUN_HERE = [(page, line) for page in TEXTS if page != TENSORRT_PAGE for line in commands(page) if runs_here(line)]
+RUN_HERE = [(page, line) for page in TEXTS for line in commands(page) if runs_here(line)]
 
 
 @pytest.mark.parametrize(("page", "command"), RUN_HERE)
@@ -113,6 +118,8 @@ def test_commands_run(page: str, command: str, workplace: Path):
     _needs(command)
     # The command of this environment, whatever PATH says.
     words = f'PATH="{Path(sys.executable).parent}:$PATH" {command}'
+    if _with_rtx(command):
+        words = f'PYTHONPATH="{RTX[-1]}:${{PYTHONPATH:-}}" {words}'
     if "--resume" in command:
         _run(["bash", "-c", words.replace(" --resume", "")], workplace)
     output = _run(["bash", "-c", words], workplace)
@@ -124,6 +131,8 @@ def test_what_is_not_run_is_on_a_page():
     every = [line for page in TEXTS for line in commands(page)]
     assert set(ELSEWHERE) <= set(every)
     assert all(any(mark in text for text in TEXTS.values()) for mark in ELSEWHERE_PYTHON)
+    reasons = " ".join([*ELSEWHERE.values(), *ELSEWHERE_PYTHON.values()])
+    assert [path for path in re.findall(r"tests/[\w/.]+\w", reasons) if not (ROOT / path).exists()] == []
 
 
 def test_the_readme_has_the_two_commands_of_a_clone():
