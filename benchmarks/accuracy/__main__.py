@@ -31,7 +31,7 @@ def main() -> None:
     report = {
         "part": "accuracy",
         "environment": environment([1], quick=True),
-        "settings": {"data": f"BSDS500 {arguments.split}", "imgsz": arguments.imgsz, "quick": False},
+        "settings": {"data": f"BSDS500 {arguments.split}", "imgsz": arguments.imgsz, "threads": [1], "quick": False},
         "rows": rows,
         "ratios": [],
         "skipped": [],
