@@ -68,6 +68,15 @@ def test_links_out_of_the_site_become_paths(site: Path):
     assert 'href="repository/benchmarks/REPORT.html"' in (site / "performance.html").read_text(encoding="utf-8")
 
 
+def test_a_broken_link_ends_the_build(site: Path):
+    """In the copy that the site was built from."""
+    page = site.parents[1] / "docs/limits.md"
+    page.write_text(page.read_text(encoding="utf-8") + "\n[gone](nowhere.md)\n", encoding="utf-8")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", "build/again"]
+    done = subprocess.run(command, cwd=page.parents[1], capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode != 0 and "nowhere.md" in done.stderr, done.stderr
+
+
 def test_the_start_page(site: Path):
     text = (site / "index.html").read_text(encoding="utf-8")
     assert "Start in a minute" in text and "coffee-everything.jpg" in text

@@ -79,6 +79,8 @@ def _site_link(link: re.Match[str], site_path: str) -> str:
     path, _, anchor = target.partition("#")
     there = posixpath.normpath(posixpath.join(posixpath.dirname(_repository_path(site_path)), path))
     goal = _site_path(there)
+    if goal is None and not (ROOT / there).exists():
+        return link.group(0)  # a broken link: MkDocs says so
     if goal is None:
         return f"`{there}`" if title.strip("`") == there else f"{title} (`{there}`)"
     relative = posixpath.relpath(goal, posixpath.dirname(site_path) or ".")
