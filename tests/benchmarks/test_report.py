@@ -24,7 +24,7 @@ def test_the_report_is_that_of_the_results():
     from benchmarks.suite.report import markdown
 
     results = load_results()
-    parts = {"network", "end_to_end", "prompts", "memory", "startup", "scaling", "stream", "gpu_host"}
+    parts = {"accuracy", "network", "end_to_end", "prompts", "memory", "startup", "scaling", "stream", "gpu_host"}
     assert set(results) == parts, "run python -m benchmarks.suite"
     assert not [name for name, part in results.items() if part["settings"]["quick"]], "quick figures mean nothing"
     report = (BENCHMARKS / "REPORT.md").read_text(encoding="utf-8")
@@ -171,3 +171,18 @@ def test_plots_are_drawn_for_what_there_is(results: dict[str, Any], tmp_path: Pa
     first = [path.read_bytes() for path in made]
     assert all(content.startswith(b"\x89PNG") and len(content) > 5000 for content in first)
     assert [path.read_bytes() for path in draw(results, tmp_path / "plots")] == first, "equal results, equal files"
+
+
+def test_rows_stand_in_the_layout_of_the_paper_beside_its_own():
+    from benchmarks.suite.report import paper
+
+    row = {"title": "ours", "case": {"points": "E(32×32)"}, "ms": {"total": {"median": 61.7}}, "peak_mb": 201.4}
+    lines = paper.speed_by_prompts({"prompts": _part("prompts", [row])}).splitlines()
+    assert lines[2] == "| ours |  |  |  |  | 62 |  |"
+    assert lines[-1] == "| FastSAM-x (paper, RTX 3090) | 40 | 40 | 40 | 40 | 40 | 40 |"
+    assert "| ours | process, MB | 201 |" in paper.memory({"memory": _part("memory", [row])})
+    figures = {"ods": 0.6, "ois": 0.61, "ap": 0.62, "r50": 0.7}
+    edges = paper.edges({"accuracy": _part("accuracy", [{"name": "x", "images": 5, "boundaries": figures}])})
+    assert "| x | 5 | 0.600 | 0.610 | 0.620 | 0.700 |" in edges
+    assert "0.750" in edges
+    assert paper.speed_by_prompts({}) == paper.memory({}) == paper.edges({}) == ""
