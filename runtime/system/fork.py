@@ -11,6 +11,7 @@ import ctypes
 import functools
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from types import TracebackType
@@ -164,12 +165,15 @@ class ForkGate:
         (14, False)
     """
 
-    def __init__(self, patience_s: float = 60.0) -> None:
+    def __init__(self, patience_s: float = 60.0, settle_s: float = 0.0) -> None:
         """
         Args:
             patience_s: longest wait of a fork. Other threads wait meanwhile where they come to a block.
+            settle_s: a fork waits this long after the last block, for a library whose threads take locks until they
+                have gone to sleep.
         """
         self.is_broken = False
+        self._settle_s, self._left_at = settle_s, -settle_s
         self._patience_s = patience_s
         self._changed = threading.Condition()
         self._inside = 0
@@ -195,6 +199,7 @@ class ForkGate:
         if not self._thread.depth:
             with self._changed:
                 self._inside -= 1
+                self._left_at = time.monotonic()
                 self._changed.notify_all()
 
     @property
@@ -206,6 +211,7 @@ class ForkGate:
         self._changed.wait_for(lambda: not self._is_forking)
         self._is_forking = True
         self._changed.wait_for(lambda: self._inside == self._inside_by_this_thread, self._patience_s)
+        time.sleep(max(self._left_at + self._settle_s - time.monotonic(), 0))
 
     def _after_fork(self) -> None:
         self._is_forking = False

@@ -295,6 +295,7 @@ def test_export_with_nms_is_compared_and_leaves_nothing_when_wrong(
 ) -> None:
     pytest.importorskip("ultralytics", reason="needs the extra [export]: ultralytics is not installed")
     from fastsam_deploy.export import to_onnx
+    from fastsam_deploy.export.proof import suppression
 
     settings = {"imgsz": 96, "exporter": "torchscript", "simplify": False}
     chosen = Suppression(0.01, 0.9, 100)
@@ -303,8 +304,8 @@ def test_export_with_nms_is_compared_and_leaves_nothing_when_wrong(
     assert proof.findings[-1].worst == 1
     with open_engine(proof.path) as engine:
         assert engine.spec == proof.spec
-    genuine: Callable[..., onnx.ModelProto] = to_onnx.with_suppression
-    monkeypatch.setattr(to_onnx, "with_suppression", lambda g, s, c: genuine(g, s, replace(c, max_det=1)))
+    genuine: Callable[..., onnx.ModelProto] = suppression.with_suppression
+    monkeypatch.setattr(suppression, "with_suppression", lambda g, s, c: genuine(g, s, replace(c, max_det=1)))
     with pytest.raises(ExportError, match=r"max_det=1.*expected.*max_det=100"):
         to_onnx.export_onnx(demo_checkpoint, tmp_path / "w.onnx", suppression=chosen, **settings)
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
