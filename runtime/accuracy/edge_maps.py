@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from ..stages.image import load_images
 from ..stages.letterbox import fit_model, letterbox
 from ..system.atomic import write_atomically
 from .edges import edge_map
+from .journal import Journal, digest
 from .run import Progress, plain
 
 PAPER = Thresholds(conf=0.1, iou=0.9, max_det=1000)
@@ -34,18 +36,18 @@ def write_edge_maps(
     limits: Thresholds = PAPER,
     progress: Progress = plain,
 ) -> None:
-    """Write the edge map of each image as NAME.png. Files that are there already stay as they are.
+    """Write the edge map of each image as NAME.png. An interrupted run goes on, from `maps.jsonl` beside them.
 
     Args:
         model: path of an `.onnx` file. A server and a plan keep the probabilities of masks to themselves.
-        images: files; their names without the endings are different.
+        images: files; their names without the endings are different. One that has changed is done again.
         folder: made if it is missing.
         settings: of the model.
         limits: which masks take part.
         progress: see `Progress`.
 
     Raises:
-        ParameterError: the model is an address.
+        ParameterError: the model is an address, or the folder has maps of another model or of other settings.
         FastSamError: the model cannot be opened, or an image cannot be read.
 
     Example:
@@ -55,11 +57,10 @@ def write_edge_maps(
         raise ParameterError(
             f"{model}: a server sends masks, not their probabilities, which edges are made of; expected an .onnx file"
         )
-    todo = [image for image in images if not (folder / f"{image.stem}.png").exists()]
-    if not todo:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with closing(open_engine(model, settings.engine)) as engine:
+    made_by = {"model": digest(Path(model)), "settings": settings.to_json(), "thresholds": asdict(limits)}
+    with Journal(folder / "maps.jsonl", made_by) as journal, closing(open_engine(model, settings.engine)) as engine:
+        names = {image: f"{image.stem} {digest(image)}" for image in images}
+        todo = [image for image in images if not _is_done(names[image], folder / f"{image.stem}.png", journal)]
         side = imgsz_for(engine.spec, settings.imgsz)
         for image in progress(todo, len(todo)):
             ((pixels, _),) = load_images([image], "RGB")
@@ -68,3 +69,8 @@ def write_edge_maps(
             edges = edge_map(outputs["detections"][0], outputs["prototypes"][0], place, engine.spec, limits)
             _, png = cv2.imencode(".png", np.rint(edges * 65535).astype(np.uint16))
             write_atomically(folder / f"{image.stem}.png", png.tobytes())
+            journal.add(names[image], {})
+
+
+def _is_done(name: str, edge_map_file: Path, journal: Journal) -> bool:
+    return name in journal.done and edge_map_file.exists()

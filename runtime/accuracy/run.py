@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -20,7 +19,7 @@ from ..system.cpu import usable_cpus
 from .boundaries import BoundaryCounts, BoundaryScores, count_edges, count_partitions, scores_of, thresholds
 from .bsds import pair_files, read_ground_truth, read_prediction
 from .coco_data import CocoData, CocoImage
-from .journal import Journal
+from .journal import Journal, digest
 from .regions import RegionScores, RegionSummary, compare_regions, summary_of
 
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -92,7 +91,7 @@ def evaluate_edges(
         0.59
     """
     pairs = pair_files(truths, predictions)
-    names = {truth.stem: f"{truth.stem} {_digest(truth, file)}" for truth, file in pairs}
+    names = {truth.stem: f"{truth.stem} {digest(truth, file)}" for truth, file in pairs}
     with Journal(output / "edges.jsonl", {"thresholds": count, "version": 1}) as journal:
         todo = [(truth, file) for truth, file in pairs if names[truth.stem] not in journal.done]
         with ProcessPoolExecutor(
@@ -201,10 +200,3 @@ def _as_lists(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _as_arrays(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: np.array(value) if isinstance(value, list) else value for name, value in values.items()}
-
-
-def _digest(*paths: Path) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]

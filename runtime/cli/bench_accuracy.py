@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,6 @@ from .options import NetworkOptions, option
 
 if TYPE_CHECKING:
     from ..accuracy.coco_data import CocoData, CocoImage
-    from ..accuracy.journal import Journal
     from ..accuracy.proposals import ProposalScores
     from ..accuracy.run import EdgeResult
     from ..segments import Segments
@@ -78,6 +78,7 @@ def edges(
     from ..pipeline import demo_model_path
 
     _check_libraries()
+    _check_thresholds(network)
     if (images is None) == (predictions is None):
         raise ParameterError("expected either --images, for a model, or --predictions; give one of them")
     if images is not None:
@@ -110,15 +111,20 @@ def proposals(
 
     Example: fastsam bench proposals -a lvis_v1_val.json -i coco -m FastSAM-x.onnx -o lvis
     """
+    from ..accuracy.coco_data import read_coco
+    from ..accuracy.journal import digest
     from ..accuracy.proposals import PAPER, proposals_of, score_proposals
 
-    data = _data_set(annotations, images, limit)
-    kept = _measured("proposals", data, model, network, output, PAPER, lambda _, segments: proposals_of(segments), None)
+    _check_thresholds(network)
+    data, made_of = read_coco(annotations, images, limit), {"annotations": digest(annotations)}
+    kept = _measured(
+        "proposals", data, model, network, output, PAPER, lambda _, segments: proposals_of(segments), made_of
+    )
     scores = {kind: score_proposals(data, kept, kind) for kind in ("bbox", "segm")}
     document = {
         "model": name,
         "images": len(data.images),
-        "thresholds": _plain(PAPER),
+        "thresholds": asdict(PAPER),
         "boxes": scores["bbox"].to_json(),
         "masks": scores["segm"].to_json(),
     }
@@ -144,23 +150,25 @@ def instances(
     Example: fastsam bench instances -a instances_val2017.json -i val2017 --boxes vitdet.json -m FastSAM-x.onnx -o coco
     """
     from ..accuracy import paper
+    from ..accuracy.coco_data import read_coco
     from ..accuracy.instances import PAPER, average_precision, iou_from_prompts, masks_for, mean_iou, read_boxes
+    from ..accuracy.journal import digest
 
-    given: dict[int, list[dict[str, Any]]] = {}
+    _check_thresholds(network)
+    data = read_coco(annotations, images, limit)
+    given = None if boxes is None else read_boxes(boxes, data)
 
     def measure(image: CocoImage, segments: Segments) -> dict[str, Any]:
-        if boxes is not None and not given:
-            given.update(read_boxes(boxes, data))
         return {
             "objects": iou_from_prompts(segments, data.objects_of(image), image),
-            "results": masks_for(segments, given[image.id]) if boxes is not None else [],
+            "results": [] if given is None else masks_for(segments, given[image.id]),
         }
 
-    data = _data_set(annotations, images, limit)
-    kept = _measured("instances", data, model, network, output, PAPER, measure, boxes)
+    made_of = {"annotations": digest(annotations), "boxes": None if boxes is None else digest(boxes)}
+    kept = _measured("instances", data, model, network, output, PAPER, measure, made_of)
     iou = mean_iou([row for result in kept.values() for row in result["objects"]])
     document: dict[str, Any] = {
-        "model": name, "images": len(data.images), "thresholds": _plain(PAPER), "mean_iou": iou,
+        "model": name, "images": len(data.images), "thresholds": asdict(PAPER), "mean_iou": iou,
     }  # fmt: skip
     tables: list[Table] = [
         ("Mean IoU", [*_SIZES], {f"{name}, box of the object": iou["box"], f"{name}, one click": iou["click"]})
@@ -206,41 +214,42 @@ def _proposal_tables(scores: Mapping[str, ProposalScores], name: str) -> list[Ta
     return tables
 
 
-def _data_set(annotations: Path, images: Path, limit: int | None) -> CocoData:
-    from ..accuracy.coco_data import read_coco
-
-    return read_coco(annotations, images, limit)
-
-
 def _measured(
     kind: str, data: CocoData, model: str | None, network: NetworkOptions, output: Path, limits: Thresholds,
-    measure: Callable[[CocoImage, Segments], Mapping[str, Any]], boxes: Path | None,
+    measure: Callable[[CocoImage, Segments], Mapping[str, Any]], made_of: Mapping[str, Any],
 ) -> dict[int, Mapping[str, Any]]:  # fmt: skip
+    from ..accuracy.journal import Journal, digest
     from ..accuracy.run import for_each_image
     from ..batch.records import describe_model
     from ..opening import open_model
     from ..pipeline import demo_model_path
 
-    with open_model(model or demo_model_path(), network.settings()) as opened:
+    source = str(model or demo_model_path())
+    with open_model(source, network.settings()) as opened:
         settings = {
             "kind": kind,
             "model": describe_model(opened),
+            "model_file": digest(Path(source)) if Path(source).is_file() else None,
             "network": network.settings().to_json(),
-            "thresholds": _plain(limits),
-            "boxes": None if boxes is None else str(boxes.absolute()),
+            "thresholds": asdict(limits),
+            **made_of,
         }
-        with _journal(output / f"{kind}.jsonl", settings) as journal:
+        with Journal(output / f"{kind}.jsonl", settings) as journal:
             return for_each_image(opened, data, limits, journal, measure, _progress("images"))
 
 
-def _journal(path: Path, settings: Mapping[str, Any]) -> Journal:
-    from ..accuracy.journal import Journal
-
-    return Journal(path, settings)
-
-
-def _plain(limits: Thresholds) -> dict[str, float]:
-    return {"conf": limits.conf, "iou": limits.iou, "max_det": limits.max_det}
+def _check_thresholds(network: NetworkOptions) -> None:
+    """Refuse thresholds: those of the paper are used, and the options would have no effect."""
+    for name, usual in (
+        ("conf", NetworkOptions.conf),
+        ("iou", NetworkOptions.iou),
+        ("max_det", NetworkOptions.max_det),
+    ):
+        if getattr(network, name) != usual:
+            raise ParameterError(
+                f"--{name.replace('_', '-')} {getattr(network, name)}: this measurement has thresholds of its own, see "
+                "docs/accuracy.md; leave it out"
+            )
 
 
 def _progress(label: str) -> Callable[[Iterable[Any], int], Iterable[Any]]:

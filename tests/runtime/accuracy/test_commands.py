@@ -201,3 +201,44 @@ def test_a_missing_library_is_named_before_anything_is_done(drawings: Path):
     assert "scipy" in result.stderr
     assert "fastsam-deploy[accuracy]" in result.stderr or ".[accuracy]" in result.stderr
     assert not (drawings / "out").exists()
+
+
+def test_edge_maps_of_another_model_or_of_changed_images_are_not_taken(bench: Run, drawings: Path):
+    arguments = ["edges", "--truth", drawings / "truth", "--images", drawings / "images", "-o", drawings / "out"]
+    bench(*arguments, "--imgsz", 320, "--thresholds", 3)
+    assert "maps.jsonl" in bench(*arguments, "--imgsz", 160, "--thresholds", 3, code=2)
+    maps = [drawings / f"out/edges/{number}.png" for number in range(3)]
+    before = [path.stat().st_mtime_ns for path in maps]
+    maps[2].unlink()
+    cv2.imwrite(str(drawings / "images/1.png"), np.full((60, 90, 3), 90, np.uint8))
+    bench(*arguments, "--imgsz", 320, "--thresholds", 3)
+    assert [path.stat().st_mtime_ns == time_ns for path, time_ns in zip(maps, before, strict=True)] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_results_for_other_annotations_or_boxes_are_not_taken(bench: Run, own_masks: Path, tmp_path: Path):
+    (tmp_path / "a.json").write_bytes((own_masks / "annotations.json").read_bytes())
+    (tmp_path / "b.json").write_bytes((own_masks / "boxes.json").read_bytes())
+    files = ["-a", tmp_path / "a.json", "--boxes", tmp_path / "b.json", "-i", own_masks]
+    arguments = ["instances", *files, "--imgsz", 320, "-o", tmp_path / "out"]
+    bench(*arguments)
+    (tmp_path / "b.json").write_text("[]")
+    assert "other settings (boxes was" in bench(*arguments, code=2)
+    (tmp_path / "b.json").write_text("nothing")
+    assert "no results of COCO" in bench(*arguments, code=2)
+    document = json.loads((tmp_path / "a.json").read_text())
+    (tmp_path / "a.json").write_text(json.dumps({**document, "annotations": document["annotations"][:1]}))
+    (tmp_path / "b.json").write_bytes((own_masks / "boxes.json").read_bytes())
+    assert "other settings (annotations was" in bench(*arguments, code=2)
+
+
+@pytest.mark.parametrize("option", [("--conf", 0.3), ("--iou", 0.5), ("--max-det", 10)])
+def test_thresholds_that_would_have_no_effect_are_refused(
+    bench: Run, own_masks: Path, tmp_path: Path, option: tuple[str, float]
+):
+    arguments = ["proposals", "-a", own_masks / "annotations.json", "-i", own_masks, "-o", tmp_path / "out"]
+    assert f"{option[0]} {option[1]}: this measurement has thresholds of its own" in bench(*arguments, *option, code=2)
+    assert not (tmp_path / "out").exists()
