@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..settings import Thresholds
 from ..spec import ModelSpec
+from ..stages.assemble import mask_logits
 from ..stages.decode import decode
 from ..stages.letterbox import TAPS, Letterbox, Resampling, mask_resampling
 
@@ -17,7 +16,6 @@ _BORDER_PX = 5
 _PLATEAU = 1.01
 _SMOOTHING_PX = 4
 _MARGIN_PX = 4
-_MASKS_AT_ONCE = 32
 
 
 def edge_map(
@@ -56,7 +54,7 @@ def edge_map(
     strongest = np.zeros(place.image_hw, np.float32)
     axes = mask_resampling(place, (prototypes.shape[1], prototypes.shape[2]))
     corners = np.ceil(boxes).astype(int).tolist()
-    for logits, box in zip(_logits(decoded.coefficients, prototypes), corners, strict=True):
+    for logits, box in zip(mask_logits(decoded.coefficients, prototypes), corners, strict=True):
         area = _with_margin(box, place.image_hw)
         probability = _sigmoid(_stretched(_stretched(logits, axes[1], area[1]).T, axes[0], area[0]).T)
         x1, y1, x2, y2 = box
@@ -102,13 +100,6 @@ def thin_edges(edges: NDArray[np.float32]) -> NDArray[np.float32]:
         fade = np.minimum(distance / _BORDER_PX, 1).astype(np.float32)
         kept *= fade[:, None] if axis == 0 else fade
     return np.asarray(kept)
-
-
-def _logits(coefficients: NDArray[np.float32], prototypes: NDArray[np.floating]) -> Iterator[NDArray[np.float32]]:
-    """(H/4, W/4) of each mask. Many in one product: one after the other reads all prototypes for each mask."""
-    flat = prototypes.astype(np.float32, copy=False).reshape(len(prototypes), -1)
-    for start in range(0, len(coefficients), _MASKS_AT_ONCE):
-        yield from (coefficients[start : start + _MASKS_AT_ONCE] @ flat).reshape(-1, *prototypes.shape[1:])
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -75,7 +75,7 @@ def assemble(
     sizes = np.maximum(corners[:, 2:] - corners[:, :2], 0)
     crops = PackedCrops.blank(sizes)
     for i, (logits, (x1, y1, x2, y2)) in enumerate(
-        zip(_logits(coefficients, prototypes), corners.tolist(), strict=True)
+        zip(mask_logits(coefficients, prototypes), corners.tolist(), strict=True)
     ):
         if x1 < x2 and y1 < y2:
             part = logits[vertical.first(y1) : vertical.first(y2 - 1) + TAPS]
@@ -106,6 +106,27 @@ def snap_to_border(boxes_xyxy: NDArray[np.float32], image_hw: tuple[int, int]) -
     if full.any():
         boxes[full] = (0, 0, width, height)
     return boxes
+
+
+def mask_logits(coefficients: NDArray[np.float32], prototypes: NDArray[np.floating]) -> Iterator[NDArray[np.float32]]:
+    """Logits of each mask in turn, at the size of the prototypes. Whole ones: one large product costs less than many
+    small parts.
+
+    Args:
+        coefficients: (n, mask_dim) float32.
+        prototypes: (mask_dim, H/4, W/4), one image of the prototypes output.
+
+    Yields:
+        (H/4, W/4) float32.
+
+    Example:
+        >>> [logits.tolist() for logits in mask_logits(np.float32([[2], [3]]), np.float32([[[1, -1]]]))]
+        [[[2.0, -2.0]], [[3.0, -3.0]]]
+    """
+    flat = prototypes.astype(np.float32, copy=False).reshape(len(prototypes), -1)
+    chunk = max(1, _CHUNK_VALUES // flat.shape[1])
+    for start in range(0, len(coefficients), chunk):
+        yield from (coefficients[start : start + chunk] @ flat).reshape(-1, *prototypes.shape[1:])
 
 
 class _Diagonal:
@@ -142,14 +163,6 @@ class _Diagonal:
         first, last = self._first[start], self._first[end - 1] + TAPS
         origin = self._origins[number]
         return first, last, self._blocks[number, above : above + end - start, first - origin : last - origin]
-
-
-def _logits(coefficients: NDArray[np.float32], prototypes: NDArray[np.floating]) -> Iterator[NDArray[np.float32]]:
-    """(H/4, W/4) of each mask in turn. Whole ones: one large product costs less than many small parts."""
-    flat = prototypes.astype(np.float32, copy=False).reshape(len(prototypes), -1)
-    chunk = max(1, _CHUNK_VALUES // flat.shape[1])
-    for start in range(0, len(coefficients), chunk):
-        yield from (coefficients[start : start + chunk] @ flat).reshape(-1, *prototypes.shape[1:])
 
 
 def _stretched(logits: NDArray[np.float32], axis: _Diagonal, left: int, right: int) -> NDArray[np.float32]:
