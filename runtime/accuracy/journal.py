@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..batch.resume import changed_settings
 from ..documents import dump, parse
 from ..errors import FastSamError, ParameterError
 from ..system.atomic import os_errors_as
@@ -45,7 +45,7 @@ class Journal:
         with os_errors_as(FastSamError, path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
         lines = list(whole_lines(path)) if path.exists() else []
-        self.done = _results(path, lines, json.loads(dump(settings)))
+        self.done = _results(path, lines, settings)
         self._file = LineFile(path)
         self._file.start(lines or [(dump({"settings": settings}) + "\n").encode()])
 
@@ -86,18 +86,18 @@ def digest(*paths: Path) -> str:
     return total.hexdigest()[:32]
 
 
-def _results(path: Path, lines: list[bytes], settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _results(path: Path, lines: list[bytes], settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    if not lines:
+        return {}
     try:
-        first, *rest = [parse(line) for line in lines] or [{"settings": settings}]
+        first, *rest = [parse(line) for line in lines]
         before = dict(first["settings"])
         done = {row["image"]: dict(row["result"]) for row in rest}
     except (ValueError, KeyError, TypeError) as error:
         raise ParameterError(
             f"{path}: not the journal of a measurement ({error}); expected JSON lines; name another --output"
         ) from error
-    names = sorted(name for name in {*before, *settings} if before.get(name) != settings.get(name))
-    if names:
-        changes = "; ".join(f"{name} was {before.get(name)!r}, now {settings.get(name)!r}" for name in names)
+    if changes := changed_settings(before, settings):
         raise ParameterError(
             f"{path}: belongs to a measurement with other settings ({changes}); expected the same; repeat them to go "
             "on, or name another --output"

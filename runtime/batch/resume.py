@@ -122,15 +122,30 @@ def _compared(model: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str
 
 
 def _check_settings(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    # Through JSON, as tuples become lists there and numbers may be rounded.
-    now = json.loads(json.dumps(now))
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    if names:
-        changes = "; ".join(f"{name} was {_short(before.get(name))}, now {_short(now.get(name))}" for name in names)
+    if changes := changed_settings(before, now):
         raise ParameterError(
             f"{path}: images are done with other settings ({changes}); expected the same with --resume; leave it out "
             "to do all of them again, or choose another output"
         )
+
+
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between the settings of an earlier run, as they were read from its file, and those of this one.
+
+    Args:
+        before, now: plain JSON values by name.
+
+    Returns:
+        For a message; "" if nothing does.
+
+    Example:
+        >>> changed_settings({"conf": 0.4, "tiles": None}, {"conf": 0.3, "tiles": None})
+        'conf was 0.4, now 0.3'
+    """
+    # Through JSON, as tuples become lists there and numbers may be rounded.
+    now = json.loads(json.dumps(now))
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return "; ".join(f"{name} was {_short(before.get(name))}, now {_short(now.get(name))}" for name in names)
 
 
 def _short(value: Any) -> str:
