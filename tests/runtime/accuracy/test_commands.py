@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from skimage.morphology import thin
 
 from fastsam_deploy.runtime import FastSAM
 from fastsam_deploy.runtime.accuracy.boundaries import borders
-from fastsam_deploy.runtime.cli.main import main
+from tests.command_line import run_fastsam
 
 Run = Callable[..., str]
 
@@ -25,13 +24,9 @@ Run = Callable[..., str]
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*arguments: object, code: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["fastsam", "bench", *map(str, arguments)])
-        try:
-            ended = main()
-        except SystemExit as exit_:
-            ended = exit_.code
+        ended = run_fastsam(monkeypatch, "bench", *map(str, arguments))
         output = "".join(capsys.readouterr())
-        assert (ended or 0) == code, output
+        assert ended == code, output
         return output
 
     return run

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fastsam_deploy.runtime.cli import main as cli
+from tests.command_line import run_fastsam
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -45,11 +44,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coffee: Path) -> Pat
 @pytest.fixture
 def fastsam(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fastsam", *arguments])
-        try:
-            code = cli.main()
-        except SystemExit as exited:
-            code = int(exited.code or 0)
+        code = run_fastsam(monkeypatch, *arguments)
         return code, *capfd.readouterr()
 
     return run

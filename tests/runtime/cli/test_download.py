@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ from typing import Any
 import pytest
 
 from fastsam_deploy.runtime.cli import download as module
-from fastsam_deploy.runtime.cli.main import main
 from fastsam_deploy.runtime.cli.process import FAILED
 from fastsam_deploy.runtime.pipeline import FastSAM
 from fastsam_deploy.runtime.weights import published
 from fastsam_deploy.runtime.weights.published import PublishedWeights
+from tests.command_line import run_fastsam
 from tests.web_server import Release, release_on_this_machine
 
 
@@ -41,11 +40,7 @@ def demo_as_fastsam_s(
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
-    monkeypatch.setattr(sys, "argv", ["fastsam", "download", *arguments])
-    try:
-        return main()
-    except SystemExit as end:
-        return end.code
+    return run_fastsam(monkeypatch, "download", *arguments)
 
 
 def test_a_download_ends_as_a_model_that_segments(

@@ -24,6 +24,7 @@ from fastsam_deploy.runtime.prompts.boxes import Boxes
 from fastsam_deploy.runtime.prompts.points import Points
 from fastsam_deploy.runtime.prompts.text import Text
 from fastsam_deploy.runtime.segments import Segments
+from tests.command_line import run_fastsam
 
 FAST = ("--imgsz", "320", "--threads", "1", "--conf", "0.2")
 TINY_CLIP = Path(__file__).resolve().parents[2] / "data/clip-tiny"
@@ -42,11 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coffee: Path, cat: P
 
 def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
     """Call the entry point in this process: exit code, standard output, standard error."""
-    monkeypatch.setattr(sys, "argv", ["fastsam", *arguments])
-    try:
-        code = cli.main()
-    except SystemExit as exited:
-        code = exited.code if isinstance(exited.code, int) else 1
+    code = run_fastsam(monkeypatch, *arguments)
     out, err = capfd.readouterr()
     return code, out, err
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastsam_deploy.runtime.cli import main as cli
 from fastsam_deploy.runtime.segments import Segments
+from tests.command_line import run_fastsam
 
 tifffile = pytest.importorskip("tifffile", reason="writes the files of these tests; in the extra [dev]")
 
@@ -38,12 +38,8 @@ def segment(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     """`fastsam segment` in this process: exit code, standard output, standard error."""
 
     def run(*arguments: str, given: bytes = b"") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fastsam", "segment", *arguments, *FAST])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
-        try:
-            code = cli.main()
-        except SystemExit as exited:
-            code = exited.code if isinstance(exited.code, int) else 1
+        code = run_fastsam(monkeypatch, "segment", *arguments, *FAST)
         return code, *capfd.readouterr()
 
     return run

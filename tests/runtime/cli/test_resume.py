@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fastsam_deploy.runtime.cli import main as cli
 from fastsam_deploy.runtime.segments import Segments
+from tests.command_line import run_fastsam
 
 FAST = ("--imgsz", "160", "--threads", "1", "--conf", "0.2")
 START = "import sys; from fastsam_deploy.runtime.cli.main import main; sys.exit(main())"
@@ -41,11 +41,7 @@ def segment(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     """Run the command in this process: exit code and standard error."""
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["fastsam", "segment", *arguments, *FAST])
-        try:
-            code = cli.main()
-        except SystemExit as exited:
-            code = int(exited.code or 0)
+        code = run_fastsam(monkeypatch, "segment", *arguments, *FAST)
         return code, capfd.readouterr().err
 
     return run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +11,8 @@ import numpy as np
 import pytest
 
 from fastsam_deploy.runtime import FastSAM, Points, Segments, Tiles
-from fastsam_deploy.runtime.cli import main as cli
 from fastsam_deploy.runtime.render import draw_segments
+from tests.command_line import run_fastsam
 
 Command = Callable[..., tuple[int, str]]
 
@@ -27,11 +26,7 @@ def segment(
     cv2.imwrite("large.png", cv2.resize(cv2.imread(str(coffee)), (1200, 800), interpolation=cv2.INTER_CUBIC))
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["fastsam", "segment", "large.png", *arguments, "--imgsz", "320"])
-        try:
-            code = cli.main()
-        except SystemExit as exited:
-            code = int(exited.code or 0)
+        code = run_fastsam(monkeypatch, "segment", "large.png", *arguments, "--imgsz", "320")
         return code, capfd.readouterr().err
 
     return run

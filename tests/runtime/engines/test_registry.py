@@ -12,6 +12,7 @@ import pytest
 from fastsam_deploy.runtime import FastSAM, MissingDependencyError, ModelError, ParameterError
 from fastsam_deploy.runtime.engines import open_device_network, open_engine, registry
 from fastsam_deploy.runtime.settings import EngineSettings
+from tests.command_line import run_fastsam
 from tests.runtime.engines import toy
 
 if sys.version_info >= (3, 11):
@@ -28,13 +29,7 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    from fastsam_deploy.runtime.cli import main
-
-    monkeypatch.setattr(sys, "argv", ["fastsam", *arguments])
-    try:
-        return main.main()
-    except SystemExit as exited:
-        return int(exited.code or 0)
+    return run_fastsam(monkeypatch, *arguments)
 
 
 def test_a_new_engine_opens_its_files(model: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from pycocotools.coco import COCO
 
 from fastsam_deploy.runtime import FastSAM, Segments, load_image
 from fastsam_deploy.runtime.batch import datasets, pictures
-from fastsam_deploy.runtime.cli import main as cli
 from fastsam_deploy.runtime.cli.options import DatasetFormat, PictureType
+from tests.command_line import run_fastsam
 
 FAST = ("--imgsz", "320", "--threads", "1", "--conf", "0.2")
 NAMES = ("a/x", "b/x", "cat", "coffee")
@@ -46,11 +45,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coffee: Path, cat: P
 @pytest.fixture
 def segment(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["fastsam", "segment", *arguments, *FAST])
-        try:
-            code = cli.main()
-        except SystemExit as exited:
-            code = int(exited.code or 0)
+        code = run_fastsam(monkeypatch, "segment", *arguments, *FAST)
         return code, capfd.readouterr().err
 
     return run
