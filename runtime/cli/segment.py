@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 from ..connection import is_address
 from ..errors import FastSamError, ParameterError
 from .groups import with_groups
+from .image_options import ReadingOptions, TileOptions
 from .options import (
     ImagesArgument,
     ModelOption,
     NetworkOptions,
     PromptOptions,
-    ReadingOptions,
     RecursiveOption,
     ResultOptions,
-    TileOptions,
 )
 from .results import json_file
 

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastsam_deploy.runtime import Boxes, Everything, FastSAM, ParameterError, Points, PromptError, Segments, load_image
 from fastsam_deploy.runtime.cli import main as cli
-from fastsam_deploy.runtime.cli.options import PointsMode
+from fastsam_deploy.runtime.cli.choices import PointsMode
 from fastsam_deploy.runtime.connection import Address
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.prompts import kinds

@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 
 from fastsam_deploy.runtime import FastSAM, Segments, load_image
 from fastsam_deploy.runtime.batch import datasets, pictures
-from fastsam_deploy.runtime.cli.options import DatasetFormat, PictureType
+from fastsam_deploy.runtime.cli.choices import DatasetFormat, PictureType
 from tests.command_line import run_fastsam
 
 FAST = ("--imgsz", "320", "--threads", "1", "--conf", "0.2")
