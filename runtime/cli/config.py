@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from ..errors import ParameterError
+from .parameters import added_option, parameters_of, with_parameters
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -44,9 +44,6 @@ def with_config(command: Callable[..., Result]) -> Callable[..., Result]:
         >>> greet(name="you", config=None)
         hello you
     """
-    signature = inspect.signature(command)
-    hints = get_type_hints(command, include_extras=True)
-    parameters = [parameter.replace(annotation=hints[name]) for name, parameter in signature.parameters.items()]
     option = typer.Option(
         "--config",
         metavar="FILE.toml",
@@ -54,17 +51,14 @@ def with_config(command: Callable[..., Result]) -> Callable[..., Result]:
         callback=_read,
         help="Options from a file, by the same names: conf = 0.3. The command line comes first.",
     )
-    kind = inspect.Parameter.KEYWORD_ONLY
-    parameters.append(inspect.Parameter("config", kind, default=None, annotation=Annotated[Path | None, option]))
+    config = added_option("config", Annotated[Path | None, option], None)
 
     @wraps(command)
     def call(**values: Any) -> Result:
         values.pop("config", None)
         return command(**values)
 
-    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return call
+    return with_parameters(call, [*parameters_of(command).values(), config])
 
 
 def _read(context: typer.Context, path: Path | None) -> Path | None:

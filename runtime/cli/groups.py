@@ -12,6 +12,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from typing import Any, TypeVar, get_type_hints
 
+from .parameters import added_option, parameters_of, with_parameters
+
 Result = TypeVar("Result")
 
 
@@ -41,14 +43,14 @@ def with_groups(command: Callable[..., Result]) -> Callable[..., Result]:
         >>> play(song="So What", loudness=7)
         So What 7
     """
-    hints = get_type_hints(command, include_extras=True)
-    parameters = inspect.signature(command).parameters
-    groups = {name: hints[name] for name in parameters if is_dataclass(hints[name])}
+    parameters = parameters_of(command)
+    groups: dict[str, Any] = {
+        name: parameter.annotation for name, parameter in parameters.items() if is_dataclass(parameter.annotation)
+    }
     replaced = parameters.keys() - groups.keys()
     merged: dict[str, inspect.Parameter] = {}
     for name, parameter in parameters.items():
-        single = [parameter.replace(annotation=hints[name])]
-        for option in _options(groups[name], replaced) if name in groups else single:
+        for option in _options(groups[name], replaced) if name in groups else [parameter]:
             if option.name in merged:
                 raise TypeError(f"{command.__name__}: two groups have an option {option.name}; rename one of them")
             merged[option.name] = option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
@@ -61,21 +63,14 @@ def with_groups(command: Callable[..., Result]) -> Callable[..., Result]:
         }
         return command(**{name: values[name] for name in replaced}, **options)
 
-    call.__signature__ = inspect.Signature(list(merged.values()))  # type: ignore[attr-defined]
-    call.__annotations__ = {name: option.annotation for name, option in merged.items()}
-    return call
+    return with_parameters(call, merged.values())
 
 
 def _options(group: type[Any], replaced: Set[str]) -> list[inspect.Parameter]:
     """The fields of a group as parameters of a command, except those that the command replaces."""
     hints = get_type_hints(group, include_extras=True)
     return [
-        inspect.Parameter(
-            part.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if part.default is MISSING else part.default,
-            annotation=hints[part.name],
-        )
+        added_option(part.name, hints[part.name], inspect.Parameter.empty if part.default is MISSING else part.default)
         for part in fields(group)
         if part.name not in replaced
     ]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from .. import __version__
 from ..batch.console import open_console, say, shown
 from ..errors import ParameterError
+from .parameters import added_option, parameters_of, with_parameters
 
 Result = TypeVar("Result")
 
@@ -63,14 +63,12 @@ def with_messages(command: Callable[..., Result]) -> Callable[..., Result]:
         >>> greet(name="you", quiet=True, verbose=False)
         hello you
     """
-    signature = inspect.signature(command)
-    hints = get_type_hints(command, include_extras=True)
-    parameters = [parameter.replace(annotation=hints[name]) for name, parameter in signature.parameters.items()]
-    added = [name for name in _OPTIONS if name not in signature.parameters]
-    for name in added:
-        names, text = _OPTIONS[name]
-        kind = Annotated[bool, typer.Option(*names, help=text)]
-        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind))
+    parameters = parameters_of(command)
+    added = {
+        name: added_option(name, Annotated[bool, typer.Option(*names, help=text)], False)
+        for name, (names, text) in _OPTIONS.items()
+        if name not in parameters
+    }
 
     @wraps(command)
     def call(**values: Any) -> Result:
@@ -80,6 +78,4 @@ def with_messages(command: Callable[..., Result]) -> Callable[..., Result]:
         with shown(-1 if quiet else int(verbose)):
             return command(**{name: value for name, value in values.items() if name not in added})
 
-    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return call
+    return with_parameters(call, [*parameters.values(), *added.values()])
