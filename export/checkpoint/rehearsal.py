@@ -13,33 +13,17 @@ import selectors
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
 import torch
 
 from ...runtime.errors import FastSamError
+from ...runtime.isolation.limits import Limits, limit_memory
 from ..errors import ExportError
 
 _LARGEST_ANSWER = 1 << 16
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the work may take.
-
-    Attributes:
-        seconds: from its start.
-        memory_bytes: on top of what this process takes already. Only Linux keeps to it.
-
-    Example:
-        >>> Limits(seconds=60, memory_bytes=1 << 30).seconds
-        60
-    """
-
-    seconds: float
-    memory_bytes: int
 
 
 def limits_for(path: Path) -> Limits:
@@ -152,14 +136,9 @@ def _error(answer: dict[str, str], path: Path, limits: Limits) -> str | None:
 
 def _limit(limits: Limits) -> None:
     """Where the system has no such limits, there are none."""
-    try:
+    with suppress(ImportError, OSError, ValueError):
         import resource
 
         seconds = int(limits.seconds) + 5  # for a child whose parent was killed
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        most = pages * resource.getpagesize() + limits.memory_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    except (ImportError, OSError, ValueError):
-        return
+    limit_memory(limits.memory_bytes)

@@ -19,6 +19,7 @@ ORDER = [
     "limits",
     "documents",
     "system",
+    "isolation",
     "settings",
     "network",
     "spec",

@@ -21,8 +21,9 @@ import torch
 from torch import nn
 
 from fastsam_deploy.export.checkpoint import load
-from fastsam_deploy.export.checkpoint.rehearsal import Limits, rehearse
+from fastsam_deploy.export.checkpoint.rehearsal import rehearse
 from fastsam_deploy.export.errors import ExportError
+from fastsam_deploy.runtime.isolation.limits import Limits
 
 pytestmark = pytest.mark.export
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import multiprocessing
 import os
+import signal
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -119,7 +123,7 @@ def test_an_interrupted_question_does_not_answer_the_next(monkeypatch: pytest.Mo
     with IsolatedLoader() as loader:
         loader.load_image(COFFEE)
         with monkeypatch.context() as patched:
-            patched.setattr("fastsam_deploy.runtime.stages.isolated._header", interrupted)
+            patched.setattr("fastsam_deploy.runtime.isolation.process.read_header", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 loader.load_image(COFFEE)
         assert loader.load_image(np.asarray(Image.open(COFFEE))).shape == (400, 600, 3)
@@ -210,3 +214,36 @@ def test_an_image_file_asks_its_loader_with_all_settings(loader: IsolatedLoader)
     assert np.array_equal(load_image(given), load_image(replace(given, loader=None)))
     with pytest.raises(ImageError, match="x: 40×30 are 1,200 pixels, the limit is 9"):
         load_image(given, max_pixels=9, name="x")
+
+
+def test_a_loader_that_is_dropped_ends_its_child() -> None:
+    loader = IsolatedLoader()
+    loader.load_image(COFFEE)
+    child = child_of(loader)
+    del loader
+    gc.collect()
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_that_drops_its_copy_leaves_the_child_alone(loader: IsolatedLoader) -> None:
+    loader.load_image(COFFEE)
+    first = child_of(loader)
+    forked = os.fork()
+    if not forked:
+        loader.__dict__.clear()
+        gc.collect()
+        os._exit(0)
+    os.waitpid(forked, 0)
+    assert loader.load_image(COFFEE).shape == (400, 600, 3)
+    assert child_of(loader) == first
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="the system has no alarms")
+def test_a_child_that_hangs_ends_without_its_parent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its own alarm ends it: nobody waits for the answer of a decoder when the parent was killed."""
+    code = "import time; from fastsam_deploy.runtime.isolation import questions; questions._GRACE_S = 0\n"
+    code += "with questions.ends_after(0.5): time.sleep(60)"
+    ended = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    assert ended.returncode == -signal.SIGALRM

@@ -1,0 +1,52 @@
+"""What a process may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ParameterError
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one piece of work may take.
+
+    Attributes:
+        seconds: from its start.
+        memory_bytes: on top of what the process has at its start. Only Linux keeps to it.
+
+    Raises:
+        ParameterError: a limit is not above 0.
+
+    Example:
+        >>> Limits(seconds=60, memory_bytes=1 << 30).seconds
+        60
+    """
+
+    seconds: float
+    memory_bytes: int
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "memory_bytes"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not 0 < value < float("inf"):
+                raise ParameterError(f"{name} is {value!r}, expected a number above 0")
+        object.__setattr__(self, "memory_bytes", int(self.memory_bytes))
+
+
+def limit_memory(memory_bytes: int) -> None:
+    """Limit what this process takes on top of what it has already. Where the system has no such limit, there is none.
+
+    Example:
+        >>> limit_memory(1 << 30)  # doctest: +SKIP
+    """
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        most = pages * resource.getpagesize() + memory_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (ImportError, OSError, ValueError):
+        return
