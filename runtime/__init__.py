@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # `as` the same name: type checkers take it for public, as th
     from .segments import Segments as Segments
     from .settings import EngineSettings as EngineSettings
     from .settings import Thresholds as Thresholds
+    from .sources.opening import open_frames as open_frames
     from .spec import ModelSpec as ModelSpec
     from .stages.image import ImageFile as ImageFile
     from .stages.image import load_image as load_image
@@ -67,6 +68,7 @@ _MODULE_OF = {
     "Tiles": "tiling.grid",
     "TRTFastSAM": "trt",
     "Text": "prompts.text",
+    "open_frames": "sources.opening",
     "with_image": "clip.features",
 }
 

@@ -25,6 +25,7 @@ NEED_A_GPU = [
 ELSEWHERE = {
     **dict.fromkeys(NEED_A_GPU, "needs a GPU: test_commands_that_need_a_gpu_say_so_without_one"),
     "fastsam-export engine FastSAM-s.onnx --compare FastSAM-s.rtx": "a GPU: tests/runtime/engines/tensorrt/test_rtx.py",
+    "fastsam video rtsp://camera/live --every 5 --json live.jsonl": "needs a camera: tests/runtime/cli/test_live.py",
     "bash scripts/gpu_check.sh": "needs a GPU: tests/scripts/test_gpu_check.py",
     "bash scripts/demo.sh": "makes an environment: tests/scripts/test_demo.py",
     "bash scripts/test.sh": "runs these tests",

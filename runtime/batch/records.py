@@ -164,7 +164,7 @@ class Records:
             lines.close()
 
 
-def segments_json(segments: Segments, path: Path, model: Mapping[str, Any]) -> dict[str, Any]:
+def segments_json(segments: Segments, path: Path | str, model: Mapping[str, Any]) -> dict[str, Any]:
     """`Segments.to_json` with the path of the image, the model and its settings, and the time by stage (milliseconds).
 
     Example:

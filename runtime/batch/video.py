@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,7 +19,7 @@ from ..pipeline import FastSAM
 from ..render import draw_prompts, draw_segments
 from ..segmenters.stream import StreamItem
 from ..segments import Prompt, Segments
-from ..sources.video import Frame, Video, VideoInfo
+from ..sources.frames import Frame, FrameSource, VideoInfo, thinned
 from ..system.atomic import draft_of
 from .frame_rate import mpeg4_rate
 from .json_lines import JsonLines
@@ -26,6 +27,9 @@ from .records import describe_model, error_json, segments_json
 
 _CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
 _LONGEST_GAP_S = 600.0
+
+_LIVE_FRAMES = 2
+"""Of a live source in progress: one is drawn and written while the network works on the other."""
 
 
 class VideoWriter:
@@ -132,26 +136,33 @@ class VideoWriter:
 
 def segment_video(
     model: FastSAM,
-    video: Video,
-    path: Path,
+    video: FrameSource,
+    path: Path | str,
     prompt: Prompt | Sequence[Prompt] | None,
     writer: VideoWriter | None,
     json_lines: JsonLines | None,
     *,
     contours: bool = True,
+    every: int = 1,
+    most: int | None = None,
 ) -> Iterator[int]:
     """Segment each frame. Frames are read while the network works on earlier ones.
+
+    Of a live source, two frames are in progress at once: more would be older ones.
 
     Args:
         model: open.
         video: open; it is read to its end. Afterwards `video.missing` says what could not be decoded.
-        path: of the video, for the lines of JSON.
+        path: of the video, for the lines of JSON; for an address or a camera its name.
         prompt: for every frame; None for everything.
         writer: gets the frames with overlays; None for no video.
         json_lines: gets a line for each frame, `segments_json` with frame (its number, from 0) and time_s (of the
             container's time stamps, seconds). A frame that cannot be decoded, segmented or written has an error with
             its kind and message. None for no JSON.
         contours: outline the segments in the overlays.
+        every: leave out frames until the number is this much higher than that of the one before. Then, and for live
+            sources, there are no lines of frames that are missing.
+        most: end after this many frames; None: at the end of the video.
 
     Yields:
         The number of segments of each frame, as soon as it is written.
@@ -169,13 +180,19 @@ def segment_video(
     under_way: deque[Frame] = deque()
 
     def images() -> Iterator[NDArray[np.uint8]]:
-        for frame in video.frames():
+        for frame in islice(thinned(video.frames(), every), most):
             under_way.append(frame)
             yield frame.image
 
-    lines = _FrameLines(path, model, json_lines)
-    keep = writer is not None
-    stream = model.segment_stream(images(), prompt, color="BGR", keep_images=keep, copy_images=False)
+    lines = _FrameLines(path, model, json_lines, has_gaps=video.is_live or every > 1)
+    stream = model.segment_stream(
+        images(),
+        prompt,
+        color="BGR",
+        keep_images=writer is not None,
+        copy_images=False,
+        prefetch=_LIVE_FRAMES if video.is_live else None,
+    )
     for item in lines.reported(stream):
         frame, error = under_way.popleft(), item.error
         if writer is not None and item.segments is not None and item.image is not None:
@@ -188,24 +205,27 @@ def segment_video(
         if error is not None:
             raise error
         yield len(item.result())
-    lines.write_missing(video.missing.frames)
+    if most is None:
+        lines.write_missing(video.missing.frames)
 
 
 class _FrameLines:
     """The lines of JSON of a video, one for each frame, in the order of their numbers."""
 
-    def __init__(self, path: Path, model: FastSAM, json_lines: JsonLines | None) -> None:
+    def __init__(self, path: Path | str, model: FastSAM, json_lines: JsonLines | None, *, has_gaps: bool) -> None:
         self._path, self._model, self._lines = path, describe_model(model), json_lines
-        self._next = 0
+        self._next, self._has_gaps = 0, has_gaps
 
     def write(self, frame: Frame, segments: Segments | None, error: FastSamError | None) -> None:
         """Write the line of a frame, and before it those of missing frames."""
         self.write_missing(frame.number)
-        plain = {} if segments is None else segments_json(segments, self._path, self._model)
+        plain = {} if segments is None else segments_json(segments, frame.path or self._path, self._model)
         self._write({"time_s": round(frame.time_s, 6), **plain}, error)
 
     def write_missing(self, until: int) -> None:
-        """Write a line for each frame before this number that has none."""
+        """Write a line for each frame before this number that has none, unless frames are left out on purpose."""
+        if self._has_gaps:
+            self._next = max(self._next, until)
         while self._next < until:
             self._write({}, ImageError(f"{self._path}: frame {self._next} cannot be decoded"))
 

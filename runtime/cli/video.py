@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from time import perf_counter
 from typing import Annotated
 
 import typer
@@ -13,7 +12,15 @@ from .groups import with_groups
 from .options import ContoursOption, JsonLinesOption, ModelOption, NetworkOptions, PromptOptions, option
 from .results import json_file
 
-VideoArgument = Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)]
+VideoArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="VIDEO|FOLDER|CAMERA|ADDRESS",
+        help="A video file; a folder of images, each a frame; the number of a camera: 0; or an address: "
+        "rtsp://HOST/PATH, http://HOST/clip.mp4.",
+        show_default=False,
+    ),
+]
 OutputOption = Annotated[
     Path | None,
     option(
@@ -21,6 +28,13 @@ OutputOption = Annotated[
         "--output",
         "-o",
     ),
+]
+EveryOption = Annotated[int, option("Take each Nth frame.", "--every", metavar="N", panel="Frames", min=1)]
+MostOption = Annotated[
+    int | None, option("End after this many frames. Default: all.", "--frames", metavar="N", panel="Frames", min=1)
+]
+FpsOption = Annotated[
+    float | None, option("Frames per second, for a folder of images. Default: 25.", "--fps", panel="Frames")
 ]
 
 
@@ -31,6 +45,9 @@ def video(
     model: ModelOption = None,
     prompts: PromptOptions,
     network: NetworkOptions,
+    every: EveryOption = 1,
+    most: MostOption = None,
+    fps: FpsOption = None,
     output: OutputOption = None,
     json_target: JsonLinesOption = None,
     contours: ContoursOption = True,
@@ -39,50 +56,37 @@ def video(
 
     Frames are read and drawn while the network works on others. They are independent: nothing is tracked.
 
-    Damaged frames are left out and reported, and the exit code is then 2. The video with overlays has a constant rate:
-    frames are repeated where the rate of the original varies.
+    Cameras and streams are live: the newest frame is taken, and those that come meanwhile are dropped. A lost
+    connection is tried again. Ctrl-C ends the run, and the video and the lines of JSON are then whole.
+
+    Damaged frames of a file are left out and reported, and the exit code is then 2. The video with overlays has a
+    constant rate: frames are repeated where the rate of the original varies.
 
     Lines of JSON are written as the frames are done, and stay if the command is interrupted. The video with overlays
     appears at the end.
 
     Example: fastsam video clip.mp4 --points "[[320,180]]" --output clip.overlay.mp4
     """
-    from dataclasses import replace
-
-    from ..batch.console import open_console, say, with_progress
-    from ..batch.frame_rate import constant_rate
-    from ..batch.json_lines import JsonLines
-    from ..batch.video import VideoWriter, segment_video
-    from ..errors import ImageError
+    from ..batch.console import open_console, say
     from ..opening import model_files, open_model
-    from ..sources.paths import check_no_address
-    from ..sources.video import Video
+    from ..sources.opening import input_path, open_frames, stem_of
     from ..system.identity import check_outputs
+    from .video_run import VideoRun
 
-    check_no_address(source)
-    path = Path(source)
+    path, name = input_path(source), stem_of(source)
     prompt, settings = prompts.parsed(model), network.settings()
     if output is None and json_target is None:
-        output = Path(f"{path.stem}.overlay.mp4")
-    check_outputs([path, *model_files(model, prompts.clip)], {"--output": output, "--json": json_file(json_target)})
+        output = Path(f"{name}.overlay.mp4")
+    inputs = [*model_files(model, prompts.clip), *([] if path is None else [path])]
+    check_outputs(inputs, {"--output": output, "--json": json_file(json_target)})
     console = open_console(stderr=True)
-    start, frames, segments = perf_counter(), 0, 0
     with ExitStack() as stack:
-        clip = stack.enter_context(Video(path))
+        frames = stack.enter_context(open_frames(source, fps=fps))
         fastsam = stack.enter_context(open_model(model, settings, clip=prompts.clip))
-        lines = stack.enter_context(JsonLines(json_target)) if json_target is not None else None
-        writer = None
-        if output is not None:
-            rate = constant_rate(clip.timestamps.times_s, clip.info.fps)
-            writer = stack.enter_context(VideoWriter(output, replace(clip.info, fps=rate)))
-        done = segment_video(fastsam, clip, path, prompt, writer, lines, contours=contours)
-        for count in with_progress(done, console, total=clip.info.frames):
-            frames, segments = frames + 1, segments + count
-    seconds = perf_counter() - start
-    written = [str(file) for file in (output, json_file(json_target)) if file is not None]
-    where = f" → {', '.join(written)}" if written else ""
-    say(console, f"{path}: {frames} frames, {segments} segments, {frames / seconds:.1f} frames/s{where}")
-    if clip.missing:
-        raise ImageError(
-            f"{path}: {clip.missing}; the others are done. The file is damaged: copy it again from where it came"
-        )
+        run = VideoRun(frames, output, json_target, contours=contours, every=every, most=most)
+        if frames.is_live:
+            say(console, f"{frames.name}: live; Ctrl-C ends, and what is done is kept")
+        elif path is None:
+            say(console, f"{frames.name}: reading from the network")
+        run.segment(fastsam, prompt, console)
+    run.report(console)

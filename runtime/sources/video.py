@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from heapq import heappop, heappush
 from pathlib import Path
@@ -14,86 +13,12 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError
 from .containers import Container, read_container
+from .frames import Frame, MissingFrames, VideoInfo
 from .timestamps import MOST_FAILURES, Timestamps, read_packets, timestamps_of
 
 _DECODER_DELAY = 16
 _HELD_FRAMES = 4
 """After damage, a decoder may give frames out of order. So many are held to put them back: memory stays bounded."""
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """Properties of a video, as given in its file.
-
-    Attributes:
-        hw: (h, w) of a frame, pixels, upright.
-        fps: frames per second, on average.
-        frames: number of frames according to the container; an estimate.
-
-    Example:
-        >>> info = VideoInfo((1080, 1920), fps=25.0, frames=250)
-        >>> info.frames / info.fps
-        10.0
-    """
-
-    hw: tuple[int, int]
-    fps: float
-    frames: int
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """A frame of a video.
-
-    Attributes:
-        number: its place in the video, from 0. Frames that are missing have numbers too.
-        time_s: when it is shown, from the container's time stamps; seconds from the start.
-        image: (h, w, 3) uint8 BGR, upright.
-
-    Example:
-        >>> Frame(3, 0.12, np.zeros((480, 640, 3), np.uint8)).number
-        3
-    """
-
-    number: int
-    time_s: float
-    image: NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class MissingFrames:
-    """Frames of a video that cannot be decoded.
-
-    Attributes:
-        ranges: (first, last) number of each run of missing frames, ascending.
-        frames: how many frames the video has, with these.
-        missing_bytes: what is absent at the end of the file. Where the container holds no number of frames, those that
-            were there are not in `ranges`.
-
-    Example:
-        >>> missing = MissingFrames(((4, 4), (6, 8)), frames=12)
-        >>> missing.count, str(missing)
-        (4, '4 of 12 frames missing: 4, 6–8')
-    """
-
-    ranges: tuple[tuple[int, int], ...]
-    frames: int
-    missing_bytes: int = 0
-
-    @property
-    def count(self) -> int:
-        """How many frames are missing."""
-        return sum(last - first + 1 for first, last in self.ranges)
-
-    def __bool__(self) -> bool:
-        return bool(self.ranges or self.missing_bytes)
-
-    def __str__(self) -> str:
-        parts = [str(first) if first == last else f"{first}–{last}" for first, last in self.ranges[:20]]
-        more = ", …" if len(self.ranges) > 20 else ""
-        numbers = f"{self.count} of {self.frames} frames missing: {', '.join(parts)}{more}" if parts else ""
-        cut = f"the file is cut off, {self.missing_bytes} bytes are absent at its end" if self.missing_bytes else ""
-        return "; ".join(filter(None, (numbers, cut)))
 
 
 class Video:
@@ -111,6 +36,8 @@ class Video:
     missing: MissingFrames
     """What could not be decoded, known after the last frame."""
 
+    is_live = False
+
     def __init__(self, path: Path) -> None:
         """
         Args:
@@ -121,7 +48,7 @@ class Video:
         """
         if not path.is_file():
             raise ImageError(f"{path}: no such file; check the path")
-        self._path = path
+        self._path, self.name = path, str(path)
         self._capture = cv2.VideoCapture(str(path))
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         width, height = (int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))

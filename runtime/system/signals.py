@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -57,6 +57,41 @@ def exit_on_signals() -> Iterator[None]:
         sys.unraisablehook = report
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Let the first Ctrl-C or SIGTERM call a function in place of ending the process; the second one ends it.
+
+    Outside the main thread this does nothing.
+
+    Args:
+        stop: sets a flag. It is called between two steps of the program, wherever that is.
+
+    Example:
+        >>> with stop_on_signals(lambda: None):
+        ...     pass
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def first(_number: int, _frame: FrameType | None) -> None:
+        restore()
+        stop()
+
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, first)
+    try:
+        yield
+    finally:
+        restore()
 
 
 class _SignalExit(SystemExit):

@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # as in `runtime`
     from fastsam_deploy.runtime import Tiles as Tiles
     from fastsam_deploy.runtime import TRTFastSAM as TRTFastSAM
     from fastsam_deploy.runtime import load_image as load_image
+    from fastsam_deploy.runtime import open_frames as open_frames
     from fastsam_deploy.runtime import with_image as with_image
 else:  # hidden from type checkers, for which any name would be there
 

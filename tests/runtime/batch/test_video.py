@@ -20,7 +20,8 @@ from fastsam_deploy.runtime.batch.frame_rate import constant_rate, slots_at
 from fastsam_deploy.runtime.batch.json_lines import JsonLines
 from fastsam_deploy.runtime.batch.video import VideoWriter, segment_video
 from fastsam_deploy.runtime.cli.main import app
-from fastsam_deploy.runtime.sources.video import Video, VideoInfo
+from fastsam_deploy.runtime.sources.frames import VideoInfo
+from fastsam_deploy.runtime.sources.video import Video
 from tests.runtime.sources import mp4
 
 FRAMES, SIZE_HW, IMGSZ = 6, (150, 240), 160
@@ -101,8 +102,8 @@ def test_the_folder_of_a_video_is_made(clip: Path, tmp_path: Path):
 
 
 def test_the_address_of_a_video_is_told_as_it_was_given():
-    done = CliRunner().invoke(app, ["video", "https://example.com/clip.mp4"])
-    assert str(done.exception) == "https://example.com/clip.mp4: is an address, expected a file; download it first"
+    done = CliRunner().invoke(app, ["video", "ftp://example.com/clip.mp4"])
+    assert str(done.exception).startswith("ftp://example.com/clip.mp4: cannot be opened; expected an address such as")
 
 
 def test_the_command_takes_any_prompt(clip: Path, tmp_path: Path):

@@ -13,8 +13,9 @@ import pytest
 
 from fastsam_deploy.runtime import ImageError
 from fastsam_deploy.runtime.sources.containers import Container, read_container
+from fastsam_deploy.runtime.sources.frames import Frame, MissingFrames
 from fastsam_deploy.runtime.sources.timestamps import timestamps_of
-from fastsam_deploy.runtime.sources.video import Frame, MissingFrames, Video
+from fastsam_deploy.runtime.sources.video import Video
 from tests.runtime.sources import mp4
 
 FRAMES, SIZE_HW, FPS = 12, (96, 160), 10.0

@@ -283,6 +283,7 @@ PLAIN_LOCKS = {
     "engines/triton/over_http.py": "of a `PerProcess` value",
     "engines/triton/session.py": "of a `PerProcess` value",
     "segmenters/host.py": "of a stream, which is an error in the child",
+    "sources/live.py": "of a live source, which is an error in the child",
     "system/fork.py": "renewed in the child",
 }
 """Modules with locks of `threading`, and why no child waits for them for ever. All others use `ForkLock`."""

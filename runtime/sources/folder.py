@@ -1,0 +1,93 @@
+"""Folders of images as videos: each file is a frame."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ImageError
+from ..stages.image import load_image
+from .frames import Frame, MissingFrames, VideoInfo
+from .paths import search_images
+
+USUAL_FPS = 25.0
+
+
+class FrameFolder:
+    """The images of a folder, in the order of their names; numbers in names count as numbers: 2 comes before 10.
+
+    Example:
+        >>> with FrameFolder(Path("frames")) as folder:  # doctest: +SKIP
+        ...     print([frame.path.name for frame in folder.frames()])
+        ['1.jpg', '2.jpg', '10.jpg']
+    """
+
+    is_live = False
+
+    def __init__(self, path: Path, fps: float = USUAL_FPS) -> None:
+        """
+        Args:
+            path: of the folder; its sub-folders are not searched.
+            fps: frames per second.
+
+        Raises:
+            ImageError: it has no image, or none that can be read.
+        """
+        search = search_images([str(path)])
+        if search.errors:
+            raise search.errors[0]
+        search.report_skipped()
+        self.name = str(path)
+        self._paths = sorted(search.paths, key=_natural_order)
+        first = next(filter(None, map(_size_hw, self._paths)), None)
+        if first is None:
+            raise ImageError(f"{path}: none of its {len(self._paths)} images can be read; make them again")
+        self.info = VideoInfo(first, fps, len(self._paths))
+        self.missing = MissingFrames((), len(self._paths))
+
+    def frames(self) -> Iterator[Frame]:
+        """The images; those that cannot be read are left out and are in `missing`.
+
+        Raises:
+            ImageError: the size of an image is not that of the first one.
+        """
+        missing: list[tuple[int, int]] = []
+        for number, path in enumerate(self._paths):
+            try:
+                image = load_image(path)
+            except ImageError:
+                last = missing[-1] if missing and missing[-1][1] == number - 1 else None
+                missing[len(missing) - (last is not None) :] = [(number if last is None else last[0], number)]
+                continue
+            (height, width), (h, w) = image.shape[:2], self.info.hw
+            if (height, width) != (h, w):
+                raise ImageError(
+                    f"{path}: is {width}×{height}, expected {w}×{h} as the first one: all frames have one size; scale "
+                    "it, or use fastsam segment"
+                )
+            yield Frame(number, number / self.info.fps, np.ascontiguousarray(image[..., ::-1]), path)
+        self.missing = MissingFrames(tuple(missing), len(self._paths))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def __enter__(self) -> FrameFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _natural_order(path: Path) -> list[tuple[int, int | str]]:
+    parts = re.split(r"(\d+)", path.name)
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
+
+
+def _size_hw(path: Path) -> tuple[int, int] | None:
+    try:
+        height, width = load_image(path).shape[:2]
+    except ImageError:
+        return None
+    return height, width
