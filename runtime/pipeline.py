@@ -17,7 +17,7 @@ from .engines.interface import Engine
 from .errors import ModelError, ParameterError
 from .segmenters.interface import Segmenter
 from .segmenters.open import open_segmenter
-from .segmenters.stream import StreamItem, segment_stream
+from .segmenters.stream import PromptedImage, StreamItem, StreamSource, segment_stream
 from .segments import Prompt, Segments
 from .settings import EngineSettings, Thresholds
 from .spec import ModelSpec
@@ -239,7 +239,7 @@ class FastSAM:
 
     def segment_stream(
         self,
-        images: Iterable[ImageSource],
+        images: Iterable[ImageSource | PromptedImage],
         prompt: Prompt | Sequence[Prompt] | None = None,
         *,
         color: str = "RGB",
@@ -257,8 +257,8 @@ class FastSAM:
         `segment_batch`. Leaving the loop ends the threads after their current images.
 
         Args:
-            images: see `segment`.
-            prompt: see `segment`; the same for all images.
+            images: see `segment`; or each with a prompt of its own, as a `PromptedImage`.
+            prompt: see `segment`; the same for images without one of their own.
             color: see `segment`; the same for all images.
             thresholds: see `segment`; the same for all images.
             prefetch: hold at most this many images at once: read, in progress, or waiting with their results. 1: no
@@ -284,10 +284,10 @@ class FastSAM:
             segmenter, workers = self._segmenter, 1
         limits = self.thresholds if thresholds is None else thresholds
 
-        def segment_one(source: ImageSource) -> tuple[Segments, NDArray[np.uint8] | None]:
-            return segment_image(
-                segmenter, source, prompt, limits, color, keep=keep_images, tiles=tiles, clip=self.clip
-            )
+        def segment_one(source: StreamSource) -> tuple[Segments, NDArray[np.uint8] | None]:
+            prompted = source if isinstance(source, PromptedImage) else PromptedImage(source, prompt)
+            image, asked = prompted.image, prompted.prompt
+            return segment_image(segmenter, image, asked, limits, color, keep=keep_images, tiles=tiles, clip=self.clip)
 
         ahead = workers + 1 if prefetch is None else prefetch
         return segment_stream(images, segment_one, workers, ahead, copy_images)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Timer
@@ -180,21 +180,45 @@ def with_progress(
         ['a', 'b', 'c']
     """
     count = len(items) if isinstance(items, Sized) else total or None
-    if not console.is_terminal or console.quiet or count == 1:
-        yield from items
+    with progress_bar(console, count, label=label, shown=count != 1) as advance:
+        for item in items:
+            yield item
+            advance(1)
+
+
+@contextmanager
+def progress_bar(
+    console: Console, total: int | None, *, label: str = "", shown: bool = True
+) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, after `PATIENCE_S` seconds.
+
+    Args:
+        console: shows the bar, if it is a terminal.
+        total: number of items; None: unknown.
+        label: text before the bar.
+        shown: False: there is none.
+
+    Yields:
+        A function that takes the number of further items.
+
+    Example:
+        >>> from rich.console import Console
+        >>> with progress_bar(Console(), 3) as advance:
+        ...     advance(3)
+    """
+    if not shown or not console.is_terminal or console.quiet:
+        yield lambda _: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     text = [TextColumn(label)] if label else []
     bar = Progress(*text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True)
-    task = bar.add_task(label, total=count)
+    task = bar.add_task(label, total=total)
     timer = Timer(PATIENCE_S, bar.start)
     timer.daemon = True
     timer.start()
     try:
-        for item in items:
-            yield item
-            bar.advance(task)
+        yield lambda count: bar.advance(task, count)
     finally:
         timer.cancel()
         timer.join()

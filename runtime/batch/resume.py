@@ -67,7 +67,7 @@ def read_earlier(path: Path, settings: RunSettings, inputs: Iterable[Path], fold
     """
     if not path.exists():
         return EarlierRun(path)
-    wanted = _compared(settings.model, settings.to_json())
+    wanted = compared_settings(settings)
     now = {absolute(source) for source in inputs}
     done: dict[InputFile, Path] = {}
     lines: dict[str, int] = {}
@@ -105,6 +105,16 @@ def _no_record(path: Path, number: int) -> ParameterError:
         f"{path}: line {number + 1} is no record of an image that can be continued; expected the file of an earlier "
         "`fastsam segment`; name that, or leave out --resume to begin anew"
     )
+
+
+def compared_settings(settings: RunSettings) -> dict[str, Any]:
+    """All that has to be equal in two runs, by name.
+
+    Example:
+        >>> compared_settings(RunSettings({"conf": 0.4}))["conf"]
+        0.4
+    """
+    return _compared(settings.model, settings.to_json())
 
 
 def _compared(model: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class VideoRun:
                 most=self.most,
             )
             total = self.most or -(-source.info.frames // self.every) or None
-            with stop_on_signals(source.stop) if isinstance(source, LiveSource) else nullcontext():
+            with stop_on_signals(lambda _: source.stop()) if isinstance(source, LiveSource) else nullcontext():
                 try:
                     for count in with_progress(done, console, total=total):
                         self._frames, self._segments = self._frames + 1, self._segments + count

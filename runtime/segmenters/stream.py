@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -13,13 +13,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FastSamError, ParameterError
-from ..segments import Segments
+from ..segments import Prompt, Segments
 from ..stages.image import ImageSource, image_copy
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_StreamInput = tuple[int, ImageSource, ImageSource | FastSamError]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptedImage:
+    """An image of a stream with a prompt of its own.
+
+    Attributes:
+        image: see `load_image`.
+        prompt: selects its segments; None for everything.
+
+    Example:
+        >>> PromptedImage("photo.jpg").prompt is None
+        True
+    """
+
+    image: ImageSource
+    prompt: Prompt | Sequence[Prompt] | None = None
+
+
+StreamSource = ImageSource | PromptedImage
+"""What a stream is made of."""
+
+_StreamInput = tuple[int, ImageSource, StreamSource | FastSamError]
 """Position in the stream, source, and the image to segment or the error of copying it."""
 
 
@@ -58,15 +79,15 @@ class SegmentOne(Protocol):
     """A function that returns the segments of an image, and the image if it is kept. Many threads call it at once.
 
     Example:
-        >>> def segment(source: ImageSource) -> tuple[Segments, None]:
+        >>> def segment(source: StreamSource) -> tuple[Segments, None]:
         ...     return model.segment(source), None
     """
 
-    def __call__(self, source: ImageSource) -> tuple[Segments, NDArray[np.uint8] | None]: ...
+    def __call__(self, source: StreamSource) -> tuple[Segments, NDArray[np.uint8] | None]: ...
 
 
 def segment_stream(
-    images: Iterable[ImageSource], segment: SegmentOne, workers: int, prefetch: int, copy_images: bool = True
+    images: Iterable[StreamSource], segment: SegmentOne, workers: int, prefetch: int, copy_images: bool = True
 ) -> Generator[StreamItem, None, None]:
     """See `FastSAM.segment_stream`.
 
@@ -100,15 +121,22 @@ def segment_stream(
     return in_order(segment_item, _inputs(images, copy_images), min(workers, prefetch), prefetch)
 
 
-def _inputs(images: Iterable[ImageSource], copy_images: bool) -> Iterator[_StreamInput]:
+def _inputs(images: Iterable[StreamSource], copy_images: bool) -> Iterator[_StreamInput]:
     """Each image, copied before the next one is read: cameras and video readers use one buffer for all frames."""
     for index, source in enumerate(images):
+        image = source.image if isinstance(source, PromptedImage) else source
         try:
-            kept = image_copy(source) if copy_images else source
+            kept = _copied(source) if copy_images else source
         except FastSamError as error:
-            yield index, source, error
+            yield index, image, error
         else:
-            yield index, source, kept
+            yield index, image, kept
+
+
+def _copied(source: StreamSource) -> StreamSource:
+    if isinstance(source, PromptedImage):
+        return PromptedImage(image_copy(source.image), source.prompt)
+    return image_copy(source)
 
 
 def in_order(

@@ -180,9 +180,15 @@ def _tree(folder: Path, exclude: Set[Path]) -> Iterator[Path]:
 
 def _with_suffix(paths: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
     """Files with one of the suffixes, except hidden files and outputs of earlier runs."""
-    return [path for path in paths if path.suffix.lower() in suffixes and not _is_output(path) and path.is_file()]
+    return [path for path in paths if path.suffix.lower() in suffixes and not is_output(path) and path.is_file()]
 
 
-def _is_output(path: Path) -> bool:
+def is_output(path: Path) -> bool:
+    """Whether a file is hidden, or by its name the output of an earlier run.
+
+    Example:
+        >>> is_output(Path("out/cat.overlay.jpg")), is_output(Path("photos/cat.jpg"))
+        (True, False)
+    """
     written = path.stem.lower().endswith(OVERLAY_STEM) or path.parent.name.endswith((MASKS, CUTOUTS, CROPS))
     return written or path.name.startswith(".")

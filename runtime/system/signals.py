@@ -60,16 +60,17 @@ def exit_on_signals() -> Iterator[None]:
 
 
 @contextmanager
-def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+def stop_on_signals(stop: Callable[[int], None]) -> Iterator[None]:
     """Let the first Ctrl-C or SIGTERM call a function in place of ending the process; the second one ends it.
 
     Outside the main thread this does nothing.
 
     Args:
-        stop: sets a flag. It is called between two steps of the program, wherever that is.
+        stop: sets a flag. It is called with the number of the signal, between two steps of the program, wherever that
+            is.
 
     Example:
-        >>> with stop_on_signals(lambda: None):
+        >>> with stop_on_signals(lambda _: None):
         ...     pass
     """
     if threading.current_thread() is not threading.main_thread():
@@ -81,9 +82,9 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    def first(_number: int, _frame: FrameType | None) -> None:
+    def first(number: int, _frame: FrameType | None) -> None:
         restore()
-        stop()
+        stop(number)
 
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:

@@ -54,7 +54,7 @@ ORDER = [
 
 HEAVY = (
     *("torch", "torchvision", "ultralytics", "tensorrt", "pycuda", "tritonclient", "supervision", "onnx"),
-    *("open_clip", "transformers", "pandas", "labelme"),
+    *("open_clip", "transformers", "pandas", "labelme", "pyarrow", "fsspec"),
 )
 
 

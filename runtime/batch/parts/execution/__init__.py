@@ -1,0 +1,1 @@
+"""Where chunks are segmented: processes of this machine, or others that take the same tasks."""

@@ -1,0 +1,1 @@
+"""Where the images of a run come from: folders, patterns, tables, tar shards, object stores."""
