@@ -27,6 +27,8 @@ from .records import describe_model, error_json, segments_json
 
 _CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
 _LONGEST_GAP_S = 600.0
+_MOST_REPEATS = 100
+"""Of each frame, on average, beyond ten minutes in all. Time stamps are a few bytes that may ask for any number."""
 
 _LIVE_FRAMES = 2
 """Of a live source in progress: one is drawn and written while the network works on the other."""
@@ -36,7 +38,7 @@ class VideoWriter:
     """A video file with a constant rate, that appears whole at the end or not at all.
 
     A frame is repeated until the time of the next one, so that a variable rate and missing frames leave the video in
-    step. A gap of more than ten minutes is not filled.
+    step. A gap of more than ten minutes is not filled, nor are gaps that together repeat each frame a hundred times.
 
     Example:
         >>> info = VideoInfo((480, 640), fps=25.0, frames=2)
@@ -59,7 +61,7 @@ class VideoWriter:
         if codec is None:
             raise FastSamError(f"{path}: ending {path.suffix!r}, expected one of {', '.join(_CODECS)}")
         self._path = path
-        self._hw, self._count, self._skipped = info.hw, 0, 0
+        self._hw, self._count, self._skipped, self._repeated = info.hw, 0, 0, 0
         self._fps = mpeg4_rate(info.fps) if codec == "mp4v" else info.fps
         self._previous: NDArray[np.uint8] | None = None
         size = info.hw[1], info.hw[0]
@@ -99,9 +101,11 @@ class VideoWriter:
     def _fill_until(self, time_s: float, image_bgr: NDArray[np.uint8]) -> None:
         """Repeat the frame before, at the start the first one, until a time."""
         repeats = round(time_s * self._fps) - self._skipped - self._count
-        if repeats > _LONGEST_GAP_S * self._fps:
+        longest = _LONGEST_GAP_S * self._fps
+        if repeats > min(longest, longest + _MOST_REPEATS * (self._count - self._repeated) - self._repeated):
             self._skipped += repeats
             return
+        self._repeated += max(repeats, 0)
         for _ in range(repeats):
             self._writer.write(image_bgr if self._previous is None else self._previous)
             self._count += 1

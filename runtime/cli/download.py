@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from ..weights.published import PublishedWeights
 
 
+_EXPORTER = """
+from runpy import run_module
+from fastsam_deploy.runtime.system.signals import end_with_parent
+end_with_parent()
+run_module("fastsam_deploy.export.cli", run_name="__main__", alter_sys=True)
+"""
+"""Were this process killed, an exporter that goes on would write beside the one of the next call."""
+
+
 def download(
     name: Annotated[str, typer.Argument(metavar="FastSAM-s|FastSAM-x", help="Which weights.", show_default=False)],
     *,
@@ -76,10 +85,12 @@ def _fetch(weights: PublishedWeights, target: Path, release: str | None, console
 
 def _convert(checkpoint: Path, model: Path, imgsz: int, options: Sequence[str]) -> None:
     """Run the exporter in a process of its own: the runtime does not import it."""
-    exporter = [sys.executable, "-m", "fastsam_deploy.export.cli", "onnx"]
-    command = [*exporter, str(checkpoint), "--direct", "--output", str(model), "--imgsz", str(imgsz), *options]
+    command = [
+        *(sys.executable, "-c", _EXPORTER, "onnx", str(checkpoint), "--direct"),
+        *("--output", str(model), "--imgsz", str(imgsz), *options),
+    ]
     try:
-        with subprocess.Popen(command) as exporter_process:
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as exporter_process:
             try:
                 status = exporter_process.wait()
             except BaseException:

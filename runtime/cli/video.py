@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .groups import with_groups
-from .options import ContoursOption, JsonLinesOption, ModelOption, NetworkOptions, PromptOptions, option
+from .options import ContoursOption, JsonLinesOption, ModelOption, NetworkOptions, PromptOptions, option, reading_option
 from .results import json_file
 
 VideoArgument = Annotated[
@@ -27,6 +27,13 @@ OutputOption = Annotated[
         "Video with overlays, .mp4, .mov or .avi. Default: ./NAME.overlay.mp4; none with --json alone.",
         "--output",
         "-o",
+    ),
+]
+IsolateOption = Annotated[
+    bool,
+    reading_option(
+        "Read files in a process of its own, which may take 20 s for each frame and 2 GiB: for files of strangers.",
+        "--isolate",
     ),
 ]
 EveryOption = Annotated[int, option("Take each Nth frame.", "--every", metavar="N", panel="Frames", min=1)]
@@ -51,6 +58,7 @@ def video(
     output: OutputOption = None,
     json_target: JsonLinesOption = None,
     contours: ContoursOption = True,
+    isolate: IsolateOption = False,
 ) -> None:
     """Segment every frame of a video, and write a video with overlays and one line of JSON for each frame.
 
@@ -81,7 +89,7 @@ def video(
     check_outputs(inputs, {"--output": output, "--json": json_file(json_target)})
     console = open_console(stderr=True)
     with ExitStack() as stack:
-        frames = stack.enter_context(open_frames(source, fps=fps))
+        frames = stack.enter_context(open_frames(source, fps=fps, isolate=isolate))
         fastsam = stack.enter_context(open_model(model, settings, clip=prompts.clip))
         run = VideoRun(frames, output, json_target, contours=contours, every=every, most=most)
         if frames.is_live:

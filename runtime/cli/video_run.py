@@ -19,6 +19,7 @@ from ..errors import ImageError
 from ..pipeline import FastSAM
 from ..segments import Prompt
 from ..sources.frames import FrameSource, VideoInfo
+from ..sources.isolated import IsolatedVideo
 from ..sources.live import LiveSource
 from ..sources.video import Video
 from ..system.signals import stop_on_signals
@@ -95,7 +96,7 @@ class VideoRun:
     def _rated(self) -> VideoInfo:
         """Size and rate of the overlays."""
         info = self.source.info
-        if not isinstance(self.source, Video):
+        if not isinstance(self.source, Video | IsolatedVideo):
             return replace(info, fps=info.fps / self.every) if not self.source.is_live else info
         times_s = self.source.timestamps.times_s[:: self.every]
         return replace(info, fps=constant_rate(np.asarray(times_s), info.fps / self.every))

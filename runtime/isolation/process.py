@@ -106,6 +106,9 @@ class LimitedProcess:
         """
         try:
             yield
+        except FastSamError:  # which may be a ValueError too
+            self.stop()
+            raise
         except TimeoutError:
             self.stop()
             raise error(f"{source}: {verb[0]} it takes more than {limits.seconds:g} s; {advice}") from None

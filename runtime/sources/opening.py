@@ -11,6 +11,7 @@ from .addresses import checked_address, is_address, shown_address
 from .captures import TIMEOUT_S, info_of, open_address, open_camera
 from .folder import USUAL_FPS, FrameFolder
 from .frames import FrameSource
+from .isolated import IsolatedVideo
 from .live import FIRST_WAIT_S, TRIES, LiveSource
 from .remote import RemoteVideo
 from .video import Video
@@ -22,6 +23,7 @@ def open_frames(
     source: str | int | Path,
     *,
     fps: float | None = None,
+    isolate: bool = False,
     timeout_s: float = TIMEOUT_S,
     tries: int = TRIES,
     first_wait_s: float = FIRST_WAIT_S,
@@ -32,12 +34,14 @@ def open_frames(
         source: a video file; a folder of images; the number of a camera; or an address, rtsp://, http:// or rtmp://. An
             address of a file with a known length is read to its end. All others, and cameras, are live.
         fps: rate of a folder; None: 25.
+        isolate: read a file, or those of a folder, in a process of its own with limits, see `IsolatedVideo`.
         timeout_s: longest wait for a connection, and for the next frame of an address.
         tries: how often a live source that is lost is opened again.
         first_wait_s: wait before the first of them; it doubles each time.
 
     Raises:
-        ImageError: it cannot be opened. ParameterError: a rate is given for something else, or is out of range.
+        ImageError: it cannot be opened. ParameterError: a rate is given for something else or is out of
+            range; or a camera or an address is to be read in a process of its own.
 
     Example:
         >>> with open_frames("rtsp://camera/live") as source:  # doctest: +SKIP
@@ -48,13 +52,15 @@ def open_frames(
     is_folder = not (is_camera(text) or is_address(text)) and Path(text).is_dir()
     if fps is not None and not (is_folder and 0 < fps <= 1000):
         raise ParameterError(f"fps is {fps:g} for {shown(text)}; expected a number up to 1000, for a folder of images")
+    if isolate and (is_camera(text) or is_address(text)):
+        raise ParameterError(f"{shown(text)}: isolate is for files; leave it out, or save the video to a file first")
     if is_folder:
-        return FrameFolder(Path(text), fps or USUAL_FPS)
+        return FrameFolder(Path(text), fps or USUAL_FPS, isolate=isolate)
     if is_camera(text):
         number = int(text)
         return LiveSource(f"camera {number}", lambda: open_camera(number), tries=tries, first_wait_s=first_wait_s)
     if not is_address(text):
-        return Video(Path(text))
+        return IsolatedVideo(Path(text)) if isolate else Video(Path(text))
     address = checked_address(text)
     name = shown_address(address)
     _log.info("%s: reading from the network", name)

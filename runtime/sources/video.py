@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from functools import cached_property
 from heapq import heappop, heappush
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
+from ..limits import MAX_PIXELS
 from .containers import Container, read_container
 from .frames import Frame, MissingFrames, VideoInfo
 from .timestamps import MOST_FAILURES, Timestamps, read_packets, timestamps_of
@@ -19,6 +21,9 @@ from .timestamps import MOST_FAILURES, Timestamps, read_packets, timestamps_of
 _DECODER_DELAY = 16
 _HELD_FRAMES = 4
 """After damage, a decoder may give frames out of order. So many are held to put them back: memory stays bounded."""
+_MOST_ABSENT = 1_000_000
+"""Frames at the end that a header announces and the file does not hold: 11 hours at 25 frames per second. Beyond, the
+header is damaged, and nothing is reported for each of its frames."""
 
 
 class Video:
@@ -44,7 +49,7 @@ class Video:
             path: of the file.
 
         Raises:
-            ImageError: the file is missing, or OpenCV cannot read a video from it.
+            ImageError: the file is missing, OpenCV cannot read a video from it, or its frames have too many pixels.
         """
         if not path.is_file():
             raise ImageError(f"{path}: no such file; check the path")
@@ -57,6 +62,12 @@ class Video:
             raise ImageError(
                 f"{path}: OpenCV {cv2.__version__} reads no video from it; expected a file such as MP4 or AVI in a "
                 "format that its FFmpeg knows; convert it: ffmpeg -i IN -c:v libx264 OUT.mp4"
+            )
+        if width * height > MAX_PIXELS:
+            self._capture.release()
+            raise ImageError(
+                f"{path}: its frames are {width}×{height}, more than the limit of {MAX_PIXELS:,} pixels; make them "
+                "smaller: ffmpeg -i IN -vf scale=1920:-2 OUT.mp4"
             )
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         frames = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
@@ -100,7 +111,7 @@ class Video:
     def _count(self, container: Container, following: int, last_s: float) -> int:
         """How many frames the video has, if the last one that was decoded is number `following` - 1."""
         if container.is_counted:
-            return max(following, self.info.frames)
+            return max(following, min(self.info.frames, following + _MOST_ABSENT))
         if container.is_trimmed or not len(self.timestamps.times_s):
             return following
         # Not the number of packets: those of VP8 may hold frames that are not shown.
@@ -121,7 +132,7 @@ class Video:
         attempts, failures, previous = 0, 0, None
         most = max(self.info.frames, len(self.timestamps.times_s)) + _DECODER_DELAY
         while failures < MOST_FAILURES and (attempts < most or not failures):
-            decoded, image = self._capture.read()
+            decoded, image = self._read(attempts)
             attempts += 1
             if not decoded:  # damaged, or the end: OpenCV does not say which
                 failures += 1
@@ -132,6 +143,15 @@ class Video:
             self._check_size(number, image)
             previous = self._timed(image, number, attempts - 1, previous.time_s if previous is not None else None)
             yield previous
+
+    def _read(self, attempt: int) -> tuple[bool, NDArray[Any]]:
+        try:
+            return self._capture.read()
+        except (cv2.error, MemoryError) as error:
+            raise ImageError(
+                f"{self._path}: frame {attempt} cannot be decoded ({' '.join(str(error).split())[:200]}); convert it: "
+                "ffmpeg -i IN -c:v libx264 OUT.mp4"
+            ) from error
 
     def _timed(self, image: NDArray[np.uint8], number: int, attempt: int, previous_s: float | None) -> Frame:
         """The frame with its time; after damage its number comes from that, before it is `number`."""

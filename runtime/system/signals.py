@@ -23,7 +23,8 @@ def exit_on_signals() -> Iterator[None]:
     alone. Outside the main thread this does nothing.
 
     A signal that arrives in a destructor, or in a function that C code calls, raises where Python ignores exceptions.
-    It is then sent again, and so is Ctrl-C.
+    It is then sent again, and so is Ctrl-C. One that arrives while C code is imported becomes an ImportError there,
+    which becomes what it was.
 
     Example:
         >>> with exit_on_signals():
@@ -53,6 +54,11 @@ def exit_on_signals() -> Iterator[None]:
     report, sys.unraisablehook = sys.unraisablehook, lost
     try:
         yield
+    except Exception as error:
+        ending = _ending_behind(error)
+        if ending is None:
+            raise
+        raise ending from error
     finally:
         sys.unraisablehook = report
         for number in numbers:
@@ -103,8 +109,36 @@ class _SignalExit(SystemExit):
         self.number = number
 
 
+def _ending_behind(error: BaseException | None) -> BaseException | None:
+    """The end of the process that C code has turned into this error; None: it is an error of its own."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, _SignalExit | KeyboardInterrupt):
+            return error.with_traceback(None)
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def _send_again(number: int) -> None:
     """A moment later, when the code that ignores exceptions has been left."""
     timer = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
     timer.daemon = True
     timer.start()
+
+
+def end_with_parent() -> None:
+    """Send SIGTERM to this process when its standard input ends: when its parent does, however it ends.
+
+    For a process that was started with a pipe for its standard input, which nothing is written to.
+
+    Example:
+        >>> end_with_parent()  # doctest: +SKIP
+    """
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastsam_deploy.runtime.batch.frame_rate import constant_rate, mpeg4_rate
 from fastsam_deploy.runtime.sources.video import Video
 from fastsam_deploy.runtime.system.scratch import scratch_folder
 from tests.hostile.boundary import MB, Boundary
@@ -35,6 +36,8 @@ def _read(content: bytes) -> None:
         path = Path(folder, "x.mp4")
         path.write_bytes(content)
         with Video(path) as video:
+            rate = constant_rate(video.timestamps.times_s, video.info.fps)
+            assert 0 < mpeg4_rate(rate) < 1001
             for frame in islice(video.frames(), 3 * _FRAMES):
                 assert frame.image.ndim == 3
             str(video.missing)

@@ -95,6 +95,29 @@ def test_the_command(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert sorted(path.name for path in tmp_path.iterdir()) == ["found.jsonl", "out.mp4"]
 
 
+def test_an_isolated_video_gives_the_same(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    texts = []
+    for more in ([], ["--isolate"]):
+        done = CliRunner().invoke(app, ["video", str(clip), "--imgsz", str(IMGSZ), "--json", "x.jsonl", *more])
+        assert done.exit_code == 0, done.output
+        rows = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
+        texts.append([{**row, "timing_ms": None} for row in rows])
+    assert texts[0] == texts[1]
+    (tmp_path / "text.mp4").write_bytes(b"no video")
+    done = CliRunner().invoke(app, ["video", "text.mp4", "--isolate", "--json", "-"])
+    assert "OpenCV" in str(done.exception) and "reads no video from it" in str(done.exception)
+
+
+def test_time_stamps_do_not_ask_for_any_number_of_repeated_frames(tmp_path: Path):
+    """Gaps below ten minutes, one after each frame: 100 frames were 1,400,000 in the file that is written."""
+    with VideoWriter(tmp_path / "x.avi", VideoInfo((16, 16), 24.0, 100)) as writer:
+        for i in range(5):
+            writer.write(np.zeros((16, 16, 3), np.uint8), 590.0 * i)
+        assert writer._count <= 600 * 24 + 100 * 5
+        assert writer._count > 590 * 24
+
+
 def test_the_folder_of_a_video_is_made(clip: Path, tmp_path: Path):
     done = CliRunner().invoke(app, ["video", str(clip), "--imgsz", str(IMGSZ), "-o", str(tmp_path / "new/deep/x.mp4")])
     assert done.exit_code == 0, done.output

@@ -162,3 +162,62 @@ with exit_on_signals():
 print(seen, sys_hook.unraisablehook is before)
 """
     assert run(code) == "['a bug'] True\n"
+
+
+@pytest.mark.parametrize(
+    ("raising", "raised"),
+    [("os.kill(os.getpid(), signal.SIGTERM)", "SystemExit(143)"), ("raise KeyboardInterrupt", "KeyboardInterrupt()")],
+)
+def test_a_signal_that_c_code_turns_into_an_error_is_a_signal(raising: str, raised: str) -> None:
+    """The initialisation of a C module raises ImportError from it: a traceback was shown."""
+    code = f"""
+import time
+try:
+    with exit_on_signals():
+        try:
+            {raising}
+            time.sleep(20)
+        except BaseException as error:
+            raise ImportError("initialization failed") from error
+except SystemExit as error:
+    print(f"SystemExit({{error.code}})")
+except KeyboardInterrupt:
+    print("KeyboardInterrupt()")
+"""
+    assert run(code) == f"{raised}\n"
+
+
+def test_an_error_of_its_own_stays_what_it_is() -> None:
+    code = """
+try:
+    with exit_on_signals():
+        raise ImportError("a module")
+except ImportError as error:
+    print(error)
+"""
+    assert run(code) == "a module\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_a_process_ends_with_its_parent(tmp_path: Path) -> None:
+    """However that ends: here by a kill that it cannot act on."""
+    child = "import time; from fastsam_deploy.runtime.system.signals import end_with_parent; end_with_parent();"
+    child += "print('up', flush=True); time.sleep(60)"
+    parent = f"import subprocess, sys, time; c = subprocess.Popen([sys.executable, '-c', {child!r}], "
+    parent += "stdin=subprocess.PIPE, stdout=subprocess.PIPE); c.stdout.readline(); print(c.pid, flush=True)\n"
+    parent += "time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        orphan = int(process.stdout.readline())
+        process.kill()
+    end = time.monotonic() + 30
+    while is_running(orphan):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def is_running(number: int) -> bool:
+    try:
+        return "zombie" not in Path(f"/proc/{number}/status").read_text()  # nobody may wait for it
+    except OSError:
+        return False
