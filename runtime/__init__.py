@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # `as` the same name: type checkers take it for public, as th
     from .prompts.everything import Everything as Everything
     from .prompts.points import Points as Points
     from .prompts.text import Text as Text
+    from .segmenters.stream import PromptedImage as PromptedImage
     from .segmenters.stream import StreamItem as StreamItem
     from .segments import Segments as Segments
     from .settings import EngineSettings as EngineSettings
@@ -64,6 +65,7 @@ _MODULE_OF = {
     "Points": "prompts.points",
     "Segments": "segments",
     "ModelSpec": "spec",
+    "PromptedImage": "segmenters.stream",
     "StreamItem": "segmenters.stream",
     "Tiles": "tiling.grid",
     "TRTFastSAM": "trt",

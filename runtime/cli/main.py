@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import FastSamError
+from .batch import app as batch_app
 from .bench_accuracy import edges, instances, proposals
 from .bench_fidelity import app as bench_app
 from .bench_speed import speed
@@ -33,6 +34,7 @@ bench_app.command("speed")(speed)
 for accuracy in (edges, proposals, instances):
     bench_app.command(accuracy.__name__)(accuracy)
 app.add_typer(bench_app)
+app.add_typer(batch_app)
 app.command()(with_config(segment))
 app.command()(with_config(video))
 app.command()(download)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # as in `runtime`
     from fastsam_deploy.runtime import ModelSpec as ModelSpec
     from fastsam_deploy.runtime import ParameterError as ParameterError
     from fastsam_deploy.runtime import Points as Points
+    from fastsam_deploy.runtime import PromptedImage as PromptedImage
     from fastsam_deploy.runtime import PromptError as PromptError
     from fastsam_deploy.runtime import Segments as Segments
     from fastsam_deploy.runtime import ServerError as ServerError

@@ -10,7 +10,7 @@ from ...errors import FastSamError
 from ...segments import Segments
 from .job import Description
 from .locations import arrow
-from .output.plan import PARTS, Plan, number_of, read_plan
+from .output.plan import PARTS, existing_plan, number_of
 from .output.schema import check_format, part_schema, segments_of_row
 from .output.store import Store, StoredFile
 
@@ -69,10 +69,7 @@ class BatchResults:
             FastSamError: it is no output of `fastsam batch`.
         """
         self._store = Store(output)
-        plan = read_plan(self._store)
-        if plan is None:
-            raise FastSamError(f"{output}: has no plan.json; expected the output of `fastsam batch`; check the path")
-        self.plan: Plan = plan
+        self.plan = existing_plan(self._store)
 
     @property
     def description(self) -> Description:

@@ -51,6 +51,7 @@ def run_chunks(
     plan: Plan,
     executor: Executor,
     *,
+    on_start: Callable[[Progress], object] = lambda _: None,
     on_images: Callable[[int], None] = lambda _: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     stopping: Callable[[], bool] = lambda: False,
@@ -61,6 +62,7 @@ def run_chunks(
         job: what is done with each image.
         plan: is stored in the output of the job.
         executor: runs the chunks. It stays open.
+        on_start: gets what earlier runs have done.
         on_images: gets a number of further images, often.
         on_progress: is called after each chunk.
         stopping: asked before each chunk; True: finish those that are under way, and return.
@@ -85,6 +87,9 @@ def run_chunks(
     # Chunks that were under way when a run was killed: perhaps one of their images has killed it.
     suspects = set(earlier.in_flight) if earlier is not None else set()
     tasks = [Task(number, alone=number in suspects) for number in todo]
+    on_start(run.progress)
+    if not tasks:
+        return run.progress
     run.write()
     try:
         for _ in range(_ROUNDS):
@@ -98,8 +103,8 @@ def run_chunks(
                 f"{_ROUNDS} times ({dead[0].died}); expected them to last, as each image had a process of its own; "
                 "look for what ends them, such as a limit on memory, and run the same command again"
             )
-    except BaseException:
-        run.end(FAILED)
+    except BaseException as error:
+        run.end(FAILED if isinstance(error, Exception) else STOPPED)
         raise
     run.end(STOPPED if run.progress.left else COMPLETE)
     return run.progress

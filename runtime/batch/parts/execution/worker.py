@@ -13,7 +13,7 @@ from ....pipeline import FastSAM
 from ....stages.image import ImageLoader
 from ..job import Job, describe
 from ..output.listing import Chunk, Listing
-from ..output.plan import Plan, failed_name, part_name, read_plan
+from ..output.plan import existing_plan, failed_name, part_name
 from ..output.schema import Row, failed_schema, parquet_bytes, part_bytes
 from ..output.store import Store
 from .alone import rows_alone
@@ -48,13 +48,8 @@ class ChunkWorker:
         """
         self._job, self._threads = job, threads
         self._store = Store(job.output)
-        plan = read_plan(self._store)
-        if plan is None:
-            raise FastSamError(
-                f"{job.output}: has no plan; expected the output of `fastsam batch`; start the run again"
-            )
-        self._plan: Plan = plan
-        self._listing = Listing(self._store, plan)
+        self._plan = existing_plan(self._store)
+        self._listing = Listing(self._store, self._plan)
         self._open = ExitStack()
         self._model: tuple[FastSAM, ImageLoader | None] | None = None
 

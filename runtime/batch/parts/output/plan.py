@@ -196,3 +196,21 @@ def read_plan(store: Store) -> Plan | None:
         raise FastSamError(
             f"{store.place(PLAN)}: is no plan of `fastsam batch` ({error}); choose another --output"
         ) from error
+
+
+def existing_plan(store: Store) -> Plan:
+    """The plan of an output that must have one.
+
+    Raises:
+        FastSamError: it has none, or it is damaged.
+
+    Example:
+        >>> existing_plan(Store("no-such-folder"))
+        Traceback (most recent call last):
+        fastsam_deploy.runtime.errors.FastSamError: no-such-folder: has no plan.json; expected the output of \
+`fastsam batch`; check the path
+    """
+    plan = read_plan(store)
+    if plan is None:
+        raise FastSamError(f"{store.target}: has no {PLAN}; expected the output of `fastsam batch`; check the path")
+    return plan
