@@ -1,0 +1,92 @@
+"""The one door to Ray: it is imported, started and joined here, without its reports of usage."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .....errors import FastSamError, MissingDependencyError, pip_install
+from .....system.cpu import usable_cpus
+from .settings import LOCAL
+
+_USAGE = "RAY_USAGE_STATS_ENABLED"
+_LOOPBACK = "127.0.0.1"
+_OBJECT_STORE_BYTES = 100 << 20
+"""Of Ray on this machine: only numbers go through it."""
+
+
+def connect(address: str) -> Any:
+    """Join a cluster, or start Ray on this machine.
+
+    Args:
+        address: see `ClusterSettings`.
+
+    Returns:
+        The module `ray`, connected. `ray.shutdown()` leaves the cluster, or ends what was started.
+
+    Raises:
+        MissingDependencyError: Ray is not installed.
+        FastSamError: this process is connected already, or nobody answers at the address.
+
+    Example:
+        >>> ray = connect("local")  # doctest: +SKIP
+    """
+    with _without_reports(), _signals_kept():
+        try:
+            import ray
+        except ImportError as error:
+            raise MissingDependencyError(f"--ray: Ray is not installed; run: {pip_install('batch', 'ray')}") from error
+        if ray.is_initialized():
+            raise FastSamError("this process is connected to Ray already; call ray.shutdown() before the run")
+        quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+        try:
+            if address == LOCAL:
+                ray.init(
+                    num_cpus=usable_cpus(),
+                    include_dashboard=False,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    _node_ip_address=_LOOPBACK,
+                    **quiet,
+                )
+            else:
+                ray.init(address=address, **quiet)
+        except (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError) as error:
+            raise FastSamError(
+                f"--ray {address}: no connection ({_first_line(error)}); expected HOST:PORT of a head node that runs "
+                f"(ray start --head), with Ray {ray.__version__}, or local"
+            ) from error
+    return ray
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Ray reads its variable when it starts. A value that the user has set stays."""
+    before = os.environ.get(_USAGE)
+    os.environ[_USAGE] = "0" if before is None else before
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_USAGE]
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray puts a handler of its own in place of that for SIGTERM."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
