@@ -9,7 +9,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -45,9 +45,7 @@ class RayCluster:
         """Numbers of the processes of workers that have their model or are about to open it."""
         raylets = {_pid_of_raylet(node) for node in self._nodes}
         return sorted(
-            pid
-            for pid, parent, name in _processes()
-            if parent in raylets and name.startswith("ray::ChunkActor")
+            pid for pid, parent, name in _processes() if parent in raylets and name.startswith("ray::ChunkActor")
         )
 
     def kill_actor(self, choose: Callable[[list[int]], int] = lambda pids: pids[0]) -> None:
@@ -118,7 +116,5 @@ def _processes() -> Iterator[tuple[int, int, str]]:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

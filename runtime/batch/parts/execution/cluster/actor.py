@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import os
+from contextlib import ExitStack, suppress
 from time import perf_counter
 
 from ..... import __version__
@@ -18,17 +19,20 @@ class ChunkActor:
     """What Ray makes an actor of. It keeps its model from task to task.
 
     Example:
-        >>> actor = ray.remote(ChunkActor).remote(job, 1)  # doctest: +SKIP
+        >>> actor = ray.remote(ChunkActor).remote(job, 1, "/data")  # doctest: +SKIP
         >>> ray.get(actor.run.remote(Task(3))).images  # doctest: +SKIP
         256
     """
 
-    def __init__(self, job: Job, threads: int) -> None:
+    def __init__(self, job: Job, threads: int, folder: str) -> None:
         """
         Args:
             job: of the run.
             threads: of the network.
+            folder: relative paths start there, as they do in the driver: file systems may be shared.
         """
+        with suppress(OSError):
+            os.chdir(folder)
         self._job, self._threads = job, threads
         self._worker: ChunkWorker | None = None
         self._metrics = WorkerMetrics()

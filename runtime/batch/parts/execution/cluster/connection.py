@@ -43,7 +43,7 @@ def connect(address: str) -> Any:
             raise MissingDependencyError(f"--ray: Ray is not installed; run: {pip_install('batch', 'ray')}") from error
         if ray.is_initialized():
             raise FastSamError("this process is connected to Ray already; call ray.shutdown() before the run")
-        quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:
             if address == LOCAL:
                 ray.init(

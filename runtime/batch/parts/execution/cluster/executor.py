@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from ..... import __version__
@@ -118,7 +119,7 @@ class RayExecutor:
 
     def _start(self) -> None:
         remote = self._ray.remote(**self._settings.resources, max_restarts=0, max_task_retries=0)(ChunkActor)
-        actor = remote.remote(self._job, self._settings.cpus)
+        actor = remote.remote(self._job, self._settings.cpus, str(Path.cwd()))
         self._starting[actor.version.remote()] = actor
 
     def _give_back(self, kept: int) -> None:

@@ -44,9 +44,10 @@ class ClusterSettings:
     def __post_init__(self) -> None:
         if not self.address.strip():
             raise ParameterError("the address of the cluster is empty, expected HOST:PORT, auto or local")
-        if not 1 <= self.least <= (self.most or MOST_WORKERS) <= MOST_WORKERS:
+        most = MOST_WORKERS if self.most is None else self.most
+        if not 1 <= self.least <= most <= MOST_WORKERS:
             raise ParameterError(
-                f"workers are {self.least} to {self.most}, expected numbers from 1 to {MOST_WORKERS}, the smaller first"
+                f"workers are {self.least} to {most}, expected numbers from 1 to {MOST_WORKERS}, the smaller first"
             )
         if self.cpus < 1:
             raise ParameterError(f"cpus of a worker is {self.cpus}, expected a whole number of 1 or more")
