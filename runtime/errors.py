@@ -124,8 +124,8 @@ class ModelError(FastSamError):
         >>> ModelSpec(layout="rows")
         Traceback (most recent call last):
         ...
-        fastsam_deploy.runtime.errors.ModelError: model spec: layout is 'rows', expected one of 'raw', 'nms', 'split'; \
-export the file again
+        fastsam_deploy.runtime.errors.ModelError: model spec: layout is 'rows', expected one of 'raw', \
+'distributions', 'nms', 'split'; export the file again
     """
 
 

@@ -1,14 +1,16 @@
 """The contract of a model file, stored in the file itself: its inputs, its outputs and their layout.
 
 Names and metadata follow the conventions of ultralytics, so that files it exports open too.
-There are three layouts of the detections:
+There are four layouts of the detections:
 
 - `raw`: (b, 4 + nc + mask_dim, anchors) — cx, cy, w, h in input pixels, nc scores, coefficients;
+- `distributions`: (b, 4 * bins + nc + mask_dim, anchors) — as `raw`, with the distribution of each side of the box in
+  place of cx, cy, w, h: the runtime decodes those of the candidates alone (`stages/distributions.py`);
 - `nms`: (b, max_det, 6 + mask_dim) — x1, y1, x2, y2 in input pixels, score, class, coefficients,
   rows past the last detection are zero;
 - `split`: the columns of `nms` as separate outputs, see `SPLIT_OUTPUTS`, and the number of detections.
 
-The prototypes are (b, mask_dim, H / 4, W / 4) in all three.
+The prototypes are (b, mask_dim, H / 4, W / 4) in all four.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ fifty times as much to run on it. Checked before any memory is asked for."""
 MAX_IMGSZ = 16_384
 """Limit of the longest side of a network's input, pixels."""
 
-_LAYOUTS = ("raw", "nms", "split")
+_LAYOUTS = ("raw", "distributions", "nms", "split")
+_MOST_BINS, _MOST_STRIDES = 1024, 8
 FLOATS = ("float32", "float16")
 """dtypes of a network's image input."""
 
@@ -109,7 +112,7 @@ class ModelSpec:
         input: name of the image input, (b, 3, H, W) RGB in [0, 1].
         detections: name of the output with the detections, in the layout `layout`; in "split" that of the boxes.
         prototypes: name of the output with the prototypes.
-        layout: "raw", "nms" or "split" (see the module's docstring).
+        layout: "raw", "distributions", "nms" or "split" (see the module's docstring).
         input_dtype: "float32" or "float16".
         batch: the fixed batch size, None if it may vary.
         size_hw: the fixed input size in pixels, None for a side that may vary.
@@ -121,6 +124,8 @@ class ModelSpec:
         checkpoint_sha256: SHA-256 of the checkpoint that the file was exported from, if known.
         tools: name → version of the programs that wrote the file.
         suppression: thresholds of the NMS in the graph; None without NMS, or if the file does not state them.
+        bins: of the distribution of each side of a box, in the layout "distributions" alone.
+        strides: of the anchors, pixels, the finest first, in the layout "distributions" alone.
 
     Raises:
         ModelError: layout, input_dtype or size_hw is not one that this version knows, or a number is out of its range.
@@ -146,6 +151,8 @@ class ModelSpec:
     checkpoint_sha256: str | None = None
     tools: Mapping[str, str] = field(default_factory=dict)
     suppression: Suppression | None = None
+    bins: int = 0
+    strides: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.layout not in _LAYOUTS:
@@ -163,7 +170,19 @@ class ModelSpec:
         ):
             if not _is_whole(value) or not 1 <= value <= most:
                 raise ModelError(f"model spec: {name} is {value!r:.60}, expected a whole number from 1 to {most}")
+        if self.layout == "distributions":
+            self._check_distributions()
         self._check_size()
+
+    def _check_distributions(self) -> None:
+        if not _is_whole(self.bins) or not 1 <= self.bins <= _MOST_BINS:
+            raise ModelError(f"model spec: bins is {self.bins!r:.60}, expected a whole number from 1 to {_MOST_BINS}")
+        fit = all(_is_whole(stride) and stride >= 1 and self.stride % stride == 0 for stride in self.strides)
+        if not fit or not 1 <= len(self.strides) <= _MOST_STRIDES:
+            raise ModelError(
+                f"model spec: strides are {quoted(self.strides)}, expected 1 to {_MOST_STRIDES} divisors of the stride "
+                f"{self.stride}; export the file again"
+            )
 
     def _check_size(self) -> None:
         """Sides are multiples of the stride, and the input is of a size that memory can be asked for."""
@@ -189,6 +208,26 @@ class ModelSpec:
         return len(self.class_names)
 
     @property
+    def suppressed(self) -> bool:
+        """Whether the graph contains NMS: its rows are detections, not anchors.
+
+        Example:
+            >>> ModelSpec().suppressed, ModelSpec(layout="nms").suppressed
+            (False, True)
+        """
+        return self.layout in ("nms", "split")
+
+    @property
+    def box_values(self) -> int:
+        """Values of an anchor, or of a detection, before its score.
+
+        Example:
+            >>> ModelSpec().box_values, ModelSpec(layout="distributions", bins=16, strides=(8, 16, 32)).box_values
+            (4, 64)
+        """
+        return 4 * self.bins if self.layout == "distributions" else 4
+
+    @property
     def fixed_hw(self) -> tuple[int, int] | None:
         """(H, W) of a model with a fixed input size, None if a side may vary.
 
@@ -209,6 +248,8 @@ class ModelSpec:
         document = asdict(self)
         if self.suppression is None:
             del document["suppression"]  # files without NMS stay the same as those of versions that had no NMS
+        if self.layout != "distributions":
+            del document["bins"], document["strides"]  # and so do files of the other layouts
         return json.dumps(document, sort_keys=True)
 
     @classmethod
@@ -230,6 +271,7 @@ class ModelSpec:
             document = parse(text)
             known = {k: v for k, v in document.items() if k in cls.__dataclass_fields__}
             known["size_hw"] = tuple(known.get("size_hw", (None, None)))
+            known["strides"] = tuple(known.get("strides", ()))
             names = known.get("class_names", ("object",))
             if isinstance(names, str) or not all(isinstance(name, str) for name in names):
                 raise TypeError(f"class_names are {names!r:.80}, expected a list of texts")

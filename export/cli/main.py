@@ -71,6 +71,14 @@ def onnx(
         bool,
         typer.Option("--direct", help="Build the graph without PyTorch: YOLOv8 networks, such as those of FastSAM."),
     ] = False,
+    undecoded: Annotated[
+        bool,
+        typer.Option(
+            "--undecoded",
+            help="Boxes are decoded by the runtime, for the candidates alone: faster, but only fastsam-deploy can read "
+            "the file. Needs --direct.",
+        ),
+    ] = False,
     suppression: SuppressionOptions,
 ) -> None:
     """Checkpoint to ONNX, compared with the checkpoint on photographs.
@@ -83,12 +91,14 @@ def onnx(
     tracing: dict[str, Any] = {"simplify": simplify, "exporter": exporter, "trust": trust}
     if direct and (trust or exporter != "dynamo"):
         raise ParameterError("--direct runs nothing and traces nothing: leave --trust and --exporter out")
+    if undecoded and not direct:
+        raise ParameterError("--undecoded builds another head than the checkpoint's: add --direct")
     try:
         with open_console(stderr=True).status("starting") as status:
             if direct:
                 from ..direct.to_onnx import export_direct
 
-                proof = export_direct(checkpoint, target, step=status.update, **chosen)
+                proof = export_direct(checkpoint, target, step=status.update, decoded=not undecoded, **chosen)
             else:
                 from ..to_onnx import export_onnx
 

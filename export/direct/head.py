@@ -59,7 +59,9 @@ class Head:
         return cls(layer, *whole, tuple(int(stride) for stride in strides))
 
 
-def build_head(head: Head, features: list[Value], graph: Graph, size_hw: Size | None) -> tuple[str, str]:
+def build_head(
+    head: Head, features: list[Value], graph: Graph, size_hw: Size | None, *, decoded: bool = True
+) -> tuple[str, str]:
     """Add the head.
 
     Args:
@@ -67,9 +69,11 @@ def build_head(head: Head, features: list[Value], graph: Graph, size_hw: Size | 
         features: its inputs, as many as strides, the finest first.
         graph: to which its nodes are added.
         size_hw: of the network's input in pixels; None: it may vary.
+        decoded: the layout "raw"; else "distributions".
 
     Returns:
-        The names of the detections (b, 4 + class_count + mask_dim, anchors) and of the prototypes
+        The names of the detections, (b, 4 + class_count + mask_dim, anchors) in the layout "raw",
+        (b, 4 * bins + class_count + mask_dim, anchors) in "distributions", and of the prototypes
         (b, mask_dim, H / 4, W / 4).
 
     Raises:
@@ -81,6 +85,8 @@ def build_head(head: Head, features: list[Value], graph: Graph, size_hw: Size | 
     """
     if len(features) != len(head.strides):
         raise Refused(f"has {head.layer} with {len(features)} inputs and {len(head.strides)} strides")
+    if not decoded:
+        return _undecoded(head, features, graph), _prototypes(head, features[0], graph)
     sides = _every_anchor(head, "cv2", 4 * head.bins, features, graph)
     scores = _every_anchor(head, "cv3", head.class_count, features, graph)
     masks = _every_anchor(head, "cv4", head.mask_dim, features, graph)
@@ -91,19 +97,44 @@ def build_head(head: Head, features: list[Value], graph: Graph, size_hw: Size | 
     return detections, _prototypes(head, features[0], graph)
 
 
+def _undecoded(head: Head, features: list[Value], graph: Graph) -> str:
+    """Distributions, scores and coefficients: joined on each feature map first, so that nothing is transposed."""
+    sides = _branch(head, "cv2", 4 * head.bins, features, graph)
+    logits = _branch(head, "cv3", head.class_count, features, graph)
+    masks = _branch(head, "cv4", head.mask_dim, features, graph)
+    name, maps = head.layer.name, []
+    for side, logit, mask in zip(sides, logits, masks, strict=True):
+        values = [side.name, graph.add("Sigmoid", [logit.name], name), mask.name]
+        joined = Value(graph.add("Concat", values, name, axis=1), side.channels + logit.channels + mask.channels)
+        maps.append(_flat(joined, name, graph))
+    return graph.add("Concat", maps, name, "output0", axis=2)
+
+
 def _every_anchor(head: Head, branch: str, channels: int, features: list[Value], graph: Graph) -> str:
     """One branch on every feature map: (b, channels, anchors)."""
+    name = f"{head.layer.name}.{branch}"
+    values = _branch(head, branch, channels, features, graph)
+    return graph.add("Concat", [_flat(value, name, graph) for value in values], name, axis=2)
+
+
+def _branch(head: Head, branch: str, channels: int, features: list[Value], graph: Graph) -> list[Value]:
+    """One branch on every feature map: (b, channels, h, w) each."""
     name = f"{head.layer.name}.{branch}"
     branches = list(head.layer.child(branch).children())
     if len(branches) != len(features):
         raise Refused(f"has {len(branches)} branches in {name}, expected {len(features)}")
-    flat = []
+    values = []
     for layer, feature in zip(branches, features, strict=True):
         value = build(layer, feature, graph)
         if value.channels != channels:
             raise Refused(f"has {layer} with {value.channels} channels, expected {channels}")
-        flat.append(graph.add("Reshape", [value.name, graph.integers([0, channels, -1], layer.name)], layer.name))
-    return graph.add("Concat", flat, name, axis=2)
+        values.append(value)
+    return values
+
+
+def _flat(value: Value, at: str, graph: Graph) -> str:
+    """(b, channels, h, w) → (b, channels, h * w)."""
+    return graph.add("Reshape", [value.name, graph.integers([0, value.channels, -1], at)], at)
 
 
 def _expectation(head: Head, sides: str, graph: Graph) -> str:

@@ -63,7 +63,13 @@ class SavedNetwork:
         return self.head.mask_dim
 
     def graph(
-        self, opset: int, batch: int | None = None, size_hw: tuple[int, int] | None = None, *, factors: bool = False
+        self,
+        opset: int,
+        batch: int | None = None,
+        size_hw: tuple[int, int] | None = None,
+        *,
+        factors: bool = False,
+        decoded: bool = True,
     ) -> tuple[onnx.ModelProto, dict[str, tuple[Array, Array]]]:
         """Build the ONNX graph: `images` → `output0`, `output1`, all FP32, batch normalisation folded in.
 
@@ -71,6 +77,7 @@ class SavedNetwork:
             opset: of the graph, one of `OPSETS` or between.
             batch, size_hw: of the input; None where it may vary.
             factors: also return what the weights were before folding.
+            decoded: the layout "raw"; else "distributions", see `ModelSpec`.
 
         Returns:
             The model, and the factors of its weights (see `stored_compactly`).
@@ -86,7 +93,7 @@ class SavedNetwork:
                 value = _build(layer, _inputs(layer, outputs, value), graph)
                 outputs.append(value)
             features = _inputs(self.layers[-1], outputs, value)
-            names = build_head(self.head, features, graph, size_hw)
+            names = build_head(self.head, features, graph, size_hw, decoded=decoded)
         return graph.model(batch, size_hw, names), graph.factors
 
 

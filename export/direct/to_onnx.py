@@ -50,6 +50,7 @@ def export_direct(
     compact: bool = False,
     images: Path | None = None,
     suppression: Suppression | None = None,
+    decoded: bool = True,
     step: Callable[[str], None] = lambda _: None,
 ) -> Proof:
     """Export a FastSAM or YOLOv8-seg checkpoint without PyTorch, to a file with the contract of `export_onnx`.
@@ -64,6 +65,8 @@ def export_direct(
         output: the `.onnx` file; replaced only after the new one has passed its checks.
         imgsz, dynamic, batch, half, compact, images, suppression: see `export_onnx`.
         opset: ONNX operator set, 13 to 23.
+        decoded: the graph decodes the boxes of all anchors, as other programs expect. If False, the runtime decodes
+            those of the candidates: the network is faster, and only this package can read the file.
         step: called with a description of each step.
 
     Returns:
@@ -80,7 +83,7 @@ def export_direct(
     """
     target = Path(output)
     check_outputs([Path(checkpoint)], {"output": target})
-    request = FileRequest(target, imgsz, dynamic, batch, opset, half, compact, suppression)
+    request = FileRequest(target, imgsz, dynamic, batch, opset, half, compact, suppression, decoded)
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise ParameterError(f"opset is {opset}, graphs are built without PyTorch for {OPSETS[0]} to {OPSETS[1]}")
     require_engine(".onnx")
@@ -88,6 +91,8 @@ def export_direct(
     step("reading the checkpoint")
     with open_network(find_checkpoint(checkpoint)) as network:
         spec = request.spec(network, {**tool_versions("onnx"), COMPARED: _comparison()})
+        if not decoded:
+            spec = replace(spec, layout="distributions", bins=network.head.bins, strides=network.head.strides)
         # A folder that cannot be written to raises here, before the work.
         with draft_of(target, parents=True, error=ExportError) as draft:
             step("building the graph")
@@ -102,7 +107,9 @@ def export_direct(
 def _graph(network: SavedNetwork, request: FileRequest, spec: ModelSpec) -> onnx.ModelProto:
     size_hw = None if request.dynamic else request.size_hw(network.stride)
     try:
-        graph, factors = network.graph(request.opset, request.fixed_batch, size_hw, factors=request.compact)
+        graph, factors = network.graph(
+            request.opset, request.fixed_batch, size_hw, factors=request.compact, decoded=request.decoded
+        )
         extra = {"license": network.license, "version": network.version}
         known = {key: text for key, text in extra.items() if text is not None}
         return finished(graph, spec, factors, simplify=False, compact=request.compact, extra=known)

@@ -51,7 +51,7 @@ def finished(
     Example:
         >>> onnx.save(finished(graph, spec, {}, simplify=True), "fastsam.onnx")  # doctest: +SKIP
     """
-    channels = (4 + spec.class_count + spec.mask_dim, spec.mask_dim)
+    channels = (spec.box_values + spec.class_count + spec.mask_dim, spec.mask_dim)
     graph = tidied(graph, channels=channels, dynamic=spec.batch is None, simplify=simplify)
     if spec.precision == "fp16":
         graph = computed_in_fp16(graph)
@@ -142,7 +142,8 @@ def with_metadata(model: onnx.ModelProto, spec: ModelSpec, extra: Mapping[str, s
         METADATA_KEY: spec.to_json(),
         "description": "FastSAM-style segmentation network, exported by fastsam-deploy",
         "version": spec.tools.get("ultralytics", ""),
-        "task": "segment",
+        # Other programs would take the distributions for classes: they are to stop at the name of the task.
+        "task": "segment" if spec.layout == "raw" else f"segment, {spec.layout}",
         "stride": str(spec.stride),
         "batch": str(batch),
         "imgsz": str([height, width]),

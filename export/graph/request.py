@@ -54,6 +54,7 @@ class FileRequest:
     half: bool = False
     compact: bool = False
     suppression: Suppression | None = None
+    decoded: bool = True
 
     def __post_init__(self) -> None:
         if self.target.suffix != ".onnx":
@@ -68,6 +69,8 @@ class FileRequest:
             raise ParameterError("half and compact: FP16 arithmetic has FP16 weights already; leave compact out")
         if self.suppression is not None:
             check_suppression(self.suppression, self.opset)
+        if self.suppression is not None and not self.decoded:
+            raise ParameterError("NMS in the graph needs the boxes there too: leave out one of --nms and --undecoded")
 
     @property
     def fixed_batch(self) -> int | None:

@@ -19,7 +19,7 @@ from ...runtime.stages.decode import decode
 from ..errors import ExportError
 from .inputs import Batch, batches_for
 from .network import Proof, differences
-from .outputs import Array, malformed
+from .outputs import Array, malformed, raw_spec, run_to_raw
 
 _SHOWN = Thresholds(0.25, 0.9, 100)
 
@@ -41,7 +41,7 @@ class FileReference:
 
     def run(self, images: Array) -> tuple[Array, Array]:
         """Detections and prototypes, see `Checkpoint.run`."""
-        outputs = self.engine.run(images)
+        outputs = run_to_raw(self.engine, images)
         return np.asarray(outputs["detections"], np.float32), np.asarray(outputs["prototypes"], np.float32)
 
 
@@ -54,7 +54,7 @@ def run_alone(
     """Run a file on photographs, without anything to compare it with.
 
     Args:
-        path: a file of the layout "raw".
+        path: a file of the layout "raw" or "distributions".
         spec: what its metadata must say.
         photographs: RGB uint8 (h, w, 3), at least one.
         step: called with a description of each step.
@@ -76,10 +76,10 @@ def run_alone(
             faults = differences(spec, engine.spec)
             for i, batch in enumerate(batches if not faults else ()):
                 step(f"running, input {i + 1} of {len(batches)}")
-                outputs = engine.run(batch.images)
+                outputs = run_to_raw(engine, batch.images)
                 faults += _faults(outputs["detections"], outputs["prototypes"], batch, spec)
                 if not faults:
-                    count += sum(len(decode(image, spec, _SHOWN).scores) for image in outputs["detections"])
+                    count += sum(len(decode(image, raw_spec(spec), _SHOWN).scores) for image in outputs["detections"])
     except FastSamError as error:
         faults = [f"the runtime cannot open or run it: {error}"]
     if faults:

@@ -27,7 +27,7 @@ from ...runtime.stages.decode import decode
 from ...runtime.stages.letterbox import Letterbox
 from ..errors import ExportError
 from .inputs import Batch, batches_for
-from .outputs import BEST, Array, OutputLimits, compare_prototypes, compare_raw, malformed
+from .outputs import BEST, Array, OutputLimits, compare_prototypes, compare_raw, malformed, raw_spec, run_to_raw
 
 _SHOWN = Thresholds(0.25, 0.9, 100)
 """Detections whose masks are compared."""
@@ -146,13 +146,13 @@ def validate(
         >>> proof = validate(Path("fastsam-s.onnx"), source, spec, photographs, FP32)  # doctest: +SKIP
     """
     batches = batches_for(spec, photographs)
-    compared = _NetworkComparison(spec, limits)
+    compared = _NetworkComparison(raw_spec(spec), limits)
     try:
         with closing(open_engine(path)) as engine:
             compared.quantities.faults += differences(spec, engine.spec)
             for i, batch in enumerate(batches if not compared.quantities.faults else ()):
                 step(f"comparing, input {i + 1} of {len(batches)}")
-                compared.add(engine.run(batch.images), source.run(batch.images), batch)
+                compared.add(run_to_raw(engine, batch.images), source.run(batch.images), batch)
     except FastSamError as error:
         compared.quantities.faults.append(f"the runtime cannot open or run it: {error}")
     findings = compared.findings()
@@ -184,7 +184,7 @@ class _NetworkComparison:
     """Everything that is compared between the file and the checkpoint, over all inputs.
 
     Attributes:
-        spec: what the metadata of the file must say.
+        spec: of the outputs that are compared, in the layout "raw".
         ious: of the masks of the same detections.
         counts: detections of the checkpoint and of the file, in each image.
     """

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...runtime.engines.interface import Engine
 from ...runtime.measure.findings import Comparison
+from ...runtime.spec import ModelSpec
 from ...runtime.stages.decode import Detections
+from ...runtime.stages.distributions import as_raw
 
 BOXES, SCORES = "boxes (px)", "scores"
 COEFFICIENTS, PROTOTYPES = "coefficients (share)", "prototypes (share)"
@@ -56,6 +59,44 @@ class OutputLimits:
             COEFFICIENTS: self.coefficients,
             PROTOTYPES: self.prototypes,
         }
+
+
+def run_to_raw(engine: Engine, images: Array) -> dict[str, NDArray[Any]]:
+    """Run a network; detections in the layout "distributions" become those of "raw".
+
+    Args:
+        images: (b, 3, H, W) float32.
+
+    Example:
+        >>> run_to_raw(engine, images)["detections"].shape  # doctest: +SKIP
+        (1, 37, 84)
+    """
+    return outputs_as_raw(engine.run(images), engine.spec, (images.shape[2], images.shape[3]))
+
+
+def outputs_as_raw(
+    outputs: Mapping[str, NDArray[Any]], spec: ModelSpec, input_hw: tuple[int, int]
+) -> dict[str, NDArray[Any]]:
+    """Outputs of a run, with detections in the layout "distributions" as those of "raw".
+
+    Example:
+        >>> spec = ModelSpec(layout="distributions", bins=16, strides=(8, 16, 32))
+        >>> outputs_as_raw({"detections": np.zeros((1, 97, 84), np.float32)}, spec, (64, 64))["detections"].shape
+        (1, 37, 84)
+    """
+    if spec.layout != "distributions":
+        return dict(outputs)
+    return {**outputs, "detections": as_raw(outputs["detections"], spec, input_hw)}
+
+
+def raw_spec(spec: ModelSpec) -> ModelSpec:
+    """The spec of what `outputs_as_raw` gives.
+
+    Example:
+        >>> raw_spec(ModelSpec(layout="distributions", bins=16, strides=(8, 16, 32))).box_values
+        4
+    """
+    return replace(spec, layout="raw") if spec.layout == "distributions" else spec
 
 
 def malformed(tensor: NDArray[np.generic], reference: NDArray[np.generic]) -> str | None:

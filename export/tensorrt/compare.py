@@ -29,6 +29,8 @@ from ..proof.outputs import (
     compare_raw,
     count_alike,
     malformed,
+    raw_spec,
+    run_to_raw,
 )
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -115,11 +117,11 @@ def compare_engines(
     Example:
         >>> findings = compare_engines(plan, reference, profiles, load_photographs(), LIMITS["fp16"])  # doctest: +SKIP
     """
-    comparison = _PlanComparison(reference.spec, limits)
+    comparison = _PlanComparison(raw_spec(reference.spec), limits)
     inputs = list(_inputs(profiles, photographs))
     for i, batch in enumerate(inputs):
         step(f"comparing with ONNX Runtime, input {i + 1} of {len(inputs)}")
-        comparison.add(plan.run(batch.images), reference.run(batch.images), batch)
+        comparison.add(run_to_raw(plan, batch.images), run_to_raw(reference, batch.images), batch)
     findings = comparison.findings()
     if failed := failures(findings):
         raise ExportError(f"the plan does not give what ONNX Runtime gives: {'; '.join(failed)}")

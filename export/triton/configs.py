@@ -228,7 +228,8 @@ _SIZE = [tensor for tensor in _ANSWER if tensor[0] == IMAGE_SIZE]
 def _raw(spec: ModelSpec, serving: Serving) -> list[Tensor]:
     height, width = input_hw(spec, serving)
     dtype = TRITON_DTYPE[serving.output_dtype]
-    rows = f"{4 + spec.class_count + spec.mask_dim}, -1" if spec.layout == "raw" else f"-1, {6 + spec.mask_dim}"
+    anchors = f"{spec.box_values + spec.class_count + spec.mask_dim}, -1"
+    rows = f"-1, {6 + spec.mask_dim}" if spec.suppressed else anchors
     sides = ", ".join(str(side if side < 0 else side // PROTOTYPE_STRIDE) for side in (height, width))
     return [
         (spec.detections, dtype, rows, False),

@@ -49,7 +49,7 @@ def edge_map(
         >>> int(edges[32].argmax())
         32
     """
-    decoded = decode(detections, spec, thresholds)
+    decoded = decode(detections, spec, thresholds, place.input_hw)
     boxes = place.boxes_to_image(decoded.boxes_xyxy)
     strongest = np.zeros(place.image_hw, np.float32)
     axes = mask_resampling(place, (prototypes.shape[1], prototypes.shape[2]))

@@ -15,7 +15,7 @@ from ..stages import assemble as assemble_twin
 from ..stages import decode as decode_twin
 from ..stages import letterbox as letterbox_twin
 from .loading import Kernels
-from .shapes import Buffers, Shapes
+from .shapes import MAX_STRIDES, Buffers, Shapes
 
 BLOCK, TILE_WORDS, OVERLAP_BLOCK = 256, 128, 128
 """Threads of a block, as in layout.cuh."""
@@ -68,12 +68,12 @@ def decode(kernels: Kernels, shapes: Shapes, buffers: Buffers, output: int, stre
     Example:
         >>> decode(kernels, shapes, buffers, output, stream)  # doctest: +SKIP
     """
-    raw = shapes.layout == "raw"
+    raw = not shapes.suppressed
     reset = (*_pointers(buffers.summaries), *_ints(shapes.batch))
     kernels.launch("reset_summaries", (_blocks(shapes.batch, BLOCK),), (BLOCK,), reset, stream)
     (_suppressed if raw else _accepted)(kernels, shapes, buffers, output, stream)
     strides = (1, shapes.columns) if raw else (shapes.columns, 1)  # of an anchor, and of one of its values
-    first_value = (4 + shapes.class_count) * shapes.columns if raw else 6
+    first_value = (shapes.box_values + shapes.class_count) * shapes.columns if raw else 6
     kernels.launch(
         _typed("gather", shapes.half_detections),
         (_blocks(shapes.max_det * shapes.mask_dim, BLOCK), shapes.batch),
@@ -90,16 +90,16 @@ def decode(kernels: Kernels, shapes: Shapes, buffers: Buffers, output: int, stre
 
 
 def _suppressed(kernels: Kernels, shapes: Shapes, buffers: Buffers, output: int, stream: Any) -> None:
-    """The layout "raw": candidates, sorted, suppressed."""
+    """The layouts "raw" and "distributions": candidates, sorted, suppressed."""
     grid = (_blocks(shapes.columns, BLOCK), shapes.batch)
-    sizes = _ints(shapes.columns, shapes.class_count, shapes.rows)
+    sizes = _ints(shapes.columns, shapes.class_count, shapes.rows, shapes.bins)
     candidates = _pointers(output, buffers.places, buffers.summaries, buffers.keys)
     kernels.launch(_typed("candidates", shapes.half_detections), grid, (BLOCK,), (*candidates, *sizes), stream)
     ranked = _pointers(output, buffers.keys, buffers.summaries, buffers.sorted)
     capacity = _ints(shapes.candidate_capacity)
-    kernels.launch(
-        _typed("rank_candidates", shapes.half_detections), grid, (BLOCK,), (*ranked, *sizes, *capacity), stream
-    )
+    strides = _ints(*shapes.strides, *[0] * (MAX_STRIDES - len(shapes.strides)))
+    placed = (*ranked, *sizes, *_ints(*shapes.input_hw), *strides, *capacity)
+    kernels.launch(_typed("rank_candidates", shapes.half_detections), grid, (BLOCK,), placed, stream)
     kept = _pointers(buffers.sorted, buffers.places, buffers.summaries, buffers.kept)
     args = (*kept, *capacity, *_ints(shapes.max_det), decode_twin.CLASS_OFFSET_PX)
     kernels.launch("suppress", (shapes.batch,), (BLOCK,), args, stream)

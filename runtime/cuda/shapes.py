@@ -13,6 +13,9 @@ from .records import CANDIDATE_DTYPE, DETECTION_DTYPE, PLACE_DTYPE, SUMMARY_DTYP
 MAX_MASK_DIM = 256
 """A detection's coefficients lie in the shared memory of a block (masks.cu)."""
 
+MAX_STRIDES = 4
+"""Of the anchors in the layout "distributions" (candidates.cu)."""
+
 LEAST_ROOM = 300
 """Detections of an image that there is room for, however few are asked for."""
 
@@ -24,13 +27,15 @@ class Shapes:
     Attributes:
         batch: images of the network's input; some may be past the group.
         input_hw: (H, W) of it, pixels.
-        layout: "raw", "nms" or "split", see spec.py. Of "split" the rest describes the joined rows.
-        rows: axis 1 of the detections output: 4 + nc + mask_dim in "raw", max_det of the file in the others.
+        layout: "raw", "distributions", "nms" or "split", see spec.py. Of "split" the rest describes the joined rows.
+        rows: axis 1 of the detections output: values of an anchor in "raw" and "distributions", max_det of the file in
+            the others.
         columns: axis 2 of it: anchors, or 6 + mask_dim.
         class_count, mask_dim: of the model.
         prototypes_hw: (H / 4, W / 4).
         max_det: room for detections of each image; an image's own max_det may be less.
         half_input, half_detections, half_prototypes: which tensors are float16; the others are float32.
+        bins, strides: of the layout "distributions", see `ModelSpec`.
 
     Example:
         >>> shapes = Shapes(1, (640, 640), "raw", 37, 8400, 1, 32, (160, 160), max_det=300)
@@ -50,6 +55,8 @@ class Shapes:
     half_input: bool = False
     half_detections: bool = False
     half_prototypes: bool = False
+    bins: int = 0
+    strides: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.mask_dim <= MAX_MASK_DIM:
@@ -57,11 +64,22 @@ class Shapes:
                 f"the model has {self.mask_dim} mask coefficients, the CUDA kernels take 1 to {MAX_MASK_DIM}; "
                 "run it with device='cpu'"
             )
-        axis, expected = (self.rows, 4 + self.class_count) if self.layout == "raw" else (self.columns, 6)
+        axis, expected = (self.columns, 6) if self.suppressed else (self.rows, self.box_values + self.class_count)
         if axis != expected + self.mask_dim:
             raise ModelError(
                 f"detections output is (…, {self.rows}, {self.columns}) in the layout {self.layout!r}, expected "
                 f"{expected + self.mask_dim} values for each detection; export the model again"
+            )
+        if len(self.strides) > MAX_STRIDES:
+            raise ModelError(
+                f"the model has feature maps of {len(self.strides)} strides, the CUDA kernels take {MAX_STRIDES}; "
+                "run it with device='cpu', or export it without --undecoded"
+            )
+        anchors = sum(self.input_hw[0] // stride * (self.input_hw[1] // stride) for stride in self.strides)
+        if self.bins and self.columns != anchors:
+            raise ModelError(
+                f"the network gives {self.columns} anchors for an input of {self.input_hw[0]} x {self.input_hw[1]}, "
+                f"expected {anchors} with the strides {self.strides}; export it again"
             )
         if self.max_det < 1:
             raise ParameterError(f"max_det is {self.max_det}, expected 1 or more")
@@ -94,19 +112,33 @@ class Shapes:
                 f"outputs are {spec.detections} {tuple(shape)} and {spec.prototypes} {tuple(proto_shape)} for an input "
                 f"{tuple(input_shape)}; expected ({batch}, …, …) and {(batch, spec.mask_dim, *hw)}; export it again"
             )
-        halves = [_is_half(name, kind) for name, kind in ((spec.detections, dtype), (spec.prototypes, proto_dtype))]
-        half_input = _is_half(spec.input, spec.input_dtype)
+        halves = (
+            _is_half(spec.input, spec.input_dtype),
+            _is_half(spec.detections, dtype),
+            _is_half(spec.prototypes, proto_dtype),
+        )
         sizes = (spec.layout, shape[1], shape[2], spec.class_count, spec.mask_dim, hw, max_det)
-        return cls(batch, (height, width), *sizes, half_input, *halves)
+        bins, strides = (spec.bins, spec.strides) if spec.layout == "distributions" else (0, ())
+        return cls(batch, (height, width), *sizes, *halves, bins, strides)
+
+    @property
+    def suppressed(self) -> bool:
+        """See `ModelSpec.suppressed`."""
+        return self.layout in ("nms", "split")
+
+    @property
+    def box_values(self) -> int:
+        """See `ModelSpec.box_values`."""
+        return 4 * self.bins if self.bins else 4
 
     @property
     def candidate_capacity(self) -> int:
-        """Candidates of an image that suppression looks at; none in the layout "nms"."""
-        return min(self.columns, MAX_CANDIDATES) if self.layout == "raw" else 0
+        """Candidates of an image that suppression looks at; none where the graph suppresses."""
+        return 0 if self.suppressed else min(self.columns, MAX_CANDIDATES)
 
     def room_for(self, max_det: int) -> int:
         """Detections that there is room for if so many are asked for. See `with_room_for`."""
-        most = self.candidate_capacity if self.layout == "raw" else self.rows
+        most = self.rows if self.suppressed else self.candidate_capacity
         room = max_det if max_det <= LEAST_ROOM else 1 << (max_det - 1).bit_length()
         return max(LEAST_ROOM, min(room, most))
 
@@ -130,7 +162,7 @@ class Shapes:
             "summaries": images * SUMMARY_DTYPE.itemsize,
             "total_words": 8,
             "detections": detections * DETECTION_DTYPE.itemsize,
-            "keys": images * self.columns * 8 if self.layout == "raw" else 0,
+            "keys": 0 if self.suppressed else images * self.columns * 8,
             "sorted": images * self.candidate_capacity * CANDIDATE_DTYPE.itemsize,
             "kept": detections * CANDIDATE_DTYPE.itemsize,
             "coefficients": detections * self.mask_dim * 4,

@@ -62,7 +62,7 @@ class Stages:
         self._lock = ForkLock()
         """Held while work is put on `stream`, and while buffers grow."""
         self._inputs = Inputs(network, spec, max(KEPT_INPUTS, graphs), self._forget)
-        graphs = graphs if network.capturable and spec.layout == "raw" else 0
+        graphs = graphs if network.capturable and not spec.suppressed else 0
         self.uses_graphs = graphs > 0
         self._scratch = Workspace(network.cuda_device)
         self._downloads = Downloads(network.cuda_device)

@@ -114,8 +114,8 @@ def check_outputs(
 (1, 3, 64, 64), expected (1, 32, 16, 16) of floating-point numbers; export it again
     """
     batch, _, height, width = input_shape
-    values = spec.mask_dim + (4 + spec.class_count if spec.layout == "raw" else 6)
-    rows = (batch, values, None) if spec.layout == "raw" else (batch, None, values)
+    values = spec.mask_dim + (6 if spec.suppressed else spec.box_values + spec.class_count)
+    rows = (batch, None, values) if spec.suppressed else (batch, values, None)
     masks = (batch, spec.mask_dim, height // PROTOTYPE_STRIDE, width // PROTOTYPE_STRIDE)
     for name, array, expected in (("detections", detections, rows), ("prototypes", prototypes, masks)):
         fits = array.ndim == len(expected) and all(
@@ -157,12 +157,12 @@ def spec_from_tensors(
     detections = _detections_output(outputs, prototypes, source)
     mask_dim = prototypes.shape[1]
     assert mask_dim is not None  # _prototypes_output accepts no other
-    split = len(outputs) > 2  # _detections_output accepts no other layout with more than two outputs
-    layout, class_count = ("split", None) if split else _layout(detections, mask_dim, source)
     if METADATA_KEY in metadata:
         base = ModelSpec.from_json(metadata[METADATA_KEY], source)
     else:
         base = spec_from_ultralytics(metadata, image, source)
+    split = len(outputs) > 2  # _detections_output accepts no other layout with more than two outputs
+    layout, class_count = ("split", None) if split else _layout(detections, mask_dim, base, source)
     if not base.class_names:
         count = class_count or 1
         base = replace(base, class_names=tuple(f"class{i}" for i in range(count)) if count > 1 else ("object",))
@@ -222,9 +222,11 @@ def _detections_output(outputs: Sequence[TensorInfo], prototypes: TensorInfo, so
     return three[0]
 
 
-def _layout(detections: TensorInfo, mask_dim: int, source: str) -> tuple[str, int | None]:
-    """("raw", nc) or ("nms", None)."""
+def _layout(detections: TensorInfo, mask_dim: int, base: ModelSpec, source: str) -> tuple[str, int | None]:
+    """("raw", nc), ("distributions", nc) or ("nms", None)."""
     _, rows, columns = detections.shape
+    if base.layout == "distributions":  # the tensor alone looks like "raw" with more classes
+        return base.layout, (rows or 0) - base.box_values - mask_dim
     if columns == 6 + mask_dim:
         return "nms", None
     if rows is not None and rows >= 4 + 1 + mask_dim:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import ModelError
 from ..settings import Thresholds
 from ..spec import MAX_CLASSES, SCORE_ROUNDING, ModelSpec
+from .distributions import boxes_of
 
 MAX_CANDIDATES = 30_000
 
@@ -46,14 +47,18 @@ class Detections:
     coefficients: NDArray[np.float32]
 
 
-def decode(output: NDArray[np.floating], spec: ModelSpec, thresholds: Thresholds) -> Detections:
+def decode(
+    output: NDArray[np.floating], spec: ModelSpec, thresholds: Thresholds, input_hw: tuple[int, int] | None = None
+) -> Detections:
     """Detections of one image.
 
     Args:
         output: one image of the detections output: (4 + nc + mask_dim, anchors) in the layout "raw",
-            (max_det, 6 + mask_dim) in "nms" and "split". Those two are suppressed in the graph, so `iou` has no effect.
+            (4 * bins + nc + mask_dim, anchors) in "distributions", (max_det, 6 + mask_dim) in "nms" and "split". Those
+            two are suppressed in the graph, so `iou` has no effect.
         spec: of the model.
         thresholds: which detections are kept.
+        input_hw: (H, W) of the network's input, pixels; needed in the layout "distributions" alone.
 
     Raises:
         ModelError: scores, or detections that are kept, hold NaN or infinity, or scores are outside [0, 1].
@@ -67,16 +72,20 @@ def decode(output: NDArray[np.floating], spec: ModelSpec, thresholds: Thresholds
     if spec.suppression is not None:
         spec.suppression.check(thresholds)
     conf, max_det = thresholds.conf, int(thresholds.max_det)
-    if spec.layout != "raw":
+    if spec.suppressed:
         _check_scores(output[:, 4])
         kept = output[output[:, 4] > np.float32(conf)][:max_det].astype(np.float32)
         _refuse_nonfinite(kept)
         return Detections(kept[:, :4], kept[:, 4], class_numbers(kept[:, 5]), kept[:, 6:])
-    scores, classes, columns = _candidates(output[4 : 4 + spec.class_count], conf)
-    boxes = _xyxy_from_cxcywh(output[:4, columns].T.astype(np.float32))
+    first = spec.box_values
+    scores, classes, columns = _candidates(output[first : first + spec.class_count], conf)
+    if spec.layout == "distributions":
+        boxes = _xyxy_from_cxcywh(boxes_of(output, columns, spec, input_hw))
+    else:
+        boxes = _xyxy_from_cxcywh(output[:4, columns].T.astype(np.float32))
     _refuse_nonfinite(boxes)
     kept_rows = nms(boxes + (classes.astype(np.float32) * CLASS_OFFSET_PX)[:, None], scores, thresholds.iou, max_det)
-    coefficients = output[4 + spec.class_count :, columns[kept_rows]].T.astype(np.float32)
+    coefficients = output[first + spec.class_count :, columns[kept_rows]].T.astype(np.float32)
     _refuse_nonfinite(coefficients)
     return Detections(boxes[kept_rows], scores[kept_rows], classes[kept_rows], coefficients)
 

@@ -47,7 +47,7 @@ def postprocess(
     """
     timing = {} if timing_ms is None else timing_ms
     start = perf_counter()
-    decoded = decode(detections, spec, thresholds)
+    decoded = decode(detections, spec, thresholds, place.input_hw)
     decoded_at = perf_counter()
     boxes = place.boxes_to_image(decoded.boxes_xyxy)
     with unforked:

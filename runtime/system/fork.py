@@ -214,6 +214,8 @@ class ForkGate:
         time.sleep(max(self._left_at + self._settle_s - time.monotonic(), 0))
 
     def _after_fork(self) -> None:
+        if not self._is_forking:  # this gate was made while another thread forked: there was no `_before_fork`
+            return
         self._is_forking = False
         self._changed.notify_all()
         self._changed.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,35 @@ def test_random_outputs(host: Any, seed: int, anchors: int, classes: int, conf: 
     asked = Thresholds(conf, iou, max_det)
     answer = _batch(host, _spec(classes), asked, 1).finish(output[None], _prototypes(1))
     _agrees(answer, 0, output, _spec(classes), asked)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(("bins", "strides", "classes"), [(16, (8, 16, 32), 1), (26, (8, 16, 32), 3), (1, (4, 32), 1)])
+def test_boxes_from_distributions(host: Any, bins: int, strides: tuple[int, ...], classes: int, dtype: str):
+    spec = replace(_spec(classes), layout="distributions", bins=bins, strides=strides)
+    rng, asked = np.random.default_rng(bins), Thresholds(0.3, 0.7, 300)
+    anchors = sum((64 // stride) ** 2 for stride in strides)
+    sides = rng.normal(0, 3, (2, 4 * bins, anchors)) if bins > 1 else rng.random((2, 4, anchors)) * 3
+    rest = rng.random((2, classes, anchors)), rng.standard_normal((2, DIM, anchors))
+    output = np.concatenate((sides, *rest), 1).astype(dtype)
+    answer = _batch(host, spec, asked, 2).finish(output, _prototypes(2))
+    for image in range(2):
+        expected = decode(output[image], spec, asked, (64, 64))
+        rows = answer.rows(image)
+        assert len(rows) == len(expected.scores) > 10
+        np.testing.assert_array_equal(rows["score"], expected.scores)
+        np.testing.assert_array_equal(rows["class_id"], expected.classes)
+        np.testing.assert_array_equal(answer.coefficients[image, : len(rows)], expected.coefficients)
+        kept = answer.kept[image, : len(rows)]
+        boxes = np.stack([kept[name] for name in ("x1", "y1", "x2", "y2")], 1)
+        np.testing.assert_allclose(boxes, expected.boxes_xyxy, atol=1e-3)  # exp differs in its last bits
+
+
+def test_more_strides_than_the_kernels_take_are_refused(host: Any):
+    spec = replace(_spec(), layout="distributions", bins=1, strides=(2, 4, 8, 16, 32))
+    output = np.zeros((1, 5 + DIM, 32**2 + 16**2 + 8**2 + 4**2 + 2**2), np.float32)
+    with pytest.raises(ModelError, match="5 strides, the CUDA kernels take 4"):
+        _batch(host, spec, Thresholds(), 1).finish(output, _prototypes(1))
 
 
 def test_no_detections(host: Any):

@@ -186,6 +186,25 @@ def test_a_fork_does_not_wait_for_ever():
     assert in_child(used) == "(False, 'False')"
 
 
+def test_a_gate_that_is_made_during_a_fork(tmp_path: Path):
+    """Another thread's fork tells it of its end, though not of its start."""
+    program = """
+import os, sys
+from fastsam_deploy.runtime.system.fork import ForkGate
+
+sys.unraisablehook = lambda error: print("raised", error.exc_value, flush=True)
+gates = []
+os.register_at_fork(before=lambda: gates.append(ForkGate()))
+child = os.fork()
+if child == 0:
+    os._exit(0)
+os.waitpid(child, 0)
+with gates[0]:
+    print("free")
+"""
+    assert run_program(tmp_path, program) == "free\n"
+
+
 def test_a_fork_finds_its_turn_among_threads_that_never_rest():
     gate, ended = ForkGate(), False
 
