@@ -36,6 +36,8 @@ ELSEWHERE = {
 """Commands that are not run here: why, and what runs them instead."""
 DATA_SETS = r"fastsam bench (edges|proposals|instances) "
 """These need BSDS500, COCO or LVIS; tests/runtime/accuracy runs the commands on small sets."""
+SERVED = r"fastsam serve|(id=\$\(|echo '\{\"masks\").*|curl "
+"""These need a server: tests/runtime/http_server/test_documentation.py starts it and runs them."""
 RTX = sorted(Path(os.environ.get("FASTSAM_TRT_BINDINGS", "nowhere")).glob("rtx-*"))
 """Folders with NVIDIA's parser and builder, which lie beside the environment and not in it."""
 ELSEWHERE_PYTHON = {
@@ -54,7 +56,9 @@ def commands(page: str) -> list[str]:
 
 
 def runs_here(command: str) -> bool:
-    return not (command in ELSEWHERE or command.startswith("pip install ") or re.match(DATA_SETS, command))
+    return not (
+        command in ELSEWHERE or command.startswith("pip install ") or re.match(f"{DATA_SETS}|{SERVED}", command)
+    )
 
 
 def programs(page: str) -> list[str]:

@@ -19,6 +19,7 @@ from .messages import VersionOption, add_message_options
 from .options import ModelFileOption
 from .process import CommandGroup, run_command
 from .segment import segment
+from .serve import serve
 from .video import video
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ app.add_typer(bench_app)
 app.add_typer(batch_app)
 app.command()(with_config(segment))
 app.command()(with_config(video))
+app.command()(with_config(serve))
 app.command()(download)
 
 

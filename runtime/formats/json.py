@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -93,11 +93,15 @@ def columns_of(parsed: Mapping[str, Any]) -> LoadedColumns:
         raise FastSamError(f"segments from JSON: {error}; expected what Segments.to_json writes") from error
 
 
-def rows(columns: Columns) -> list[dict[str, Any]]:
+def rows(columns: Columns, segmentations: Iterable[Any] | None = None) -> list[dict[str, Any]]:
     """The keys that JSON and COCO share, with plain values, for each segment.
 
     `bbox` is x, y, w, h of the detection in pixels. `prompt` and `fit` are None without a prompt, `probability` without
     a text prompt.
+
+    Args:
+        columns: n segments.
+        segmentations: the masks in plain values, n; None: as COCO RLE.
 
     Example:
         >>> from fastsam_deploy.runtime.segments import Segments
@@ -110,18 +114,19 @@ def rows(columns: Columns) -> list[dict[str, Any]]:
     boxes[:, 2:] -= boxes[:, :2]
     masks = columns.masks
     prompted = columns.prompts, columns.fits, columns.probabilities
+    segmentations = masks.rle() if segmentations is None else segmentations
     return [
         {
             "bbox": [round(side, 3) for side in box],
             "score": round(float(score), 6),
             "area": int(area),
-            "segmentation": rle,
+            "segmentation": segmentation,
             "prompt": None if prompt == NO_PROMPT else int(prompt),
             "fit": None if prompt == NO_PROMPT or np.isnan(fit) else round(float(fit), 6),
             "probability": None if np.isnan(probability) else round(float(probability), 6),
         }
-        for box, score, area, rle, prompt, fit, probability in zip(
-            boxes.tolist(), columns.scores, masks.areas, masks.rle(), *prompted, strict=True
+        for box, score, area, segmentation, prompt, fit, probability in zip(
+            boxes.tolist(), columns.scores, masks.areas, segmentations, *prompted, strict=True
         )
     ]
 

@@ -15,6 +15,7 @@ from ..formats import LoadedColumns
 from ..masks.bits import pack_bytes, unpack_bytes
 from ..masks.store import Masks
 from ..segments import NO_PROMPT, Segments
+from .budget import AnswerBudget
 from .tensors import ANSWER
 
 OUTPUTS = tuple(tensor.name for tensor in ANSWER)
@@ -77,7 +78,7 @@ def answer_tensors(answers: Sequence[Segments], masks: Sequence[str], limit_byte
         >>> tensors["COUNT"].tolist(), tensors["IMAGE_SIZE"].tolist(), tensors["BOXES"].shape
         ([[0]], [[480, 640]], (1, 0, 4))
     """
-    budget = _Budget(limit_bytes)
+    budget = AnswerBudget(limit_bytes)
     budget.spend(len(answers) * (_IMAGE_BYTES + max(map(len, answers)) * _ROW_BYTES))
     for answer, kind in zip(answers, masks, strict=True):
         if kind == "bits":
@@ -97,24 +98,7 @@ def answer_tensors(answers: Sequence[Segments], masks: Sequence[str], limit_byte
     return tensors
 
 
-class _Budget:
-    """The bytes that an answer may still take. Server and clients share memory of a fixed size, for all requests."""
-
-    def __init__(self, limit_bytes: int | None) -> None:
-        self._limit_bytes = limit_bytes
-        self._spent_bytes = 0
-
-    def spend(self, count: int) -> None:
-        self._spent_bytes += count
-        if self._limit_bytes is not None and self._spent_bytes > self._limit_bytes:
-            raise PromptError(
-                f"the answer has {self._spent_bytes:,} bytes or more, the server gives at most {self._limit_bytes:,}; "
-                "ask for less in one request: fewer prompts, a higher conf, a lower max_det, a smaller image, or masks "
-                'as "rle" or "none"'
-            )
-
-
-def _columns(answer: Segments, masks: str, budget: _Budget) -> Tensors:
+def _columns(answer: Segments, masks: str, budget: AnswerBudget) -> Tensors:
     sizes = answer.masks.sizes_wh.astype(np.int32)
     columns: Tensors = {
         "BOXES": answer.boxes_xyxy,
@@ -136,7 +120,7 @@ def _columns(answer: Segments, masks: str, budget: _Budget) -> Tensors:
     return {**{name: columns[name].astype(dtype) for name, dtype in _DTYPES.items()}, "MASKS": texts}
 
 
-def _rle_texts(masks: Masks, budget: _Budget) -> Iterator[bytes]:
+def _rle_texts(masks: Masks, budget: AnswerBudget) -> Iterator[bytes]:
     """The RLE of each mask; its length is known once it is made, so it is made for a few masks at a time."""
     for start in range(0, len(masks), _RLE_BLOCK):
         texts = [rle["counts"].encode("ascii") for rle in masks[start : start + _RLE_BLOCK].rle()]

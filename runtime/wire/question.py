@@ -148,24 +148,46 @@ class Question:
             raise PromptError(
                 f"{PROMPT}: {text[:80]!r} is not JSON ({error}); expected an object such as {{}}"
             ) from error
+        return cls.from_document(document, limits)
+
+    @classmethod
+    def from_document(
+        cls, document: Any, limits: Limits, where: str = PROMPT, defaults: Thresholds | None = None
+    ) -> Question:
+        """Check the parsed JSON of a question.
+
+        Args:
+            document: any parsed JSON.
+            limits: of the server.
+            where: the source of the JSON, for messages.
+            defaults: thresholds for a question without its own; None: those of this project.
+
+        Raises:
+            PromptError, ParameterError: see `from_json`.
+
+        Example:
+            >>> Question.from_document({"conf": 0.3}, Limits()).thresholds.conf
+            0.3
+        """
         bare = [key for key in registered_keys() if isinstance(document, dict) and key in document]
         if bare:
             raise PromptError(
-                f"{PROMPT}: {bare[0]!r} stands at the top; expected prompts in a list: "
+                f"{where}: {bare[0]!r} stands at the top; expected prompts in a list: "
                 f'{{"prompts": [{{"{bare[0]}": …}}]}}'
             )
-        settings = known_keys(document, ("prompts", *_THRESHOLDS, "masks"), PROMPT)
+        settings = known_keys(document, ("prompts", *_THRESHOLDS, "masks"), where)
         prompts = settings.pop("prompts", [])
         masks = settings.pop("masks", "rle")
         if masks not in MASK_FORMATS:
-            raise ParameterError(f"{PROMPT}: masks is {masks!r:.80}, expected one of {', '.join(MASK_FORMATS)}")
+            raise ParameterError(f"{where}: masks is {masks!r:.80}, expected one of {', '.join(MASK_FORMATS)}")
         for name, value in settings.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ParameterError(f"{PROMPT}: {name} is {value!r:.80}, expected a number")
-        thresholds = Thresholds(**{"max_det": min(Thresholds().max_det, limits.max_det), **settings})
+                raise ParameterError(f"{where}: {name} is {value!r:.80}, expected a number")
+        usual = asdict(Thresholds() if defaults is None else defaults)
+        thresholds = Thresholds(**{**usual, "max_det": min(usual["max_det"], limits.max_det), **settings})
         if thresholds.max_det > limits.max_det:
             raise ParameterError(f"max_det is {thresholds.max_det}, the server gives at most {limits.max_det}")
-        return cls(_prompts_from_json(prompts, limits), thresholds, masks)
+        return cls(_prompts_from_json(prompts, limits, where), thresholds, masks)
 
     def check_inside(self, image_hw: tuple[int, int]) -> None:
         """Raise PromptError if a prompt does not fit an image of (h, w) pixels. This needs no network.
@@ -202,16 +224,16 @@ def _prompt_to_json(prompt: Prompt) -> dict[str, Any]:
     return prompt.to_json()
 
 
-def _prompts_from_json(values: Any, limits: Limits) -> tuple[PromptKind, ...]:
+def _prompts_from_json(values: Any, limits: Limits, where: str) -> tuple[PromptKind, ...]:
     """The prompts of the list "prompts". They are counted before any of them is created."""
     if not isinstance(values, list):
-        raise PromptError(f"{PROMPT}: prompts is {values!r:.80}, expected a list of objects")
+        raise PromptError(f"{where}: prompts is {values!r:.80}, expected a list of objects")
     if len(values) > limits.groups:
         raise PromptError(
             f"{len(values)} prompts for one image, the server takes {limits.groups}; put the points of one mode, "
             "and all boxes, into one prompt, or send several requests"
         )
-    kinds = [kind_of_json(value, PROMPT) for value in values]
+    kinds = [kind_of_json(value, where) for value in values]
     count = sum(kind.count_in(value) for kind, value in zip(kinds, values, strict=True))
     if count > limits.prompts:
         raise PromptError(

@@ -16,6 +16,7 @@ import pytest
 import typer
 
 from fastsam_deploy.runtime import load_image
+from tests.runtime.http_server.served import Served
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO = ROOT / "examples/images/coffee.jpg"
@@ -38,6 +39,7 @@ FAILING = {
     "edges": ("bench", "edges", "--data", "missing"),
     "proposals": ("bench", "proposals", "missing.json"),
     "instances": ("bench", "instances", "missing.json"),
+    "serve": ("serve", "--port", "0", "--model", "missing.onnx"),
 }
 """What cannot be done here, but could try to get what is missing."""
 
@@ -116,6 +118,17 @@ def test_nothing_is_fetched_that_was_not_asked_for(recorder: Path, isolation: li
     code, errors, recorded = _recorded(recorder, isolation, tmp_path, command)
     assert code == 2 and "Traceback" not in errors
     assert set(recorded) <= ({"getaddrinfo mirror.invalid"} if name == "download" else set()), errors
+
+
+def test_a_server_looks_up_no_host(recorder: Path, tmp_path: Path):
+    """Not without a network, as it is asked something."""
+    pytest.importorskip("uvicorn", reason="needs the extra [serve]")
+    log = tmp_path / "network.log"
+    with Served(LD_PRELOAD=str(recorder), NETWORK_LOG=str(log)) as server:
+        assert server.form(PHOTO.read_bytes()).status == 200
+        assert server.post("/v1/segment", url="http://nobody.invalid/x.jpg").status == 400
+        assert server.stop() == 0
+    assert not log.exists(), log.read_text(encoding="utf-8")
 
 
 def _commands(group: Any) -> Iterator[str]:

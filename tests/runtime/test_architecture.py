@@ -43,6 +43,7 @@ ORDER = [
     "trt",
     "opening",
     "serving",
+    "http_server",
     "sources",
     "batch",
     "measure",
@@ -54,7 +55,7 @@ ORDER = [
 
 HEAVY = (
     *("torch", "torchvision", "ultralytics", "tensorrt", "pycuda", "tritonclient", "supervision", "onnx"),
-    *("open_clip", "transformers", "pandas", "labelme", "pyarrow", "fsspec"),
+    *("open_clip", "transformers", "pandas", "labelme", "pyarrow", "fsspec", "fastapi", "uvicorn", "prometheus_client"),
 )
 
 
@@ -152,7 +153,7 @@ IMPORT_ALL = """
 import importlib, json, pkgutil, sys
 import fastsam_deploy.runtime as runtime
 optional = ("fastsam_deploy.runtime.engines.openvino", "fastsam_deploy.runtime.engines.tensorrt.",
-            "fastsam_deploy.runtime.engines.triton.")
+            "fastsam_deploy.runtime.engines.triton.", "fastsam_deploy.runtime.http_server.web.")
 names = [m.name for m in pkgutil.walk_packages(runtime.__path__, "fastsam_deploy.runtime.")]
 for name in names:
     if not name.startswith(optional) and not name.endswith("__main__"):

@@ -301,6 +301,8 @@ PLAIN_LOCKS = {
     "engines/triton/memory.py": "of a `PerProcess` value",
     "engines/triton/over_http.py": "of a `PerProcess` value",
     "engines/triton/session.py": "of a `PerProcess` value",
+    "http_server/admission.py": "of a server, which forks nothing",
+    "http_server/batcher.py": "of a server, which forks nothing",
     "segmenters/host.py": "of a stream, which is an error in the child",
     "sources/live.py": "of a live source, which is an error in the child",
     "system/fork.py": "renewed in the child",
