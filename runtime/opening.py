@@ -112,7 +112,7 @@ def open_model(
     refuse_settings(settings.engine, str(model), entry.refusal, entry.device_settings)
     from .trt import TRTFastSAM
 
-    plain = ("threads", "hint", "search")
+    plain = ("threads", "hint", "search", "try_first")
     keywords = {name: value for name, value in settings.keywords().items() if name not in plain}
     return TRTFastSAM(model, clip=clip, **keywords)
 

@@ -70,6 +70,7 @@ class FastSAM:
         hint: str | None = None,
         cache: bool | str | Path = False,
         search: str | None = None,
+        try_first: bool = False,
     ) -> None:
         """
         Args:
@@ -99,6 +100,8 @@ class FastSAM:
             cache: keep the network as prepared by the engine, so that it opens faster next time. True: in a file beside
                 the model; or the path of a folder.
             search: see `EngineSettings`, for ONNX Runtime on a GPU.
+            try_first: for a file of strangers, on a CPU: open it and run it once in a process with limits of time and
+                memory before. The networks of the CLIP are not tried.
 
         If the server runs every stage, device, threads, imgsz, rect and the settings of the engine are those of the
         server: leave them out.
@@ -108,7 +111,7 @@ class FastSAM:
             ServerError: a server cannot be reached.
         """
         thresholds = Thresholds(conf, iou, max_det)
-        settings = EngineSettings(device, threads, engine, precision, hint, cache, search)
+        settings = EngineSettings(device, threads, engine, precision, hint, cache, search, try_first)
         source = demo_model_path() if model is None else find_model(str(model)) if is_published(model) else model
         self._start(
             lambda clip: open_segmenter(source, settings, connection, imgsz=imgsz, rect=rect, clip=clip),

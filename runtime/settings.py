@@ -50,6 +50,8 @@ class EngineSettings:
         search: how ONNX Runtime chooses cuDNN's algorithms on a GPU. "heuristic" (also for None): by a table, at once.
             "exhaustive": by trying all of them for each new shape of the input, which takes seconds for each and may
             run faster afterwards.
+        try_first: for files of strangers, on a CPU: open the file and run it once in a process of its own, with limits
+            of time and memory, before it is opened here. Takes more than twice as long.
 
     Raises:
         DeviceError: device is not the name of a device.
@@ -63,6 +65,7 @@ class EngineSettings:
     hint: str | None = None
     cache: bool | str | Path = False
     search: str | None = None
+    try_first: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.device, str) or _DEVICE.fullmatch(self.device) is None:
@@ -77,6 +80,8 @@ class EngineSettings:
             raise ParameterError(f"hint is {quoted(self.hint)}, expected one of {', '.join(HINTS)}, or None")
         if self.search is not None and self.search not in SEARCHES:
             raise ParameterError(f"search is {self.search!r}, expected one of {', '.join(SEARCHES)}, or None")
+        if not isinstance(self.try_first, bool):
+            raise ParameterError(f"try_first is {quoted(self.try_first)}, expected True or False")
         if not isinstance(self.cache, bool) and (not isinstance(self.cache, (str, os.PathLike)) or self.cache == ""):
             raise ParameterError(f"cache is {quoted(self.cache)}, expected True, False or a folder that exists")
 

@@ -16,6 +16,7 @@ from ...runtime.engines.tensors import spec_from_tensors, spec_of_network
 from ...runtime.errors import ModelError
 from ...runtime.network import TensorInfo
 from ...runtime.opening import is_plan
+from ...runtime.settings import EngineSettings
 from ...runtime.spec import ModelSpec
 
 _ANY_BATCH = 1 << 16
@@ -107,7 +108,7 @@ def read_network(path: Path) -> ServedNetwork:
 
 
 def _read_onnx(path: Path, backend: str) -> ServedNetwork:
-    network = open_network(path)
+    network = open_network(path, EngineSettings(try_first=True))  # before a server opens it
     try:
         spec = spec_of_network(network)
         dtype = next(tensor.dtype for tensor in network.outputs if tensor.name == spec.detections)

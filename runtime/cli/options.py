@@ -175,6 +175,13 @@ class NetworkOptions:
         ),
     ] = None
 
+    try_first: Annotated[
+        bool,
+        network_option(
+            "Open the model in a process with limits of time and memory first: for files of strangers.", "--try-first"
+        ),
+    ] = False
+
     def settings(self, *, rect: bool | None = None) -> ModelSettings:
         """The settings of a model.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..connection import Address, Connection, is_address
 from ..settings import EngineSettings, refuse_settings
 from .failures import GuardedNetwork, as_model_error
+from .opening import open_file
 from .registry import TRITON, engine_for
 
 if TYPE_CHECKING:
@@ -63,10 +64,27 @@ def open_network(
         client = open_client(str(model), settings, connection)
         return network_on_server(client)
     path = Path(model)
-    entry = engine_for(path, settings)
-    module = entry.load(path.name, settings.device)
-    with as_model_error(str(path), "cannot be opened"):
-        return GuardedNetwork(module.network_from_file(path, settings))
+    return open_file(path, tried(path, settings))
+
+
+def tried(path: Path, settings: EngineSettings, imgsz: int | None = None) -> EngineSettings:
+    """The settings to open a file with, after it was tried in a process with limits if they say so (`try_first`).
+
+    Args:
+        imgsz: side of the input that it is run on, pixels; None: that of the model.
+
+    Raises:
+        See `open_network`; ModelError also where a limit is exceeded.
+
+    Example:
+        >>> tried(Path("FastSAM-s.onnx"), EngineSettings()) == EngineSettings()
+        True
+    """
+    if not settings.try_first:
+        return settings
+    from .trial import try_file
+
+    return try_file(path, settings, imgsz)
 
 
 def open_device_network(path: str | Path, settings: EngineSettings | None = None) -> DeviceNetwork:

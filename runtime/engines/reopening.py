@@ -26,7 +26,7 @@ def reopening(path: Path, settings: EngineSettings, open_file: Callable[[Path, E
     """
     cache = settings.cache if isinstance(settings.cache, bool) else Path(settings.cache).absolute()
     absolute, again = path.absolute(), replace(settings, cache=cache)
-    before = _state_of(absolute)
+    before = state_of(absolute)
 
     def reopen() -> T:
         if settings.device != "cpu":
@@ -35,7 +35,7 @@ def reopening(path: Path, settings: EngineSettings, open_file: Callable[[Path, E
                 "not work in such a child; open the model in the worker itself, or start workers with the method "
                 "'spawn'"
             )
-        if _state_of(absolute) != before:
+        if state_of(absolute) != before:
             raise ModelError(
                 f"{path}: has changed since it was opened, before this process was forked; expected the same file; "
                 "open the model in the worker itself"
@@ -45,8 +45,13 @@ def reopening(path: Path, settings: EngineSettings, open_file: Callable[[Path, E
     return reopen
 
 
-def _state_of(path: Path) -> tuple[int, int, int, int] | None:
-    """Tells one content of a file from another; None where there is no file."""
+def state_of(path: Path) -> tuple[int, int, int, int] | None:
+    """Tells one content of a file from another; None where there is no file.
+
+    Example:
+        >>> state_of(Path("absent.onnx")) is None
+        True
+    """
     try:
         status = path.stat()
     except OSError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,28 @@ class Limits:
             if isinstance(value, bool) or not 0 < value < float("inf"):
                 raise ParameterError(f"{name} is {value!r}, expected a number above 0")
         object.__setattr__(self, "memory_bytes", int(self.memory_bytes))
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has ever had; 0 where the system does not say.
+
+    Example:
+        >>> peak_bytes() >= 0
+        True
+    """
+    try:
+        import resource
+
+        kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    except ImportError:
+        return 0
+    return kibibytes if sys.platform == "darwin" else kibibytes * 1024
+
+
+def end_first() -> None:
+    """Let the system end this process before others when memory runs out, where it has such a setting."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def limit_memory(memory_bytes: int) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import selectors
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
 _LENGTH_BYTES = 8
 _LARGEST_HEADER = 1 << 20
+_LOOK_EVERY_S = 0.005
 
 
 def write_message(stream: Any, header: dict[str, Any], content: bytes | memoryview = b"") -> None:
@@ -31,12 +33,13 @@ def write_message(stream: Any, header: dict[str, Any], content: bytes | memoryvi
             rest = rest[stream.write(rest) :]
 
 
-def read_header(stream: Any, deadline: float | None = None) -> dict[str, Any]:
+def read_header(stream: Any, deadline: float | None = None, look: Callable[[], None] | None = None) -> dict[str, Any]:
     """The next header.
 
     Args:
         stream: a pipe without a buffer.
         deadline: by `time.monotonic`; None: wait for ever.
+        look: called every few milliseconds while the header is waited for; what it raises ends the wait.
 
     Raises:
         TimeoutError, BrokenPipeError: see `read_bytes`.
@@ -46,18 +49,20 @@ def read_header(stream: Any, deadline: float | None = None) -> dict[str, Any]:
         >>> read_header(process.stdout, monotonic() + 5)  # doctest: +SKIP
         {'hw': [400, 600]}
     """
-    length = int.from_bytes(read_bytes(stream, _LENGTH_BYTES, deadline), "big")
+    length = int.from_bytes(read_bytes(stream, _LENGTH_BYTES, deadline, look), "big")
     if length > _LARGEST_HEADER:
         raise ValueError("no header")
     header: dict[str, Any] = json.loads(read_bytes(stream, length, deadline))
     return header
 
 
-def read_bytes(stream: Any, size: int, deadline: float | None = None) -> bytearray:
+def read_bytes(
+    stream: Any, size: int, deadline: float | None = None, look: Callable[[], None] | None = None
+) -> bytearray:
     """Exactly so many bytes of a pipe without a buffer.
 
     Args:
-        stream, deadline: see `read_header`.
+        stream, deadline, look: see `read_header`.
         size: number of bytes.
 
     Raises:
@@ -72,6 +77,10 @@ def read_bytes(stream: Any, size: int, deadline: float | None = None) -> bytearr
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
         while rest:
+            while look is not None and not selector.select(_LOOK_EVERY_S):
+                look()
+                if deadline is not None and monotonic() > deadline:
+                    break
             if deadline is not None and not selector.select(max(0.0, deadline - monotonic())):
                 raise TimeoutError
             count = stream.readinto(rest)

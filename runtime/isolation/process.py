@@ -69,11 +69,35 @@ class LimitedProcess:
         """When an answer must be there, by `time.monotonic`; the first one may come later."""
         return monotonic() + seconds + (0 if self._has_answered else START_S)
 
-    def answer(self, deadline: float) -> dict[str, Any]:
-        """The header of the next answer. Raises: see `read_header`."""
-        header = read_header(self._popen.stdout, deadline)
+    def answer(self, deadline: float, most_bytes: int | None = None) -> dict[str, Any]:
+        """The header of the next answer.
+
+        Args:
+            deadline: see `deadline`.
+            most_bytes: limit of `resident_bytes` until then, for a process that is not told of one: some libraries do
+                without what they are refused, and do otherwise where they are not.
+
+        Raises:
+            MemoryError: the limit is exceeded.
+            TimeoutError, OSError, ValueError: see `read_header`.
+        """
+
+        def look() -> None:
+            if most_bytes is not None and self.resident_bytes > most_bytes:
+                raise MemoryError
+
+        header = read_header(self._popen.stdout, deadline, None if most_bytes is None else look)
         self._has_answered = True
         return header
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory that it has now; 0 where the system does not say."""
+        try:
+            pages = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1]
+        except (OSError, IndexError):
+            return 0
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def read(self, size: int, deadline: float) -> bytearray:
         """Bytes that follow a header. Raises: see `read_bytes`."""
@@ -112,6 +136,9 @@ class LimitedProcess:
         except TimeoutError:
             self.stop()
             raise error(f"{source}: {verb[0]} it takes more than {limits.seconds:g} s; {advice}") from None
+        except MemoryError:
+            self.stop()
+            raise error(f"{source}: {verb[0]} it takes more than {limits.memory_bytes >> 20} MiB; {advice}") from None
         except (OSError, LookupError, TypeError, ValueError) as fault:  # the pipe has ended, or something writes to it
             self.stop()
             raise error(

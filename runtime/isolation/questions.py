@@ -52,7 +52,7 @@ class Questions:
 
     @contextmanager
     def answered_errors(self, source: str, advice: str) -> Iterator[None]:
-        """Errors of the block are the answer.
+        """Errors of the block are the answer: what they say, and the name of their class.
 
         Args:
             source: what the message calls the file.
@@ -61,9 +61,9 @@ class Questions:
         try:
             yield
         except FastSamError as error:
-            self.answer({"error": str(error)})
+            self.answer({"error": str(error), "kind": type(error).__name__})
         except MemoryError:
-            self.answer({"error": f"{source}: there is not enough memory to read it; {advice}"})
+            self.answer({"error": f"{source}: there is not enough memory to read it; {advice}", "kind": "FastSamError"})
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..clip.encoders import Clip
 from ..connection import Connection, is_address
 from ..documents import quoted
-from ..engines import network_on_server, open_client, open_device_network, open_engine
+from ..engines import network_on_server, open_client, open_device_network, open_engine, tried
 from ..engines.interface import Engine
 from ..engines.segmentation import SegmentationEngine
 from ..errors import ParameterError
@@ -54,7 +54,7 @@ def open_segmenter(
     if connection is not None:
         raise ParameterError(f"connection is given, but {model} is not on a server; leave connection out")
     if isinstance(model, (str, Path)):
-        engine, opened = open_engine(model, settings), True
+        engine, opened = open_engine(model, tried(Path(model), settings, imgsz)), True
     else:
         refuse_settings(settings, "an open engine", "it has its own:", {"device", "threads"})
         engine, opened = model, False

@@ -308,6 +308,13 @@ COMMANDS = {
             export=True,
         ),
         WritingCommand(
+            "onnx --direct",
+            ("onnx", "m.pt", "-o", "made.onnx", "--imgsz", "64", "--direct"),
+            lambda folder: _onnx(folder / "made.onnx"),
+            ("made.onnx",),
+            export=True,
+        ),
+        WritingCommand(
             "clip",
             ("clip", "small-clip", "-o", "clip", "--images", "photos"),
             lambda folder: _clip(folder / "clip"),
