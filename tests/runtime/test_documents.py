@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from hypothesis import given
@@ -82,7 +82,7 @@ def test_texts_are_whole_characters():
 
 
 def test_messages_quote_little_of_a_large_value_in_no_time():
-    start = perf_counter()
+    start = thread_time()  # of the processor: other tests run beside it
     for value in ("x" * 10**7, list(range(10**6)), {i: i for i in range(10**5)}, [["y" * 10**6]], 10**4000):
         assert len(quoted(value)) < 100
-    assert perf_counter() - start < 0.5
+    assert thread_time() - start < 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import cv2
 import numpy as np
@@ -220,9 +220,9 @@ def test_an_overlay_of_60_masks_on_3_megapixels_takes_milliseconds() -> None:
     image = np.zeros((2000, 1500, 3), np.uint8)
     seconds = []
     for _ in range(5):
-        start = perf_counter()
+        start = process_time()  # of the processors: other tests run beside it
         draw_segments(image, found)
-        seconds.append(perf_counter() - start)
+        seconds.append(process_time() - start)
     assert min(seconds) < 0.1, "10 to 15 ms were measured on two cores"
 
 

@@ -341,7 +341,7 @@ def test_a_bomb_within_the_limits_takes_no_time_of_the_server(parameters: Callab
     start = perf_counter()
     (error,) = preprocess([_request(slow_bmp(140_000, 350))])
     assert isinstance(error, ImageError) and "decoding it takes more than 1 s" in str(error)
-    assert perf_counter() - start < 4
+    assert perf_counter() - start < 12
     assert isinstance(Parameters({}).decoder().__self__, IsolatedLoader)
     assert parameters(decode_seconds="off").decoder() is load_image
 

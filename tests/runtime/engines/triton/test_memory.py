@@ -196,11 +196,10 @@ def test_a_server_that_reads_for_ever_does_not_stop_close(server: Server, monkey
     monkeypatch.setattr(memory, "_PATIENCE_S", 0.2)
     regions = SharedRegions(server, required=False)
     first = lent(regions)
-    server.in_use_until[first.name] = time.monotonic() + 0.6
-    start = time.monotonic()
+    ends = server.in_use_until[first.name] = time.monotonic() + 3
     regions.close()
-    assert time.monotonic() - start < 0.5 and not files() and server.known == {first.name}
-    time.sleep(0.5)
+    assert time.monotonic() < ends and not files() and server.known == {first.name}
+    time.sleep(max(ends - time.monotonic(), 0))
     with_another(server)
     assert not server.known
 
@@ -221,7 +220,7 @@ def test_a_server_that_has_ended(server: Server, error: Exception) -> None:
     server.errors = {"unregister": error, "registered": error}
     start = time.monotonic()
     regions.close()
-    assert time.monotonic() - start < 1 and not files()
+    assert time.monotonic() - start < 5 and not files()
     SharedRegions(server, required=False).close()
 
 
