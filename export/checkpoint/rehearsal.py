@@ -20,7 +20,7 @@ from time import monotonic
 import torch
 
 from ...runtime.errors import FastSamError
-from ...runtime.isolation.limits import Limits, limit_memory
+from ...runtime.isolation.limits import Limits, end_with, limit_memory
 from ..errors import ExportError
 
 _LARGEST_ANSWER = 1 << 16
@@ -61,10 +61,11 @@ its size needs; it is damaged, or made to do harm; use another file
         return
     receiving, sending = os.pipe()
     sys.stdout.flush()
+    parent = os.getpid()
     child = os.fork()
     if not child:
         os.close(receiving)
-        _perform(work, sending, limits)
+        _perform(work, sending, limits, parent)
     os.close(sending)
     try:
         answer = _answer(receiving, limits.seconds)
@@ -77,11 +78,12 @@ its size needs; it is damaged, or made to do harm; use another file
         raise ExportError(error)
 
 
-def _perform(work: Callable[[], object], sending: int, limits: Limits) -> None:
+def _perform(work: Callable[[], object], sending: int, limits: Limits, parent: int) -> None:
     """What the child does. It never returns, and runs no handler that its parent has set up."""
     try:
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
+        end_with(parent)
         torch.set_num_threads(1)  # a fork has none of the threads of OpenMP
         _limit(limits)
         answer = _outcome(work)

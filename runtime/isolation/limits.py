@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ParameterError
+
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,23 @@ def peak_bytes() -> int:
     except ImportError:
         return 0
     return kibibytes if sys.platform == "darwin" else kibibytes * 1024
+
+
+def end_with(parent: int) -> None:
+    """End this forked process when the thread that forked it ends, by a kill too. Linux only.
+
+    It has inherited the locks of its parent, which would hold as long as it lives.
+
+    Args:
+        parent: number of the process that forked it.
+
+    Example:
+        >>> end_with(parent)  # doctest: +SKIP
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended already
+        os._exit(1)
 
 
 def end_first() -> None:

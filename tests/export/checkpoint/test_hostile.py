@@ -6,6 +6,8 @@ import copy
 import io
 import resource
 import struct
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -24,6 +26,7 @@ from fastsam_deploy.export.checkpoint import load
 from fastsam_deploy.export.checkpoint.rehearsal import rehearse
 from fastsam_deploy.export.errors import ExportError
 from fastsam_deploy.runtime.isolation.limits import Limits
+from fastsam_deploy.runtime.system.locks import open_locked
 
 pytestmark = pytest.mark.export
 
@@ -285,3 +288,20 @@ def test_names_of_a_trusted_file_are_checked_too(network: Any, tmp_path: Path) -
     network.names = 5
     with pytest.raises(ExportError, match=r"evil\.pt: its names are a int"):
         load.load_checkpoint(saved(network, tmp_path), trust=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends it")
+def test_a_child_ends_with_the_process_that_was_killed(tmp_path: Path) -> None:
+    """It has inherited the locks on drafts: the next run took those of the killed process for alive."""
+    code = "import os, time; from pathlib import Path\n"
+    code += "from fastsam_deploy.export.checkpoint.rehearsal import rehearse\n"
+    code += "from fastsam_deploy.runtime.isolation.limits import Limits\n"
+    code += "from fastsam_deploy.runtime.system.locks import open_locked\n"
+    code += f"held = open_locked(Path({str(tmp_path / 'held')!r}))\n"
+    code += "def work(): print('up', flush=True); time.sleep(60)\n"
+    code += "rehearse(work, Path('x.pt'), Limits(60, 1 << 30))"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"up\n"
+        process.kill()
+        process.stdout.read()  # ends when the child has ended, which has the same output
+    open_locked(tmp_path / "held").close()
