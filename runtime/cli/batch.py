@@ -220,14 +220,14 @@ def only_writer(store: Any) -> Iterator[None]:
     if store.folder is None:
         yield
         return
-    try:
-        with os_errors_as(FastSamError, store.folder):
-            store.folder.mkdir(parents=True, exist_ok=True)
+    with os_errors_as(FastSamError, store.folder):
+        store.folder.mkdir(parents=True, exist_ok=True)
+        try:
             lock = open_locked(store.folder / ".lock")
-    except FileExistsError as error:
-        raise FastSamError(
-            f"{store.folder}: another run writes to it; wait for its end, or choose another --output"
-        ) from error
+        except FileExistsError as error:
+            raise FastSamError(
+                f"{store.folder}: another run writes to it; wait for its end, or choose another --output"
+            ) from error
     with lock:
         yield
 

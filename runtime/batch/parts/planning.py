@@ -145,12 +145,12 @@ def _refuse_changed(store: Store, changed: list[SourceImage]) -> None:
 
 
 def _hashes(store: Store, ids: set[str]) -> dict[str, str]:
-    """SHA-256 of images that are done, by id."""
+    """SHA-256 of images that are done without error, by id."""
     hashes = {}
     for file in store.files(PARTS):
-        table = arrow("pyarrow.parquet").read_table(store.open(file.name), columns=["id", "sha256"])
+        table = arrow("pyarrow.parquet").read_table(store.open(file.name), columns=["id", "sha256", "error"])
         for row in table.to_pylist():
-            if row["id"] in ids and row["sha256"] is not None:
+            if row["id"] in ids and row["error"] is None:
                 hashes[row["id"]] = row["sha256"]
     return hashes
 

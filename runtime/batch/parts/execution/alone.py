@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from time import monotonic
@@ -17,9 +16,9 @@ from ..output.schema import Row, row_of_error
 from ..sources.image import SourceImage
 from .process import ChildProcess, Message
 from .rows import open_for, rows_of
+from .watchdog import time_limit
 
 _SERVE = f"{__name__}:serve"
-_OPEN_S = 600.0
 
 
 def rows_alone(job: Job, chunk: Chunk, threads: int | None) -> Iterator[Row]:
@@ -100,8 +99,8 @@ def serve(job: Job, threads: int | None, requests: Iterator[Message], answer: Ca
             model, loader = open_for(job, threads, stack)
             answer({"opened": True})
             for request in requests:
-                faulthandler.dump_traceback_later(job.image_s, exit=True)
-                answer({"row": _row(model, job, SourceImage(**request["image"]), loader)})
-                faulthandler.cancel_dump_traceback_later()
+                with time_limit(job.image_s):
+                    row = _row(model, job, SourceImage(**request["image"]), loader)
+                answer({"row": row})
         except FastSamError as error:
             answer({"refused": str(error)})

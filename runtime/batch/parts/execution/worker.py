@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import faulthandler
-import os
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from functools import cache
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
 
 from ....errors import FastSamError
 from ....pipeline import FastSAM
@@ -19,9 +16,10 @@ from ..output.store import Store
 from .alone import rows_alone
 from .interface import Outcome, Task
 from .rows import open_for, rows_of
+from .watchdog import rearm, time_limit
 
 _OPEN_S = 600.0
-"""Allowed for opening the model and for its first image, on top of the time of an image."""
+"""Allowed for opening the model."""
 
 
 class ChunkWorker:
@@ -85,12 +83,13 @@ class ChunkWorker:
             self.close()  # two models at once may not fit
             yield from rows_alone(self._job, chunk, self._threads)
             return
-        with _time_limit(_OPEN_S + self._job.image_s):
+        with time_limit(_OPEN_S):
             model, loader = self._opened()
+            rearm(self._job.image_s)
             with closing(rows_of(model, self._job, chunk.images, loader)) as rows:
                 for row in rows:
                     yield row
-                    _arm(self._job.image_s)
+                    rearm(self._job.image_s)
 
     def _opened(self) -> tuple[FastSAM, ImageLoader | None]:
         if self._model is None:
@@ -120,23 +119,3 @@ class ChunkWorker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """End the process if the block, or the time after the last `_arm`, takes longer."""
-    _arm(seconds)
-    try:
-        yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-
-
-def _arm(seconds: float) -> None:
-    faulthandler.dump_traceback_later(seconds, exit=True, file=_nowhere())
-
-
-@cache
-def _nowhere() -> int:
-    """Where the traceback goes; open for as long as the process lives."""
-    return os.open(os.devnull, os.O_WRONLY)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from ....errors import ImageError
 from ....stages.reading.formats import readable_suffixes
+from ...records import absolute
+from ..locations import is_url, local_path
 from .files import ListedFile, listed_files
 from .image import SourceImage
 from .shards import is_shard, shard_images
@@ -44,11 +46,13 @@ def source_images(source: str, exclude: str | None = None) -> Iterator[SourceIma
 
 
 def _files(source: str, exclude: str | None) -> Iterator[ListedFile]:
+    if not is_url(source):
+        source = absolute(local_path(source))  # the listing is read by others, and later
     for part in _expanded(source):
         yield from listed_files(part, exclude)
 
 
-def _expanded(source: str) -> Iterable[str]:
+def _expanded(source: str) -> list[str]:
     """`a-{00..02}.tar` as a-00.tar, a-01.tar, a-02.tar.
 
     Example:
