@@ -41,6 +41,7 @@ SERVED = r"fastsam serve|(id=\$\(|echo '\{\"masks\").*|curl "
 RTX = sorted(Path(os.environ.get("FASTSAM_TRT_BINDINGS", "nowhere")).glob("rtx-*"))
 """Folders with NVIDIA's parser and builder, which lie beside the environment and not in it."""
 ELSEWHERE_PYTHON = {
+    'read("out")': "needs what a run has written: tests/runtime/batch/parts/test_export.py",
     "grpc://": "needs a server: tests/triton_models/test_client.py runs it",
     "TRTFastSAM(": "needs a GPU: tests/runtime/cuda/test_pipeline.py has its calls",
 }
@@ -122,9 +123,9 @@ RUN_HERE = [(page, line) for page in TEXTS for line in commands(page) if runs_he
 def test_commands_run(page: str, command: str, workplace: Path):
     _needs(command)
     # The command of this environment, whatever PATH says.
-    words = f'PATH="{Path(sys.executable).parent}:$PATH" {command}'
+    words = f'export PATH="{Path(sys.executable).parent}:$PATH"; {command}'
     if _with_rtx(command):
-        words = f'PYTHONPATH="{RTX[-1]}:${{PYTHONPATH:-}}" {words}'
+        words = f'export PYTHONPATH="{RTX[-1]}:${{PYTHONPATH:-}}"; {words}'
     if "--resume" in command:
         _run(["bash", "-c", words.replace(" --resume", "")], workplace)
     output = _run(["bash", "-c", words], workplace)

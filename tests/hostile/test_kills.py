@@ -111,5 +111,6 @@ def test_every_writing_command_is_here() -> None:
     }
     run = {word for command in COMMANDS.values() for word in command.words[:2]}
     elsewhere = {"edges", "proposals", "instances"}  # need COCO or BSDS500: tests/runtime/accuracy
+    elsewhere |= {"run", "status", "export"}  # of `fastsam batch`: tests/runtime/batch/parts/test_kills.py
     assert set(COMMANDS) == {*QUICK, *SLOW}
     assert words - run <= {"doctor", *elsewhere}
