@@ -34,6 +34,7 @@ setup(
     package_data={
         "fastsam_deploy": ["py.typed"],
         "fastsam_deploy.runtime": ["py.typed"],
+        "fastsam_deploy.runtime.app.assets": ["*.html", "*.css", "*.js", "*.jpg"],
         "fastsam_deploy.runtime.cuda.kernels": ["*.ptx", "*.cu", "*.cuh"],
         "fastsam_deploy.export": ["py.typed"],
         "fastsam_deploy.export.photographs": ["*.jpg", "README.md"],

@@ -17,7 +17,16 @@ from .prompts.marks import BoxMarks, LineMark, PointMarks
 from .segments import Prompt, Segments
 from .system.atomic import write_atomically
 
-__all__ = ["crop", "cutout", "distinct_colors", "draw_prompts", "draw_segments", "mask_image", "save_image"]
+__all__ = [
+    "crop",
+    "cutout",
+    "distinct_colors",
+    "draw_prompts",
+    "draw_segments",
+    "encode_image",
+    "mask_image",
+    "save_image",
+]
 
 _FOREGROUND, _BACKGROUND, _BOX = (40, 200, 60), (230, 50, 40), (255, 190, 0)
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
@@ -157,6 +166,24 @@ def save_image(path: str | Path, image: NDArray[np.uint8]) -> None:
         (4, 6, 3)
     """
     path = Path(path)
+    # Not synced: an image has dozens of masks, each sync takes milliseconds, and masks can be drawn again.
+    write_atomically(path, encode_image(path, image), synced=False)
+
+
+def encode_image(path: str | Path, image: NDArray[np.uint8]) -> bytes:
+    """The content of an image file of this name. Nothing is written.
+
+    Args:
+        path, image: see `save_image`.
+
+    Raises:
+        FastSamError: another suffix, or alpha in a JPEG.
+
+    Example:
+        >>> encode_image("white.png", np.full((4, 6), 255, np.uint8))[1:4]
+        b'PNG'
+    """
+    path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in _ENCODINGS:
         raise FastSamError(f"{path}: suffix {path.suffix!r}, expected one of {', '.join(_ENCODINGS)}")
@@ -171,8 +198,8 @@ def save_image(path: str | Path, image: NDArray[np.uint8]) -> None:
         raise FastSamError(f"{path}: OpenCV cannot write {image.shape} as {suffix} ({error}); try .png") from error
     if not done:
         raise FastSamError(f"{path}: OpenCV cannot write {image.shape} as {suffix}; try .png")
-    # Not synced: an image has dozens of masks, each sync takes milliseconds, and masks can be drawn again.
-    write_atomically(path, encoded.tobytes(), synced=False)
+    content: bytes = encoded.tobytes()
+    return content
 
 
 def _draw_boxes(drawn: NDArray[np.uint8], boxes: BoxMarks, thickness: int) -> None:

@@ -27,13 +27,12 @@ try:
     from fastsam_deploy.runtime.batch.outputs import OutputFolder
     from fastsam_deploy.runtime.cli.process import run_command
     from fastsam_deploy.runtime.errors import MissingDependencyError, ModelError, PromptError
-    from fastsam_deploy.runtime.masks.cleaning import MARGIN_PX, clean_mask
     from fastsam_deploy.runtime.pipeline import FastSAM
     from fastsam_deploy.runtime.prompts.boxes import Boxes
     from fastsam_deploy.runtime.prompts.points import Points
     from fastsam_deploy.runtime.prompts.text import Text
     from fastsam_deploy.runtime.render import draw_prompts, draw_segments, save_image
-    from fastsam_deploy.runtime.segments import Prompt, Segments
+    from fastsam_deploy.runtime.segments import Prompt
     from fastsam_deploy.runtime.stages.image import load_image
 except ModuleNotFoundError as missing:
     sys.exit(f"fastsam: {missing}; run this first, in the folder of the repository: pip install '.[cpu]'")
@@ -145,18 +144,13 @@ def run(args: argparse.Namespace, open_model: Callable[[argparse.Namespace, dict
     with open_model(args, {"conf": args.conf, "iou": args.iou, "imgsz": args.imgsz, "clip": clip}) as model:
         segments = model.segment(image, prompt)
     if args.better_quality:
-        segments = cleaned(segments)
+        segments = replace(segments, masks=segments.masks.cleaned())
     color = None if args.randomcolor else _SINGLE_COLOR
     picture = draw_prompts(draw_segments(image, segments, contours=args.withContours, colors=color), prompt)
     suffix = args.img_path.suffix if args.img_path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp") else ".png"
     path = OutputFolder(args.output, [args.img_path]).file(Path(args.img_path.stem), suffix)
     save_image(path, picture)
     print(f"{args.img_path}: {len(segments)} masks, {sum(segments.timing_ms.values()):.0f} ms; see {path}")
-
-
-def cleaned(segments: Segments) -> Segments:
-    """The segments with gaps in their masks closed and specks removed."""
-    return replace(segments, masks=segments.masks.with_margin(MARGIN_PX).map(clean_mask))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

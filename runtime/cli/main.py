@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import FastSamError
+from .app import app as web_page
 from .batch import app as batch_app
 from .bench_accuracy import edges, instances, proposals
 from .bench_fidelity import app as bench_app
@@ -39,6 +40,7 @@ app.add_typer(batch_app)
 app.command()(with_config(segment))
 app.command()(with_config(video))
 app.command()(with_config(serve))
+app.command("app")(web_page)
 app.command()(download)
 
 

@@ -111,7 +111,7 @@ def _tinted(
     drawn: NDArray[np.uint8] = cv2.addWeighted(image, 1 - alpha, tint, alpha, 0)
     cv2.copyTo(image, (labels == 0).view(np.uint8), drawn)
     if contours:
-        cv2.copyTo(tint, _edges(labels), drawn)
+        cv2.copyTo(tint, edges(labels), drawn)
     return drawn
 
 
@@ -123,12 +123,17 @@ def _checked(colors: ArrayLike, n: int) -> NDArray[np.uint8]:
     return np.broadcast_to(rgb, (n, 3)).astype(np.uint8)
 
 
-def _edges(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(h, w) uint8, not 0 at labelled pixels that are within the line width of another label."""
+def edges(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(h, w) uint8, not 0 at labelled pixels that are within the line width of another label.
+
+    Example:
+        >>> edges(np.array([[0, 0, 1, 1, 1]], np.uint8)).tolist()
+        [[0, 0, 1, 0, 0]]
+    """
     kernel = np.ones((2 * line_width(labels.shape) + 1,) * 2, np.uint8)
     change = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, kernel)
-    edges: NDArray[np.uint8] = cv2.min(change, labels)
-    return edges
+    edge: NDArray[np.uint8] = cv2.min(change, labels)
+    return edge
 
 
 def _texts(segments: Columns, labels: bool, scores: bool) -> list[str]:

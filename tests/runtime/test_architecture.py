@@ -48,6 +48,7 @@ ORDER = [
     "batch",
     "measure",
     "accuracy",
+    "app",
     "cli",
     "top_level",
 ]
@@ -56,6 +57,7 @@ ORDER = [
 HEAVY = (
     *("torch", "torchvision", "ultralytics", "tensorrt", "pycuda", "tritonclient", "supervision", "onnx"),
     *("open_clip", "transformers", "pandas", "labelme", "pyarrow", "fsspec", "fastapi", "uvicorn", "prometheus_client"),
+    *("gradio", "starlette"),
 )
 
 
@@ -153,7 +155,8 @@ IMPORT_ALL = """
 import importlib, json, pkgutil, sys
 import fastsam_deploy.runtime as runtime
 optional = ("fastsam_deploy.runtime.engines.openvino", "fastsam_deploy.runtime.engines.tensorrt.",
-            "fastsam_deploy.runtime.engines.triton.", "fastsam_deploy.runtime.http_server.web.")
+            "fastsam_deploy.runtime.engines.triton.", "fastsam_deploy.runtime.http_server.web.",
+            "fastsam_deploy.runtime.app.page")
 names = [m.name for m in pkgutil.walk_packages(runtime.__path__, "fastsam_deploy.runtime.")]
 for name in names:
     if not name.startswith(optional) and not name.endswith("__main__"):

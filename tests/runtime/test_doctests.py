@@ -19,8 +19,8 @@ NAMES = sorted(
     if not info.name.endswith("__main__")
 )
 PACKAGES = (
-    "batch", "cli", "cuda", "formats", "masks", "measure", "opening", "pipeline", "prompts", "segmenters", "segments",
-    "settings", "sources", "system", "trt",
+    "app", "batch", "cli", "cuda", "formats", "masks", "measure", "opening", "pipeline", "prompts", "segmenters",
+    "segments", "settings", "sources", "system", "trt",
 )  # fmt: skip
 STAGES = ("stages.assemble", "stages.decode", "stages.letterbox", "stages.postprocess")
 DOCUMENTED = re.compile(rf"{runtime.__name__}\.({'|'.join((*PACKAGES, *STAGES))})(\.|$)")
