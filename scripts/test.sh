@@ -53,7 +53,7 @@ if [ "${1:-}" = --fast ]; then
 fi
 
 # labelme is no extra: it brings onnxruntime, which must not lie beside onnxruntime-gpu.
-make_env full "8 GB" ".[cpu,export,clip-export,clip,triton,openvino,supervision,ray,serve,dev]" "labelme>=5.5"
+make_env full "8 GB" ".[cpu,export,clip-export,clip,triton,openvino,supervision,ray,serve,app,dev]" "labelme>=5.5"
 make_env bare "0.4 GB" ".[cpu,clip]" "numpy==1.26.*" pytest pytest-timeout pytest-xdist hypothesis tifffile
 make_env direct "0.4 GB" ".[cpu,direct]"
 install_project full
@@ -74,6 +74,10 @@ if [ "$(uname -s)" = Linux ] && command -v g++ >/dev/null; then
   export FASTSAM_TRT_BINDINGS=$envs/tensorrt
 else
   echo "== no g++ on Linux: no emulated CUDA driver and no TensorRT bindings, their tests are skipped"
+fi
+
+if ! command -v chromium chromium-browser google-chrome >/dev/null; then
+  echo "== no Chromium: the tests of the web page in a browser are skipped; to run them: apt-get install chromium"
 fi
 
 echo "== lint"

@@ -27,6 +27,10 @@ ELSEWHERE = {
     "fastsam-export engine FastSAM-s.onnx --compare FastSAM-s.rtx": "a GPU: tests/runtime/engines/tensorrt/test_rtx.py",
     "fastsam video rtsp://camera/live --every 5 --json live.jsonl": "needs a camera: tests/runtime/cli/test_live.py",
     "bash scripts/gpu_check.sh": "needs a GPU: tests/scripts/test_gpu_check.py",
+    **dict.fromkeys(
+        ("fastsam app --open", "fastsam app --model FastSAM-s --clip clip"),
+        "serves until it is ended: tests/runtime/app/test_command.py",
+    ),
     "bash scripts/demo.sh": "makes an environment: tests/scripts/test_demo.py",
     "bash scripts/test.sh": "runs these tests",
     "fastsam download FastSAM-s": "needs the network: tests/runtime/cli/test_download.py, with a server of its own",
@@ -182,14 +186,17 @@ def test_links_lead_somewhere(document: Path):
 
 
 @pytest.mark.parametrize(
-    ("script", "name", "table"),
-    [("suite.report", "suite_end_to_end", "readme_table"), ("triton_load", "triton_load", "summary")],
+    ("script", "name", "table", "page"),
+    [
+        ("suite.report", "suite_end_to_end", "readme_table", "performance"),
+        ("triton_load", "triton_load", "summary", "performance"),
+        ("web_page", "web_page", "summary", "app"),
+    ],
 )
-def test_the_tables_are_those_of_the_results(script: str, name: str, table: str):
+def test_the_tables_are_those_of_the_results(script: str, name: str, table: str, page: str):
     benchmark = importlib.import_module(f"benchmarks.{script}")
     report = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))
-    page = TEXTS["docs/performance.md"]
-    shown = page.split(f"{name}.json -->\n", maxsplit=1)[1].split("<!-- end -->", maxsplit=1)[0]
+    shown = TEXTS[f"docs/{page}.md"].split(f"{name}.json -->\n", maxsplit=1)[1].split("<!-- end -->", maxsplit=1)[0]
     assert shown.strip() == getattr(benchmark, table)(report).strip()
 
 

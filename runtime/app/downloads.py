@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -85,7 +84,7 @@ def _labelmap(shown: Shown) -> Download:
     return Download(f"{shown.stem}.labelmap.png", "image/png", labelmap.encode(shown.segments))
 
 
-KINDS: dict[str, tuple[str, Callable[[Shown], Download]]] = {
+KINDS = {
     "overlay": ("Overlay", _overlay),
     "cutout": ("Cut-out", _cutout),
     "coco": ("COCO", _coco),

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from ..errors import ImageError
+from ..stages.reading.formats import HEIF_SUFFIXES, SUFFIXES
 from ..system.inputs import read_file
 from . import downloads
 from .application import WELCOME, Application, Look, NetworkChoice
@@ -54,7 +55,11 @@ class Page:
     def _add_controls(self) -> None:
         model = self._application.model
         self._open = gr.UploadButton(
-            "Open an image", type="filepath", file_count="single", variant="primary", elem_id="fastsam-open"
+            "Open an image",
+            type="filepath",
+            file_types=["image", *sorted(SUFFIXES | HEIF_SUFFIXES)],
+            variant="primary",
+            elem_id="fastsam-open",
         )
         modes = _MODES if model.answers_texts else _MODES[:-1]
         self._mode = gr.Radio(modes, value="everything", label="Show", elem_id="fastsam-mode")
@@ -123,7 +128,7 @@ class Page:
         request: gr.Request,
     ) -> Iterator[tuple[Any, Any]]:
         number = _sent(event).get("number")
-        name = EXAMPLES[number] if number in (*range(len(EXAMPLES)),) else EXAMPLES[0]
+        name = EXAMPLES[number] if isinstance(number, int) and 0 <= number < len(EXAMPLES) else EXAMPLES[0]
         content = (_ASSETS / name).read_bytes()
         yield from self._open_file(name, content, NetworkChoice(conf, iou, imgsz), Look(better, contours), request)
 

@@ -144,11 +144,13 @@ def _launched(pages: Any, blocks: Any, settings: ServerSettings, opens_browser: 
 
 
 def _theme() -> Any:
-    """Fonts of the system: none is loaded from anywhere."""
+    """Fonts of the system: none is loaded from anywhere. White text on the usual teal is hard to read."""
     import gradio
 
     fonts = ["ui-sans-serif", "system-ui", "sans-serif"]
-    return gradio.themes.Default(primary_hue="teal", font=fonts, font_mono=["ui-monospace", "monospace"])
+    theme = gradio.themes.Default(primary_hue="teal", font=fonts, font_mono=["ui-monospace", "monospace"])
+    darker = {"button_primary_background_fill": "*primary_700", "button_primary_background_fill_hover": "*primary_800"}
+    return theme.set(**darker, **{f"{name}_dark": value for name, value in darker.items()})
 
 
 @contextmanager

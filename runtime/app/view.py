@@ -68,7 +68,13 @@ class View:
 
 
 def described(image: OpenImage) -> dict[str, Any]:
-    """What the browser has to know of an image: its number, name and size in pixels."""
+    """What the browser has to know of an image: its number, name and size in pixels.
+
+    Example:
+        >>> from fastsam_deploy.runtime import Segments
+        >>> described(OpenImage(1, "cat.jpg", np.zeros((4, 5, 3), np.uint8), Segments.empty((4, 5)), 210.0))
+        {'number': 1, 'name': 'cat.jpg', 'width': 5, 'height': 4}
+    """
     height, width = image.everything.image_hw
     return {"number": image.number, "name": image.name, "width": width, "height": height}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -112,6 +114,38 @@ def test_fastsam_looks_up_no_host(recorder: Path, isolation: list[str], tmp_path
     assert (code, recorded) == (0, []), errors
 
 
+VISIT = """
+import os, signal, sys, threading, time, urllib.error, urllib.request
+from fastsam_deploy.runtime.cli.main import main
+
+def visit():
+    for path in ("", "gradio_api/info", "theme.css"):
+        for attempt in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[-1]}/{path}", timeout=30).read()
+                break
+            except urllib.error.URLError:
+                time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=visit, daemon=True).start()
+sys.exit(main())
+"""
+"""Runs a command that serves a page, looks at the page and ends the command."""
+
+
+def test_fastsam_app_looks_up_no_host(recorder: Path, tmp_path: Path):
+    """Not without a network, as that is without 127.0.0.1 too."""
+    pytest.importorskip("gradio", reason="needs the extra [app]")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    code, errors, recorded = _recorded(recorder, [], tmp_path, ["-c", VISIT, "app", *SMALL, "--port", port])
+    assert code == 128 + signal.SIGTERM and f"http://127.0.0.1:{port}/" in errors
+    assert set(recorded) <= {"getaddrinfo 127.0.0.1", "getaddrinfo localhost"}, errors  # which is this machine
+    assert "Traceback" not in errors
+
+
 @pytest.mark.parametrize("name", FAILING)
 def test_nothing_is_fetched_that_was_not_asked_for(recorder: Path, isolation: list[str], tmp_path: Path, name: str):
     command = ["-m", "fastsam_deploy.runtime.cli", *map(str, FAILING[name])]
@@ -143,7 +177,11 @@ def test_every_command_is_tried_here():
 
     tried = {str(word) for table in (RUNTIME, FAILING, EXPORT) for words in table.values() for word in words[:2]}
     for app in (runtime, export):
-        assert set(_commands(typer.main.get_command(app))) <= tried | {"clip", "quantize"}  # these are below, and slow
+        assert set(_commands(typer.main.get_command(app))) <= tried | {
+            "app",
+            "clip",
+            "quantize",
+        }  # these have tests of their own
 
 
 @pytest.mark.export
