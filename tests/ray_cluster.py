@@ -34,10 +34,11 @@ class RayCluster:
 
     Attributes:
         address: for `--ray`.
+        environment: of its processes.
     """
 
     def __init__(self, cluster: Any, nodes: int) -> None:
-        self._cluster = cluster
+        self._cluster, self.environment = cluster, dict(os.environ)
         self.address: str = cluster.address
         self._nodes = [self._add() for _ in range(nodes)]
 

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import FastSamError, ParameterError
+from .batch_cluster import ClusterOptions, with_address
 from .groups import with_groups
 from .image_options import ReadingOptions, TileOptions
 from .options import ModelOption, NetworkOptions, PromptOptions, network_option, option
@@ -43,7 +44,7 @@ class BatchGroup(TyperGroup):
         """See `click.Command.parse_args`."""
         if arguments and arguments[0] not in (*self.commands, "--help", "-h"):
             arguments = ["run", *arguments]
-        return super().parse_args(context, arguments)
+        return super().parse_args(context, with_address(arguments))
 
 
 app = typer.Typer(
@@ -134,6 +135,7 @@ def run(
     tiling: TileOptions,
     reading: ReadingOptions,
     running: RunOptions,
+    cluster: ClusterOptions,
 ) -> None:
     """Segment all images of a source into Parquet parts. The same command goes on where an earlier one was stopped.
 
@@ -145,7 +147,7 @@ def run(
     from ..batch.console import open_console
     from ..batch.parts.job import Job
 
-    prompt = prompts.parsed(model)
+    prompt = prompts.parsed(model, images_may_ask=True)
     job = Job(
         output,
         model,
@@ -158,7 +160,8 @@ def run(
         running.image_timeout,
     )
     with ExitStack() as stack:
-        executor = stack.enter_context(closing(running.executor(threads, network.device)))
+        remote = cluster.executor(running.workers, threads, network.device)
+        executor = stack.enter_context(closing(remote or running.executor(threads, network.device)))
         run_job(job, source, executor, running.cut(executor.workers), open_console(stderr=True), running.retry_failed)
 
 

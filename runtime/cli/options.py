@@ -127,12 +127,22 @@ class PromptOptions:
         network_option("CLIP model for --text, made by: fastsam-export clip.", "--clip", metavar="FOLDER"),
     ] = None
 
-    def parsed(self, model: str | None) -> Prompt | list[Prompt] | None:
-        """The prompt for a model; None for everything. Raises PromptError: see `parse_prompt` and `check_clip`."""
+    def parsed(self, model: str | None, *, images_may_ask: bool = False) -> Prompt | list[Prompt] | None:
+        """The prompt for a model; None for everything.
+
+        Args:
+            model: path or address.
+            images_may_ask: a CLIP model may be given without a text, for images with texts of their own.
+
+        Raises:
+            PromptError: see `parse_prompt` and `check_clip`.
+        """
+        from ..prompts.base import looks_at_image
+
         prompt = parse_prompt(
             self.points, self.labels, self.points_mode.value, self.boxes, self.text, self.json_prompts
         )
-        check_clip(prompt, self.clip, model)
+        check_clip(prompt, None if images_may_ask and not looks_at_image(prompt) else self.clip, model)
         return prompt
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from .settings import LOCAL
 
 _USAGE = "RAY_USAGE_STATS_ENABLED"
 _LOOPBACK = "127.0.0.1"
+_ANSWER_S = 10.0
 _OBJECT_STORE_BYTES = 100 << 20
 """Of Ray on this machine: only numbers go through it."""
 
@@ -45,6 +48,7 @@ def connect(address: str) -> Any:
             raise FastSamError("this process is connected to Ray already; call ray.shutdown() before the run")
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:
+            _check_somebody_listens(address)
             if address == LOCAL:
                 ray.init(
                     num_cpus=usable_cpus(),
@@ -61,6 +65,13 @@ def connect(address: str) -> Any:
                 f"(ray start --head), with Ray {ray.__version__}, or local"
             ) from error
     return ray
+
+
+def _check_somebody_listens(address: str) -> None:
+    """Ray itself would wait for ten minutes. Raises OSError."""
+    match = re.fullmatch(r"\[?([^\s/\]]+)\]?:(\d{1,5})", address)
+    if match is not None:
+        socket.create_connection((match[1], int(match[2])), timeout=_ANSWER_S).close()
 
 
 def _first_line(error: BaseException) -> str:
