@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote_to_bytes
 
 from ...errors import FastSamError, MissingDependencyError, pip_install
 
+_FILE = "file://"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -20,17 +23,39 @@ def is_url(location: str) -> bool:
         >>> is_url("s3://bucket/photos"), is_url("file:///photos"), is_url("photos")
         (True, False, False)
     """
-    return _URL.match(location) is not None and not location.startswith("file://")
+    return _URL.match(location) is not None and not location.startswith(_FILE)
 
 
 def local_path(location: str) -> Path:
     """The path of a location that is no URL of another machine.
 
     Example:
-        >>> local_path("file:///photos/cat.jpg").as_posix()
-        '/photos/cat.jpg'
+        >>> local_path("file:///photos/my%20cat.jpg").as_posix()
+        '/photos/my cat.jpg'
     """
-    return Path(location.removeprefix("file://"))
+    if not location.startswith(_FILE):
+        return Path(location)
+    return Path(os.fsdecode(unquote_to_bytes(location.removeprefix(_FILE))))
+
+
+def location_of(path: str) -> str:
+    """A local path as text that any program can store; one that is no UTF-8 becomes a URL.
+
+    Example:
+        >>> location_of("/photos/cat.jpg"), location_of(os.fsdecode(b"/photos/\xff.jpg"))
+        ('/photos/cat.jpg', 'file:///photos/%FF.jpg')
+    """
+    return path if stored_text(path) == path else _FILE + quote(os.fsencode(path))
+
+
+def stored_text(text: str) -> str:
+    """A text as UTF-8 can hold it: bytes of a name that are no UTF-8 are written as in Python.
+
+    Example:
+        >>> print(stored_text("\udcff.jpg"))
+        \udcff.jpg
+    """
+    return text.encode(errors="backslashreplace").decode()
 
 
 def open_store(url: str) -> tuple[Any, str]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import struct
 import subprocess
+import sys
 import time
 import zlib
 from pathlib import Path
 
 import pytest
 
-from tests.batch_runs import FAST, files_of, run_batch, run_inline, started_batch, write_photographs
+from tests.batch_runs import FAST, batch_command, files_of, run_batch, run_inline, started_batch, write_photographs
 from tests.command_line import run_fastsam
 
 pytest.importorskip("pyarrow", reason="the extra [batch]")
@@ -62,7 +65,7 @@ def test_status_while_it_runs_and_a_second_run_at_once_is_refused(
         while not list(Path("out/parts").glob("*.parquet")):
             assert process.poll() is None
             time.sleep(0.01)
-        process.send_signal(19)  # SIGSTOP, so that it still runs when it is asked for
+        process.send_signal(signal.SIGSTOP)  # so that it still runs when it is asked for
         try:
             assert run_fastsam(monkeypatch, "batch", "status", "out", "--json") == 0
             status = json.loads(capfd.readouterr().out)
@@ -70,7 +73,7 @@ def test_status_while_it_runs_and_a_second_run_at_once_is_refused(
             assert run_fastsam(monkeypatch, "batch", "photos", "-o", "out", *FAST) == 2
             assert "out: another run writes to it; wait for its end" in capfd.readouterr().err
         finally:
-            process.send_signal(18)
+            process.send_signal(signal.SIGCONT)
         process.kill()
         process.wait()
     state = Path("out/state.json")
@@ -95,6 +98,51 @@ def test_damaged_images_do_not_stop_and_decoders_may_be_isolated(photos: Path) -
     errors = {image.id: str(image.error) for image in read("out") if image.error}
     assert set(errors) == {"first/00000-large.png", "first/00001.jpg"}
     assert "40000×40000" in errors["first/00000-large.png"], errors
+
+
+def test_lines_where_there_is_no_terminal(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from fastsam_deploy.runtime.cli import batch_run
+
+    monkeypatch.setattr(batch_run, "LINE_EVERY_S", 0)
+    assert run_fastsam(monkeypatch, "batch", "photos", "-o", "out", *FAST, "--chunk", "2", "--workers", "1") == 0
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.partition(" images, ")[0] for line in lines[:3]] == [f"fastsam: {n} of 6" for n in (2, 4, 6)]
+    assert "0 failed, " in lines[0] and "/s, " in lines[0] and lines[0].endswith(" left")
+    capfd.readouterr()
+    assert run_fastsam(monkeypatch, "batch", "photos", "-o", "out2", *FAST, "--workers", "1", "-q") == 0
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal and named pipes")
+def test_a_bar_on_a_terminal_and_a_second_ctrl_c_ends_at_once(photos: Path) -> None:
+    """A pipe stands for the last image, so that the run lasts until the bar was seen."""
+    import pty
+
+    os.mkfifo(photos / "second/00009.jpg")
+    shown, terminal = pty.openpty()
+    command = batch_command(photos, "out", "--chunk", "3", "--workers", "1")
+    process = subprocess.Popen(command, stderr=terminal, env={**os.environ, "TERM": "xterm", "COLUMNS": "120"})
+    os.close(terminal)
+    try:
+        wait_for(shown, "6/7")
+        process.send_signal(signal.SIGINT)
+        wait_for(shown, "once more to stop at once")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) in (130, -2, 1)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(shown)
+    assert sorted(files_of(Path("out"))) == ["parts/000000000.parquet", "parts/000000001.parquet"]
+
+
+def wait_for(terminal: int, text: str) -> None:
+    """Read what a terminal shows until the text is there; the time limit of the test ends this."""
+    seen = ""
+    while text not in seen:
+        seen += os.read(terminal, 1 << 16).decode(errors="replace")
 
 
 def test_when_all_images_fail_the_run_has_failed(
@@ -128,8 +176,6 @@ def test_mistakes_are_said_in_one_line_and_nothing_is_begun(
 
 
 def test_help_names_the_commands() -> None:
-    import sys
-
     start = "import sys; from fastsam_deploy.runtime.cli.main import main; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", start, "batch", "-h"], capture_output=True, text=True, check=True)
     assert all(name in done.stdout for name in ("run", "status", "export", "fastsam batch SOURCE"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any
 
@@ -109,11 +109,13 @@ def _chunks(images: Iterator[SourceImage], chunk_images: int) -> list[list[Sourc
 
 def _content(chunks: Sequence[Sequence[SourceImage]]) -> bytes:
     pa = arrow()
-    schema = pa.schema([(field.name, _type_of(field.name)) for field in fields(SourceImage)])
+    types = {field.name: _type_of(field.name) for field in fields(SourceImage)}
+    schema = pa.schema(list(types.items()))
     stream = io.BytesIO()
     with arrow("pyarrow.parquet").ParquetWriter(stream, schema, compression="zstd") as writer:
         for chunk in chunks:
-            writer.write_table(pa.Table.from_pylist([asdict(image) for image in chunk], schema))
+            columns = [pa.array([getattr(image, name) for image in chunk], kind) for name, kind in types.items()]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
     return stream.getvalue()
 
 

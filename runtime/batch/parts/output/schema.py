@@ -16,7 +16,7 @@ from ....formats import NO_PROMPT, LoadedColumns
 from ....masks.store import Masks
 from ....segments import Segments
 from ..job import Description
-from ..locations import arrow
+from ..locations import arrow, stored_text
 from ..sources.image import SourceImage
 
 FORMAT = "1"
@@ -102,7 +102,7 @@ def row_of_error(image: SourceImage, sha256: str | None, kind: str, message: str
         >>> row_of_error(SourceImage("a", "a.jpg"), None, "ImageError", "a.jpg: no such file", None)["error_kind"]
         'ImageError'
     """
-    return {**_row(image, sha256, prompts), "error_kind": kind, "error": message}
+    return {**_row(image, sha256, prompts), "error_kind": kind, "error": stored_text(message)}
 
 
 def _row(image: SourceImage, sha256: str | None, prompts: str | None) -> Row:

@@ -13,7 +13,7 @@ from typing import IO
 from ....errors import FastSamError, ImageError
 from ....segmenters.stream import in_order
 from ....stages.reading.opening import MAX_FILE_BYTES, file_content
-from ..locations import is_url, local_path, open_store
+from ..locations import is_url, local_path, open_store, stored_text
 from .image import SourceImage
 
 Content = bytes | ImageError
@@ -148,7 +148,7 @@ def _streamed(location: str, images: list[SourceImage]) -> Iterator[tuple[Source
     try:
         with opened_shard(location) as shard:
             for member in shard:
-                image = waiting.pop(member.name, None)
+                image = waiting.pop(stored_text(member.name), None)
                 if image is not None:
                     file = shard.extractfile(member)
                     yield image, b"" if file is None else file.read()

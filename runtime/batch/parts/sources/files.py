@@ -12,7 +12,7 @@ from typing import Any
 from ....errors import FastSamError, ImageError
 from ....sources.paths import is_output
 from ....system.identity import real_path
-from ..locations import is_url, local_path, open_store, store_errors
+from ..locations import is_url, local_path, location_of, open_store, store_errors, stored_text
 
 _WILD = "*?["
 
@@ -82,12 +82,16 @@ def _local(path: Path, exclude: str | None) -> Iterator[ListedFile]:
     elif path.exists() or not any(sign in str(path) for sign in _WILD):
         if not path.is_file():
             raise ImageError(f"{path}: no such file or folder; check the path")
-        yield ListedFile(path.name, str(path), fingerprint_of(path))
+        yield _listed(path.name, str(path))
     else:
         root = _fixed_part(str(path))
         for name in sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207 - Path.glob takes no absolute patterns
             if os.path.isfile(name):  # noqa: PTH113 - a million of them
-                yield ListedFile(os.path.relpath(name, root).replace(os.sep, "/"), name, fingerprint_of(Path(name)))
+                yield _listed(os.path.relpath(name, root).replace(os.sep, "/"), name)
+
+
+def _listed(name: str, path: str) -> ListedFile:
+    return ListedFile(stored_text(name), location_of(path), fingerprint_of(Path(path)))
 
 
 def _fixed_part(pattern: str) -> str:
@@ -110,8 +114,7 @@ def _tree(root: Path, exclude: Path | None) -> Iterator[ListedFile]:
         within = os.path.relpath(folder, root)
         prefix = "" if within == "." else within.replace(os.sep, "/") + "/"
         for name in sorted(names):
-            path = Path(folder, name)
-            yield ListedFile(prefix + name, str(path), fingerprint_of(path))
+            yield _listed(prefix + name, os.path.join(folder, name))  # noqa: PTH118 - a million of them
 
 
 def _remote(url: str) -> Iterator[ListedFile]:

@@ -14,6 +14,7 @@ from itertools import groupby
 from ....documents import dump, parse
 from ....errors import ImageError
 from ....stages.reading.formats import readable_suffixes
+from ..locations import stored_text
 from .content import opened_shard
 from .files import ListedFile
 from .image import SourceImage
@@ -66,11 +67,11 @@ def shard_images(shard: ListedFile) -> Iterator[SourceImage]:
             images = [(member, ending) for member, _, ending, _ in listed if _is_image(ending)]
             for member, ending in images:
                 yield SourceImage(
-                    id=f"{shard.name}/{key}" + (f".{ending}" if len(images) > 1 else ""),
+                    id=stored_text(f"{shard.name}/{key}" + (f".{ending}" if len(images) > 1 else "")),
                     location=shard.location,
                     fingerprint=shard.fingerprint,
                     prompts=prompts,
-                    member=member.name,
+                    member=stored_text(member.name),
                     offset=None if compressed else member.offset_data,
                     size=member.size,
                 )

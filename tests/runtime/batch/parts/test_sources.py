@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -154,6 +156,45 @@ def test_shards_give_what_their_images_give_alone(photos: Path, tmp_path: Path, 
     files = [image.result() for image in read(tmp_path / "files")]
     assert whole["0001"] == files[0] and whole["0003.right.jpg"] == files[3]
     assert whole["0002"].prompts.tolist() == [0] and whole["0004"].prompts.tolist() == [0]
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz"])
+def test_names_that_are_no_utf_8(photos: Path, tmp_path: Path, ending: str) -> None:
+    """They are read all the same; a bad image among them is an error like any other."""
+    name = os.fsdecode(b"first/\xff\xfe.jpg")
+    shutil.copy(photos / ALL[0], photos / name)
+    (photos / os.fsdecode(b"first/bad-\xff.jpg")).write_bytes(b"no image")
+    with tarfile.open(tmp_path / f"all.{ending}", "w" if ending == "tar" else "w:gz") as tar:
+        tar.add(photos / name, name)
+    for source in (photos, tmp_path / f"all.{ending}"):
+        out = tmp_path / f"out-{source.name}"
+        run_inline(source, out)
+        images = {image.id: image for image in read(out)}
+        key = "first/\\udcff\\udcfe" + (".jpg" if source == photos else "")
+        one = images[key if source == photos else f"all.{ending}/{key}"]
+        assert len(one.result())
+        if source == photos:
+            assert one.result() == images[ALL[0]].result()
+            assert images["first/bad-\\udcff.jpg"].error is not None
+
+
+def test_text_prompts_of_a_run_and_of_images(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers", reason="the extra [clip]")
+    from fastsam_deploy.runtime import FastSAM, Text
+
+    clip = Path(__file__).resolve().parents[3] / "data/clip-tiny"
+    rows: list[dict[str, object]] = [
+        {"path": str(photos / ALL[0]), "prompts": json.dumps({"text": ["a cup"]})},
+        {"path": str(photos / ALL[1]), "prompts": None},
+    ]
+    run_inline(
+        table(tmp_path, ".csv", rows), tmp_path / "out", clip=str(clip), prompts='[{"text": ["a cat", "a dog"]}]'
+    )
+    first, second = read(tmp_path / "out")
+    with FastSAM(imgsz=64, conf=0.05, threads=1, clip=clip) as model:
+        assert first.result() == model.segment(photos / ALL[0], Text(["a cup"]))
+        assert second.result() == model.segment(photos / ALL[1], Text(["a cat", "a dog"]))
+    assert second.result().prompts.tolist() == [0, 1]
 
 
 def test_a_shard_that_ends_early_is_said(photos: Path, tmp_path: Path) -> None:
