@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # `as` the same name: type checkers take it for public, as th
     from .stages.image import load_image as load_image
     from .stages.isolated import IsolatedLoader as IsolatedLoader
     from .tiling.grid import Tiles as Tiles
+    from .tracking.tracker import Tracker as Tracker
     from .trt import TRTFastSAM as TRTFastSAM
 
 _MODULE_OF = {
@@ -69,6 +70,7 @@ _MODULE_OF = {
     "StreamItem": "segmenters.stream",
     "Tiles": "tiling.grid",
     "TRTFastSAM": "trt",
+    "Tracker": "tracking.tracker",
     "Text": "prompts.text",
     "open_frames": "sources.opening",
     "with_image": "clip.features",

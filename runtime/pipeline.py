@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,6 +25,9 @@ from .spec import ModelSpec
 from .stages.image import ImageSource
 from .tiling.grid import Tiles
 from .tiling.image import segment_image
+from .tracking.following import start_following
+from .tracking.foreign import DetectionsTracker
+from .tracking.tracker import Tracker
 from .weights.cache import find_model, is_published
 
 
@@ -294,6 +298,58 @@ class FastSAM:
 
         ahead = workers + 1 if prefetch is None else prefetch
         return segment_stream(images, segment_one, workers, ahead, copy_images)
+
+    def track(
+        self,
+        frames: Iterable[ImageSource],
+        prompt: Prompt | Sequence[Prompt] | None = None,
+        *,
+        tracker: Tracker | DetectionsTracker | None = None,
+        color: str = "RGB",
+        thresholds: Thresholds | None = None,
+        prefetch: int | None = None,
+        keep_images: bool = False,
+        copy_images: bool = True,
+        tiles: Tiles | int | None = None,
+    ) -> Generator[StreamItem, None, None]:
+        """Segment the frames of a video and follow the objects: `Segments.track_ids` are the same in every frame.
+
+        Args:
+            frames: of one video, in their order, all of one size.
+            prompt: for the first frame; later frames then have the objects that answered it. If nothing does, it is
+                tried on the next frame. None for everything.
+            tracker: None: a `Tracker` that begins with segments above the threshold `conf`, and also continues with
+                those above half of it. Or one of your own, such as `trackers.ByteTrackTracker()` (boxes; the extra
+                [supervision]), which gets the segments above `conf`. It is changed, and serves one video.
+            color: see `segment`.
+            thresholds: see `segment`.
+            prefetch: see `segment_stream`.
+            keep_images: see `segment_stream`.
+            copy_images: see `segment_stream`.
+            tiles: see `segment`.
+
+        Yields:
+            The segments or the error of each frame.
+
+        Raises:
+            PromptError: the prompt does not fit the first frame. ParameterError: see `segment_stream` and `Tracker`.
+
+        Example:
+            >>> for item in model.track(frames, Points([[320, 180]])):  # doctest: +SKIP
+            ...     print(item.index, item.result().track_ids)
+        """
+        limits = self.thresholds if thresholds is None else thresholds
+        limits, follower = start_following(prompt, tracker, limits)
+        for item in self.segment_stream(
+            frames,
+            color=color,
+            thresholds=limits,
+            prefetch=prefetch,
+            keep_images=keep_images,
+            copy_images=copy_images,
+            tiles=tiles,
+        ):
+            yield item if item.segments is None else replace(item, segments=follower.update(item.segments, item.index))
 
     def __repr__(self) -> str:
         """Model, engine, precision and device."""

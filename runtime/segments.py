@@ -15,7 +15,7 @@ from .drawing.overlay import check_image
 from .errors import FastSamError, PromptError
 from .exchange import supervision
 from .exchange.methods import Conversions
-from .formats import NO_PROMPT, Columns, json, read
+from .formats import NO_PROMPT, NO_TRACK, Columns, json, read
 from .masks.rows import Rows, row_numbers
 from .masks.store import Masks, concatenate
 from .spec import MAX_CLASSES
@@ -23,9 +23,9 @@ from .spec import MAX_CLASSES
 if TYPE_CHECKING:
     from supervision import Detections
 
-__all__ = ["NO_PROMPT", "Prompt", "Segments", "join"]
+__all__ = ["NO_PROMPT", "NO_TRACK", "Prompt", "Segments", "join"]
 
-_ARRAYS = ("boxes_xyxy", "scores", "classes", "prompts", "fits", "probabilities")
+_ARRAYS = ("boxes_xyxy", "scores", "classes", "prompts", "fits", "probabilities", "track_ids")
 
 
 class Prompt(Protocol):
@@ -69,6 +69,7 @@ class Segments(Conversions, Pictures):
         probabilities: (n,) float32, probability of the segment's text (see `prompts.text`); NaN without a text prompt.
         features: a `MaskFeatures`, for text prompts, if the model has a CLIP. It holds the image, is neither saved nor
             pickled, and is handed on to every selection.
+        track_ids: (n,) int64, the number of the object in a video, from 1 (see `FastSAM.track`); -1 without tracking.
         image: (h, w, 3) uint8 RGB, for drawing, if the segments were asked to keep it (see `on`, and `keep_image` of
             `FastSAM.segment`); else None. It is neither saved nor pickled, and is handed on to every selection.
 
@@ -91,6 +92,7 @@ class Segments(Conversions, Pictures):
     class_names: tuple[str, ...] = ("object",)
     timing_ms: Mapping[str, float] = field(default_factory=dict)
     probabilities: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))  # left out: all NaN
+    track_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # left out: all -1
     features: object | None = None
     image: NDArray[np.uint8] | None = None
 
@@ -98,6 +100,8 @@ class Segments(Conversions, Pictures):
         n = len(self.masks)
         if not len(self.probabilities):
             object.__setattr__(self, "probabilities", np.full(n, np.nan, np.float32))
+        if not len(self.track_ids):
+            object.__setattr__(self, "track_ids", np.full(n, NO_TRACK, np.int64))
         wrong = []
         for name in _ARRAYS:
             shape, right = getattr(self, name).shape, (n, 4) if name == "boxes_xyxy" else (n,)

@@ -21,6 +21,7 @@ from ..segmenters.stream import StreamItem
 from ..segments import Prompt, Segments
 from ..sources.frames import Frame, FrameSource, VideoInfo, thinned
 from ..system.atomic import draft_of
+from ..tracking.following import start_following
 from .frame_rate import mpeg4_rate
 from .json_lines import JsonLines
 from .records import describe_model, error_json, segments_json
@@ -149,6 +150,7 @@ def segment_video(
     contours: bool = True,
     every: int = 1,
     most: int | None = None,
+    track: bool = False,
 ) -> Iterator[int]:
     """Segment each frame. Frames are read while the network works on earlier ones.
 
@@ -167,6 +169,7 @@ def segment_video(
         every: leave out frames until the number is this much higher than that of the one before. Then, and for live
             sources, there are no lines of frames that are missing.
         most: end after this many frames; None: at the end of the video.
+        track: follow the objects, see `FastSAM.track`; the prompt is then for the first frame.
 
     Yields:
         The number of segments of each frame, as soon as it is written.
@@ -189,26 +192,33 @@ def segment_video(
             yield frame.image
 
     lines = _FrameLines(path, model, json_lines, has_gaps=video.is_live or every > 1)
+    thresholds, follower = start_following(prompt, None, model.thresholds) if track else (model.thresholds, None)
     stream = model.segment_stream(
         images(),
-        prompt,
+        None if track else prompt,
         color="BGR",
+        thresholds=thresholds,
         keep_images=writer is not None,
         copy_images=False,
         prefetch=_LIVE_FRAMES if video.is_live else None,
     )
     for item in lines.reported(stream):
-        frame, error = under_way.popleft(), item.error
-        if writer is not None and item.segments is not None and item.image is not None:
-            drawn = draw_prompts(draw_segments(item.image, item.segments, contours=contours), prompt)
+        frame, segments, error = under_way.popleft(), item.segments, item.error
+        if follower is not None and segments is not None:
+            segments = follower.update(segments, frame.number)
+        if writer is not None and segments is not None and item.image is not None:
+            color_by = "track" if track else "rank"
+            drawn = draw_segments(item.image, segments, contours=contours, color_by=color_by, ids=track)
+            if not track or frame.number == 0:
+                drawn = draw_prompts(drawn, prompt)
             try:
                 writer.write(drawn, frame.time_s)
             except FastSamError as refused:
                 error = refused
-        lines.write(frame, item.segments, error)
-        if error is not None:
-            raise error
-        yield len(item.result())
+        lines.write(frame, segments, error)
+        if segments is None or error is not None:
+            raise error or AssertionError("a stream item has segments or an error")
+        yield len(segments)
     if most is None:
         lines.write_missing(video.missing.frames)
 

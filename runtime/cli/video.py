@@ -44,6 +44,15 @@ FpsOption = Annotated[
     float | None, option("Frames per second, for a folder of images. Default: 25.", "--fps", panel="Frames")
 ]
 
+TrackOption = Annotated[
+    bool,
+    option(
+        "Follow the objects: the same number and colour in every frame. Prompts are then for the first frame.",
+        "--track",
+        panel="Frames",
+    ),
+]
+
 
 @with_groups
 def video(
@@ -55,6 +64,7 @@ def video(
     every: EveryOption = 1,
     most: MostOption = None,
     fps: FpsOption = None,
+    track: TrackOption = False,
     output: OutputOption = None,
     json_target: JsonLinesOption = None,
     contours: ContoursOption = True,
@@ -62,7 +72,7 @@ def video(
 ) -> None:
     """Segment every frame of a video, and write a video with overlays and one line of JSON for each frame.
 
-    Frames are read and drawn while the network works on others. They are independent: nothing is tracked.
+    Frames are read and drawn while the network works on others. They are independent, unless --track is given.
 
     Cameras and streams are live: the newest frame is taken, and those that come meanwhile are dropped. A lost
     connection is tried again. Ctrl-C ends the run, and the video and the lines of JSON are then whole.
@@ -91,7 +101,7 @@ def video(
     with ExitStack() as stack:
         frames = stack.enter_context(open_frames(source, fps=fps, isolate=isolate))
         fastsam = stack.enter_context(open_model(model, settings, clip=prompts.clip))
-        run = VideoRun(frames, output, json_target, contours=contours, every=every, most=most)
+        run = VideoRun(frames, output, json_target, contours=contours, every=every, most=most, track=track)
         if frames.is_live:
             say(console, f"{frames.name}: live; Ctrl-C ends, and what is done is kept")
         elif path is None:

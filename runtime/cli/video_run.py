@@ -38,7 +38,7 @@ class VideoRun:
         output: video with overlays; None for none.
         json_target: file of JSON lines, "-", or None for none.
         contours: outline the segments.
-        every, most: see `segment_video`.
+        every, most, track: see `segment_video`.
 
     Example:
         >>> with open_frames("clip.mp4") as source:  # doctest: +SKIP
@@ -51,6 +51,7 @@ class VideoRun:
     contours: bool = True
     every: int = 1
     most: int | None = None
+    track: bool = False
     _frames: int = field(default=0, init=False)
     _segments: int = field(default=0, init=False)
     _seconds: float = field(default=0.0, init=False)
@@ -78,6 +79,7 @@ class VideoRun:
                 contours=self.contours,
                 every=self.every,
                 most=self.most,
+                track=self.track,
             )
             total = self.most or -(-source.info.frames // self.every) or None
             with stop_on_signals(lambda _: source.stop()) if isinstance(source, LiveSource) else nullcontext():

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ParameterError
-from ..formats import NO_PROMPT, Columns
+from ..formats import NO_PROMPT, NO_TRACK, Columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _GOLDEN_RATIO = 0.618033988749895
 _UNPROMPTED = (128, 128, 128)
 
-COLOR_BY = ("rank", "class", "prompt")
+COLOR_BY = ("rank", "class", "prompt", "track")
 """What can choose the colour of a segment, besides numbers of the caller."""
 
 
@@ -43,9 +43,9 @@ def segment_colors(columns: Columns, color_by: str | ArrayLike = "rank") -> NDAr
 
     Args:
         columns: n segments.
-        color_by: "rank": each row another one. "class" and "prompt": rows of the same class or prompt have the same
-            one; rows without a prompt are grey. Or n whole numbers, such as the ids of tracks: a number has the same
-            colour in every picture.
+        color_by: "rank": each row another one. "class", "prompt" and "track": rows of the same class, prompt or track
+            have the same one; rows without a prompt or a track are grey. Or n whole numbers: each has its colour in
+            every picture.
 
     Returns:
         (n, 3) uint8 RGB.
@@ -63,13 +63,14 @@ def segment_colors(columns: Columns, color_by: str | ArrayLike = "rank") -> NDAr
         "rank": lambda: np.arange(n),
         "class": lambda: columns.classes,
         "prompt": lambda: columns.prompts,
+        "track": lambda: columns.track_ids,
     }
     if isinstance(color_by, str):
         if color_by not in numbers_by:
             raise ParameterError(f"color_by is {color_by!r}, expected one of {', '.join(COLOR_BY)}, or {n} numbers")
         numbers = numbers_by[color_by]()
         colors = _colors_of(numbers.clip(0))
-        colors[numbers == NO_PROMPT] = _UNPROMPTED
+        colors[numbers == (NO_TRACK if color_by == "track" else NO_PROMPT)] = _UNPROMPTED
         return colors
     given: NDArray[Any] = np.asarray(color_by)
     if given.shape != (n,) or (n and (given.dtype.kind not in "iu" or given.min() < 0)):

@@ -55,6 +55,7 @@ class Pictures:
         boxes: bool = False,
         labels: bool = False,
         scores: bool = False,
+        ids: bool = False,
     ) -> NDArray[np.uint8]:
         """A picture of the segments.
 
@@ -64,11 +65,12 @@ class Pictures:
             alpha: strength of the tints, from 0 (none) to 1 (opaque).
             contours: outline the segments; "only": no tints.
             colors: one RGB colour for all, or (n, 3), in 0 … 255.
-            color_by: without `colors`, what has the same colour: "rank" (each segment its own), "class", "prompt", or n
-                whole numbers, such as the ids of tracks.
+            color_by: without `colors`, what has the same colour: "rank" (each segment its own), "class", "prompt",
+                "track", or n whole numbers.
             boxes: draw the boxes of the detections.
             labels: write the names of the classes.
             scores: write the scores.
+            ids: write the numbers of the tracks, as #7.
 
         Returns:
             (h, w, 3) uint8 RGB; `PIL.Image.fromarray` makes a Pillow image of it, `save_image` a file.
@@ -89,6 +91,7 @@ class Pictures:
             boxes=boxes,
             labels=labels,
             scores=scores,
+            ids=ids,
         )
 
     def show(self: Drawable, image: Picture | None = None, **options: Any) -> None:

@@ -16,7 +16,7 @@ _SHOWN_ROWS = 8
 _SIDE_PX = 720
 """Longest side of a picture in a notebook, which keeps it in its file."""
 
-_NAMES = ("segment", "class_name", "score", "area", "x1", "y1", "x2", "y2", "prompt", "fit")
+_NAMES = ("segment", "class_name", "score", "area", "x1", "y1", "x2", "y2", "prompt", "fit", "track_id")
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:
@@ -50,7 +50,7 @@ def html(columns: Columns, title: str, picture: NDArray[np.uint8]) -> str:
     """
     best = np.argsort(-columns.scores, kind="stable")[:_SHOWN_ROWS].tolist()
     every = rows(columns)
-    names = [name for name in _NAMES if any(row[name] is not None for row in every)] if every else []
+    names = [name for name in _NAMES if any(row.get(name) is not None for row in every)] if every else []
     head = "".join(f"<th>{name}</th>" for name in names)
     body = "".join(f"<tr>{''.join(_cell(every[i][name]) for name in names)}</tr>" for i in best)
     rest = len(every) - len(best)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ParameterError
-from ..formats import Columns
+from ..formats import NO_TRACK, Columns
 from ..masks.label_map import painted
 from .colors import segment_colors
 from .labels import draw_boxes, draw_labels
@@ -29,6 +29,7 @@ def draw_segments(
     boxes: bool = False,
     labels: bool = False,
     scores: bool = False,
+    ids: bool = False,
 ) -> NDArray[np.uint8]:
     """The image with a tint over each segment. Where segments overlap, the smaller is visible.
 
@@ -38,11 +39,12 @@ def draw_segments(
         alpha: strength of the tint, from 0 (none) to 1 (opaque).
         contours: whether to draw the edge of the visible part of each segment in its full colour; "only": no tints.
         colors: one RGB colour for all, or (n, 3), in 0 … 255; None: colours that are easy to tell apart.
-        color_by: without `colors`, what has the same colour: "rank" (each row its own), "class", "prompt", or n whole
-            numbers, such as the ids of tracks.
+        color_by: without `colors`, what has the same colour: "rank" (each row its own), "class", "prompt", "track",
+            or n whole numbers.
         boxes: draw the boxes of the detections.
         labels: write the name of the class at each segment.
         scores: write the score.
+        ids: write the number of the track, as #7.
 
     Returns:
         (h, w, 3) uint8 RGB, a new array.
@@ -67,8 +69,8 @@ def draw_segments(
     drawn = _tinted(image, segments, rgb, 0 if contours == "only" else alpha, bool(contours))
     if boxes:
         drawn = draw_boxes(drawn, segments.boxes_xyxy, rgb, line_width(image.shape) + 1)
-    if labels or scores:
-        drawn = draw_labels(drawn, segments.boxes_xyxy, _texts(segments, labels, scores), rgb)
+    if labels or scores or ids:
+        drawn = draw_labels(drawn, segments.boxes_xyxy, _texts(segments, labels, scores, ids), rgb)
     return drawn
 
 
@@ -136,7 +138,8 @@ def edges(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return edge
 
 
-def _texts(segments: Columns, labels: bool, scores: bool) -> list[str]:
+def _texts(segments: Columns, labels: bool, scores: bool, ids: bool) -> list[str]:
     names = [segments.class_names[int(number)] if labels else "" for number in segments.classes]
     values = [f"{score:.2f}" if scores else "" for score in segments.scores]
-    return [f"{name} {value}".strip() for name, value in zip(names, values, strict=True)]
+    tracks = [f"#{number}" if ids and number != NO_TRACK else "" for number in segments.track_ids.tolist()]
+    return [" ".join(filter(None, parts)) for parts in zip(names, tracks, values, strict=True)]

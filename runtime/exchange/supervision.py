@@ -1,7 +1,7 @@
 """Segments as a `supervision.Detections`, and back.
 
-Boxes, masks and scores are `xyxy`, `mask` and `confidence`. What supervision has no column for is in `data`:
-`class_name`, `prompt`, `fit` and `probability`.
+Boxes, masks, scores and tracks are `xyxy`, `mask`, `confidence` and `tracker_id`. What supervision has no column
+for is in `data`: `class_name`, `prompt`, `fit` and `probability`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MissingDependencyError, ParameterError, pip_install
-from ..formats import NO_PROMPT, Columns, LoadedColumns
+from ..formats import NO_PROMPT, NO_TRACK, Columns, LoadedColumns, is_tracked
 from ..masks.store import Masks
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def to_supervision(columns: Columns, *, compact: bool = False) -> Detections:
         mask=_compact(columns.masks) if compact else columns.masks.dense(),
         confidence=columns.scores.copy(),
         class_id=columns.classes.copy(),
+        tracker_id=columns.track_ids.copy() if is_tracked(columns) else None,
         data={
             CLASS_NAME: np.array([columns.class_names[i] for i in columns.classes], dtype=str),
             "prompt": columns.prompts.copy(),
@@ -80,6 +81,7 @@ def columns_of(
     masks = _masks_of(detections.mask, image_hw)
     classes = np.zeros(n, np.int64) if detections.class_id is None else np.asarray(detections.class_id, np.int64)
     confidence = np.ones(n) if detections.confidence is None else detections.confidence
+    tracks = np.full(n, NO_TRACK) if detections.tracker_id is None else detections.tracker_id
     extra = {name: detections.data.get(name, np.full(n, missing)) for name, missing in _MISSING.items()}
     return LoadedColumns(
         boxes_xyxy=np.asarray(detections.xyxy, np.float32).reshape(n, 4),
@@ -89,6 +91,7 @@ def columns_of(
         prompts=np.asarray(extra["prompt"], np.int64),
         fits=np.asarray(extra["fit"], np.float32),
         probabilities=np.asarray(extra["probability"], np.float32),
+        track_ids=np.asarray(tracks, np.int64),
         class_names=_names_of(classes, detections.data.get(CLASS_NAME)) if class_names is None else tuple(class_names),
     )
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from ..errors import MissingDependencyError, pip_install
 from ..formats import Columns
-from ..formats.csv import NAMES, rows
+from ..formats.csv import names_for, rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_TYPES = {"segment": "int64", "class": "int64", "area": "int64", "prompt": "Int64"}
+_TYPES = {"segment": "int64", "class": "int64", "area": "int64", "prompt": "Int64", "track_id": "Int64"}
 
 
 def to_dataframe(columns: Columns) -> DataFrame:
@@ -28,5 +28,6 @@ def to_dataframe(columns: Columns) -> DataFrame:
         from pandas import DataFrame
     except ImportError as error:
         raise MissingDependencyError(f"to_dataframe: {error}; run: {pip_install('pandas')}") from error
-    table = DataFrame(rows(columns), columns=list(NAMES))
-    return table.astype({name: _TYPES.get(name, "float64") for name in NAMES if name != "class_name"})
+    names = names_for(columns)
+    table = DataFrame(rows(columns), columns=list(names))
+    return table.astype({name: _TYPES.get(name, "float64") for name in names if name != "class_name"})

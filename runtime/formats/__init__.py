@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from inspect import Parameter, signature
 from pathlib import Path
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 NO_PROMPT = -1
 """Number in `prompts` of a row that answers no prompt."""
+
+NO_TRACK = -1
+"""Number in `track_ids` of a row that was not tracked."""
 
 MAX_FILE_BYTES = 1 << 30
 """Of a file of segments that is read."""
@@ -61,7 +64,15 @@ class Columns(Protocol):
     @property
     def probabilities(self) -> NDArray[np.float32]: ...
     @property
+    def track_ids(self) -> NDArray[np.int64]: ...
+    @property
     def class_names(self) -> tuple[str, ...]: ...
+
+
+def _no_numbers() -> NDArray[np.int64]:
+    import numpy as np
+
+    return np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +97,7 @@ class LoadedColumns:
     fits: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     class_names: tuple[str, ...]
+    track_ids: NDArray[np.int64] = field(default_factory=_no_numbers)
 
     def __post_init__(self) -> None:
         for name, (kinds, dtype, (least, most), may_be_nan) in _COLUMNS.items():
@@ -109,8 +121,20 @@ _COLUMNS = {
     "prompts": (*_INTEGERS, (NO_PROMPT, 2**31 - 1), False),
     "fits": (*_FLOATS, _FINITE, True),
     "probabilities": (*_FLOATS, _FINITE, True),
+    "track_ids": (*_INTEGERS, (NO_TRACK, 2**63 - 1), False),
 }
 """Column → kinds of dtype that are taken, dtype that it becomes, range, and whether NaN is a value."""
+
+
+def is_tracked(columns: Columns) -> bool:
+    """Whether any of the segments has a track.
+
+    Example:
+        >>> from fastsam_deploy.runtime.segments import Segments
+        >>> is_tracked(Segments.empty((4, 5)))
+        False
+    """
+    return bool((columns.track_ids > NO_TRACK).any())
 
 
 def _outside(array: NDArray[Any], least: float, most: float, may_be_nan: bool) -> NDArray[Any]:

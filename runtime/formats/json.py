@@ -12,7 +12,7 @@ from ..errors import FastSamError
 from ..limits import MAX_SEGMENTS, MAX_SIDE
 from ..masks.store import Masks
 from ..spec import MAX_CLASSES
-from . import NO_PROMPT, Columns, LoadedColumns
+from . import NO_PROMPT, NO_TRACK, Columns, LoadedColumns
 
 SUFFIX = ".json"
 
@@ -88,6 +88,7 @@ def columns_of(parsed: Mapping[str, Any]) -> LoadedColumns:
             fits=np.array([_number(row, "fit") for row in segments], np.float32),
             probabilities=np.array([_number(row, "probability") for row in segments], np.float32),
             class_names=fields.texts("class_names", MAX_CLASSES) if "class_names" in fields else ("object",),
+            track_ids=np.array([_whole(row, "track_id", NO_TRACK) for row in segments], np.int64),
         )
     except ValueError as error:
         raise FastSamError(f"segments from JSON: {error}; expected what Segments.to_json writes") from error
@@ -97,7 +98,7 @@ def rows(columns: Columns, segmentations: Iterable[Any] | None = None) -> list[d
     """The keys that JSON and COCO share, with plain values, for each segment.
 
     `bbox` is x, y, w, h of the detection in pixels. `prompt` and `fit` are None without a prompt, `probability` without
-    a text prompt.
+    a text prompt. `track_id` is there for tracked segments only.
 
     Args:
         columns: n segments.
@@ -113,7 +114,7 @@ def rows(columns: Columns, segmentations: Iterable[Any] | None = None) -> list[d
     boxes = columns.boxes_xyxy.astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
     masks = columns.masks
-    prompted = columns.prompts, columns.fits, columns.probabilities
+    prompted = columns.prompts, columns.fits, columns.probabilities, columns.track_ids
     segmentations = masks.rle() if segmentations is None else segmentations
     return [
         {
@@ -124,8 +125,9 @@ def rows(columns: Columns, segmentations: Iterable[Any] | None = None) -> list[d
             "prompt": None if prompt == NO_PROMPT else int(prompt),
             "fit": None if prompt == NO_PROMPT or np.isnan(fit) else round(float(fit), 6),
             "probability": None if np.isnan(probability) else round(float(probability), 6),
+            **({} if track == NO_TRACK else {"track_id": int(track)}),
         }
-        for box, score, area, segmentation, prompt, fit, probability in zip(
+        for box, score, area, segmentation, prompt, fit, probability, track in zip(
             boxes.tolist(), columns.scores, masks.areas, segmentations, *prompted, strict=True
         )
     ]

@@ -19,7 +19,7 @@ from ..limits import MAX_SEGMENTS, MAX_SIDE, check_mask_pixels
 from ..masks.bits import pack_bytes, unpack_bytes
 from ..masks.store import Masks
 from ..spec import MAX_CLASSES
-from . import Columns, LoadedColumns
+from . import NO_TRACK, Columns, LoadedColumns, is_tracked
 
 SUFFIX = ".npz"
 
@@ -37,6 +37,7 @@ def encode(columns: Columns) -> bytes:
     """
     masks = columns.masks
     stream = io.BytesIO()
+    tracks: dict[str, Any] = {"track_ids": columns.track_ids} if is_tracked(columns) else {}
     np.savez_compressed(
         stream,
         image_hw=np.array(masks.image_hw),
@@ -50,6 +51,7 @@ def encode(columns: Columns) -> bytes:
         corners_xy=masks.corners_xy,
         crop_hw=masks.sizes_wh[:, ::-1],
         crop_bits=_bits_of(masks),
+        **tracks,
     )
     return stream.getvalue()
 
@@ -136,6 +138,7 @@ def _columns_of(arrays: _Arrays) -> LoadedColumns:
             arrays.read("probabilities", "f", (n,)) if "probabilities" in arrays else np.full(n, np.nan, np.float32)
         ),
         class_names=tuple(arrays.read("class_names", "U", (None,), MAX_CLASSES).tolist()),
+        track_ids=(arrays.read("track_ids", "iu", (n,)) if "track_ids" in arrays else np.full(n, NO_TRACK, np.int64)),
     )
 
 

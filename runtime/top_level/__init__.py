@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # as in `runtime`
     from fastsam_deploy.runtime import Text as Text
     from fastsam_deploy.runtime import Thresholds as Thresholds
     from fastsam_deploy.runtime import Tiles as Tiles
+    from fastsam_deploy.runtime import Tracker as Tracker
     from fastsam_deploy.runtime import TRTFastSAM as TRTFastSAM
     from fastsam_deploy.runtime import load_image as load_image
     from fastsam_deploy.runtime import open_frames as open_frames

@@ -38,6 +38,7 @@ ORDER = [
     "wire",
     "segmenters",
     "tiling",
+    "tracking",
     "render",
     "pipeline",
     "trt",

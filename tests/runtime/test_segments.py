@@ -219,3 +219,25 @@ def test_supervision(three):
     np.testing.assert_array_equal(found.mask, three.masks.dense())
     assert found.data["class_name"].tolist() == ["cat", "dog", "cat"]
     assert len(Segments.empty((4, 4)).to_supervision()) == 0
+
+
+def test_ids_of_tracks_go_everywhere(three, tmp_path):
+    assert three.track_ids.tolist() == [-1, -1, -1] and "track_id" not in three.to_json()["segments"][0]
+    tracked = replace(three, track_ids=np.array([7, 1, -1]))
+    assert tracked[[2, 0]].track_ids.tolist() == [-1, 7]
+    assert [row.get("track_id") for row in tracked.to_coco()] == [7, 1, None]
+    for name in ("x.json", "x.npz"):
+        tracked.save(tmp_path / name)
+        assert Segments.load(tmp_path / name).track_ids.tolist() == [7, 1, -1]
+    tracked.save(tmp_path / "x.csv")
+    lines = (tmp_path / "x.csv").read_text().splitlines()
+    assert [line.rpartition(",")[2] for line in lines] == ["track_id", "7", "1", ""]
+    if find_spec("supervision") is not None:
+        detections = tracked.to_supervision()
+        assert detections.tracker_id.tolist() == [7, 1, -1] and three.to_supervision().tracker_id is None
+        assert Segments.from_supervision(detections, (20, 30)) == tracked
+    if find_spec("pandas") is not None:
+        assert tracked.to_dataframe().track_id.tolist()[:2] == [7, 1]
+    assert tracked != three and "track_id" in tracked._repr_html_()
+    by_track, by_number = tracked[[0]].plot(color_by="track"), three[[0]].plot(color_by=[7])
+    np.testing.assert_array_equal(by_track, by_number)

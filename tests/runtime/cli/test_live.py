@@ -113,3 +113,22 @@ def test_a_video_over_http_has_the_lines_of_the_file(tmp_path: Path, monkeypatch
     assert run_fastsam(monkeypatch, "video", "clip.mp4", *SMALL, "--json", "b.jsonl") == 0
     rows, local = ([(row["frame"], row["time_s"], row["segments"]) for row in _lines(Path(f"{n}.jsonl"))] for n in "ab")
     assert rows == local and len(rows) == 6
+
+
+def test_tracks_are_in_the_lines_and_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coffee: Path):
+    """A camera that moves over a photograph; the cup that was pointed at in the first frame is shown in all."""
+    monkeypatch.chdir(tmp_path)
+    photo = cv2.imread(str(coffee))
+    (tmp_path / "frames").mkdir()
+    for number in range(5):
+        cv2.imwrite(f"frames/{number}.png", photo[:, 8 * number : 8 * number + 500])
+    options = ("--imgsz", "320", "--track", "--json", "a.jsonl", "-o", "a.avi")
+    assert run_fastsam(monkeypatch, "video", "frames", *options) == 0
+    everything = [{row["track_id"] for row in line["segments"]} for line in _lines(Path("a.jsonl"))]
+    assert len(everything[0]) >= 3 and all(len(ids & everything[0]) >= len(everything[0]) / 2 for ids in everything)
+    options = ("--imgsz", "320", "--track", "--points", "285,150", "--json", "b.jsonl", "-o", "b.avi")
+    assert run_fastsam(monkeypatch, "video", "frames", *options) == 0
+    lines = _lines(Path("b.jsonl"))
+    shown = [[(row["track_id"], row["prompt"]) for row in line["segments"]] for line in lines]
+    assert shown == [shown[0]] * 5 and len(shown[0]) == 1
+    assert len({line["segments"][0]["segmentation"]["counts"] for line in lines}) == 5, "and moves"

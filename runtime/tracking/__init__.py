@@ -1,0 +1,1 @@
+"""Objects of a video: the same number in every frame."""
