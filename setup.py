@@ -1,9 +1,17 @@
-"""Maps folders of the repository to the package `fastsam_deploy`; all else is in pyproject.toml."""
+"""Maps folders of the repository to the package `fastsam_deploy`, and builds its compiled code; all else is in
+pyproject.toml.
+
+The compiled code is a plain shared library, which Python calls through ctypes (docs/adr/0032). A wheel that holds it
+fits every version of Python on its platform. Without a C++ compiler the wheel holds none and fits every platform.
+"""
 
 import shutil
+import sys
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
@@ -24,8 +32,52 @@ class BuildAnew(build_py):
         super().run()
 
 
+NATIVE = "runtime/native"
+LIBRARY_NAMES = {"win32": "fastsam_native.dll", "darwin": "libfastsam_native.dylib"}
+LIBRARY_NAME = LIBRARY_NAMES.get(sys.platform, "libfastsam_native.so.1")  # as in runtime/native/library.py
+
+
+class BuildLibrary(build_ext):
+    """Builds a shared library that is no module of Python."""
+
+    def build_extensions(self) -> None:
+        if self.compiler.compiler_type == "msvc":
+            flags = ["/std:c++17", "/O2", "/EHsc", "/fp:precise"]
+        else:
+            # Products and sums are rounded as they stand in the sources, so that NumPy gives the same pixels.
+            flags = ["-std=c++17", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-g0"]
+        for extension in self.extensions:
+            extension.extra_compile_args = flags
+        super().build_extensions()
+
+    def get_ext_filename(self, fullname: str) -> str:
+        return str(Path(*fullname.split(".")[:-1], LIBRARY_NAME))
+
+    def get_export_symbols(self, ext: Extension) -> list[str]:
+        """None beside those that the sources mark: a module of Python would have a function that makes it."""
+        return []
+
+
+class NameWheel(bdist_wheel):
+    """Names the wheel after its platform if the library was built, for any version of Python."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        built = Path(self.bdist_dir or self.get_finalized_command("build").build_lib)
+        is_compiled = any(built.rglob(LIBRARY_NAME))
+        return "py3", "none", super().get_tag()[2] if is_compiled else "any"
+
+
 setup(
-    cmdclass={"build_py": BuildAnew},
+    cmdclass={"build_py": BuildAnew, "build_ext": BuildLibrary, "bdist_wheel": NameWheel},
+    ext_modules=[
+        Extension(
+            "fastsam_deploy.runtime.native._library",
+            sources=sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / NATIVE / "source").glob("*.cpp")),
+            depends=sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / NATIVE / "source").glob("*.h")),
+            language="c++",
+            optional=True,  # without a compiler NumPy does its work
+        )
+    ],
     packages=["fastsam_deploy", *(f"fastsam_deploy.{name}" for name in PACKAGES)],
     package_dir={
         "fastsam_deploy": TOP_LEVEL.replace(".", "/"),

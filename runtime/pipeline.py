@@ -352,13 +352,14 @@ class FastSAM:
             yield item if item.segments is None else replace(item, segments=follower.update(item.segments, item.index))
 
     def __repr__(self) -> str:
-        """Model, engine, precision and device."""
+        """Model, engine, precision, device, and what computes masks on the host."""
         try:
             known = {"precision": self.spec.precision, **self.description, "device": self.device}
         except ModelError:  # of a closed network on a GPU nothing is known
             return f"{type(self).__name__}(closed)"
         known["model"] = known.get("file") or known.get("address")
-        shown = [f"{name}={known[name]!r}" for name in ("model", "engine", "precision", "device") if known.get(name)]
+        names = ("model", "engine", "precision", "device", "masks")
+        shown = [f"{name}={known[name]!r}" for name in names if known.get(name)]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def close(self) -> None:

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from ..documents import quoted
 from ..errors import FastSamError
 from ..limits import MAX_CROP_PIXELS, MAX_SIDE
+from ..native.calls import rle_text
+from ..native.library import library
+from .bits import unpack_rows
 
 _LEAST_CHARACTER, _CONTINUES, _NEGATIVE = 48, 0x20, 0x10
 _LONGEST_NUMBER = 9
@@ -43,8 +46,7 @@ def encode(crop: NDArray[np.bool_], corner_xy: tuple[int, int], image_hw: tuple[
     from pycocotools import mask as coco
 
     height, width = image_hw
-    if height * width >= _COCO_COUNTS:
-        raise FastSamError(f"an image of {width}×{height}: COCO RLE counts fewer than {_COCO_COUNTS} pixels")
+    _check_size(image_hw)
     x, y = int(corner_xy[0]), int(corner_xy[1])
     edges = _edges(crop, x * height + y, height)
     # A run that reaches the bottom and goes on at the top of the next column is one run in RLE.
@@ -56,6 +58,28 @@ def encode(crop: NDArray[np.bool_], corner_xy: tuple[int, int], image_hw: tuple[
         counts = counts[:-1]
     packed = coco.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)
     return {"size": [height, width], "counts": packed["counts"].decode("ascii")}
+
+
+def encode_packed(
+    words: NDArray[np.uint32], width: int, corner_xy: tuple[int, int], image_hw: tuple[int, int]
+) -> dict[str, Any]:
+    """As `encode`, of a crop whose pixels are bits.
+
+    Args:
+        words: (ch, words_per_row(width)) uint32; see `bits.py`.
+        width: of the crop, pixels.
+        corner_xy, image_hw: see `encode`.
+
+    Example:
+        >>> encode_packed(np.array([[3]], np.uint32), 2, (1, 0), (2, 3))
+        {'size': [2, 3], 'counts': '21100'}
+    """
+    compiled = library()
+    if compiled is None:
+        return encode(unpack_rows(words, width), corner_xy, image_hw)
+    _check_size(image_hw)
+    counts = rle_text(compiled, words, (int(corner_xy[0]), int(corner_xy[1])), image_hw)
+    return {"size": list(image_hw), "counts": counts.decode("ascii")}
 
 
 def decode(rle: Rle, image_hw: tuple[int, int]) -> tuple[NDArray[np.bool_], tuple[int, int]]:
@@ -104,6 +128,12 @@ def _are_whole(values: Any) -> bool:
     return isinstance(values, list | tuple) and all(
         isinstance(value, int | np.integer) and not isinstance(value, bool) for value in values
     )
+
+
+def _check_size(image_hw: tuple[int, int]) -> None:
+    height, width = image_hw
+    if height * width >= _COCO_COUNTS:
+        raise FastSamError(f"an image of {width}×{height}: COCO RLE counts fewer than {_COCO_COUNTS} pixels")
 
 
 def _edges(crop: NDArray[np.bool_], start: int, height: int) -> NDArray[np.int64]:

@@ -196,7 +196,12 @@ class Masks(ABC):
 
     def rle(self) -> list[dict[str, Any]]:
         """COCO RLE of each mask, {"size": [h, w], "counts": str}, made from the crops."""
-        return [rle.encode(crop, (corner[0], corner[1]), self.image_hw) for crop, corner in self._placed()]
+        crops = self.crops
+        places = zip(crops.sizes_wh[:, 0].tolist(), self.corners_xy.tolist(), strict=True)
+        return [
+            rle.encode_packed(crops.words_of(i), width, (x, y), self.image_hw)
+            for i, (width, (x, y)) in enumerate(places)
+        ]
 
     def polygons(self, tolerance_px: float = 0.0) -> list[list[Polygon]]:
         """The outlines of each mask: for each part of it, its outer ring and its holes.

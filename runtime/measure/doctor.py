@@ -19,6 +19,7 @@ from .. import __version__
 from ..engines import registry
 from ..engines.registry import EngineEntry, engines_for
 from ..errors import ONE_OPENCV, FastSamError, MissingDependencyError, one_onnx_runtime, opencv_fault, pip_install
+from ..native import library as native
 from ..settings import EngineSettings
 from ..system.cpu import name_and_flags, usable_cpus
 from ..system.packages import BUILDS, builds_of
@@ -78,7 +79,8 @@ def examine(model: Path | None = None) -> dict[str, Any]:
         "warnings": _warnings(packages),
         "cpu": _cpu(),
         "engines": engines,
-        "libraries": [row for entry in registry.ENGINES if (row := _try_library(entry))] + [_try_driver()],
+        "libraries": [row for entry in registry.ENGINES if (row := _try_library(entry))]
+        + [_try_driver(), _try_native()],
         "model": _describe_model(model, engines),
     }
 
@@ -208,6 +210,20 @@ def _try_library(entry: EngineEntry) -> dict[str, Any] | None:
         return _library_row(entry.name, reason=f"not installed ({error.__cause__}); {str(error).rpartition('; ')[2]}")
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         return _library_row(entry.name, reason=str(error))
+
+
+def _try_native() -> dict[str, Any]:
+    """The compiled code for masks; where it is absent NumPy does its work."""
+    name = "compiled masks"
+    try:
+        if native.library() is not None:
+            return _library_row(name, detail=native.state())
+    except FastSamError as error:
+        return _library_row(name, reason=str(error))
+    reason = f"{native.state()}: the same masks, but several times slower"
+    if os.environ.get(native.VARIABLE) != "0":
+        reason += "; install a C++ compiler, then this package again (pip install --force-reinstall --no-deps)"
+    return _library_row(name, reason=reason)
 
 
 def _library_row(name: str, *, detail: str | None = None, reason: str | None = None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ..clip.encoders import Clip
 from ..clip.features import MaskFeatures
 from ..engines.interface import Engine
 from ..errors import ParameterError
+from ..native import library as native
 from ..segments import Prompt, Segments
 from ..settings import Thresholds
 from ..spec import ModelSpec, imgsz_for
@@ -61,7 +62,7 @@ class LocalSegmenter:
         self.engine = engine
         self.spec: ModelSpec = engine.spec
         self.device = engine.device
-        self.description: dict[str, Any] = engine.description
+        self.description: dict[str, Any] = {**engine.description, "masks": native.state()}
         self._owns_engine = owns_engine
         self._clip = clip
         self.rect = rect

@@ -3,8 +3,9 @@
 The reference (ultralytics 8.4, `retina_masks=True`) multiplies, resamples every mask to the full image in two
 bilinear steps, takes > 0 and clears what is outside the box. A pixel depends on at most 3 x 3 prototypes, so the
 box's part of them gives the same pixels. Both bilinear steps along an axis are one matrix with three values in a row
-(`Resampling`): multiplied in blocks along its diagonal, which are all that is kept of it, it costs less than gathering
-and mixing.
+(`Resampling`). Compiled code does the work where it was built (`native/source/masks.cpp`). Elsewhere NumPy does: the
+matrix is multiplied in blocks along its diagonal, which are all that is kept of it, which costs less than gathering and
+mixing. Both give the same pixels (docs/adr/0032).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from ..errors import ModelError
 from ..masks.packed import PackedCrops
 from ..masks.store import PackedMasks
+from ..native.calls import write_masks
+from ..native.library import library
 from .letterbox import TAPS, Letterbox, Resampling, mask_resampling
 
 MASK_THRESHOLD = np.float32(0)
@@ -64,23 +67,27 @@ def assemble(
         >>> masks.boxes_xyxy().tolist()
         [[16.0, 0.0, 32.0, 4.0]]
     """
-    if not np.isfinite(prototypes.sum(dtype=np.float64)):  # one pass, no array of its own
+    axes = mask_resampling(place, (prototypes.shape[1], prototypes.shape[2]))
+    corners = np.ceil(boxes_xyxy).astype(np.int64)
+    crops = PackedCrops.blank(np.maximum(corners[:, 2:] - corners[:, :2], 0))
+    compiled = library()
+    if compiled is None:
+        is_finite = _write_crops(crops, coefficients, prototypes, corners, axes)
+    else:
+        is_finite = write_masks(
+            compiled,
+            coefficients,
+            prototypes.astype(np.float32, copy=False),
+            corners,
+            ((axes[0].first, axes[0].shares), (axes[1].first, axes[1].shares)),
+            float(MASK_THRESHOLD),
+            *(crops.words, crops.starts, crops.areas),
+        )
+    if not is_finite:
         raise ModelError(
             "the network's prototypes hold NaN or infinity; expected finite numbers; an FP16 file can overflow on an "
             "image: use the FP32 one"
         )
-    axes = mask_resampling(place, (prototypes.shape[1], prototypes.shape[2]))
-    vertical, horizontal = _Diagonal(axes[0], _BLOCK_ROWS), _Diagonal(axes[1], _BLOCK_COLUMNS)
-    corners = np.ceil(boxes_xyxy).astype(np.int64)
-    sizes = np.maximum(corners[:, 2:] - corners[:, :2], 0)
-    crops = PackedCrops.blank(sizes)
-    for i, (logits, (x1, y1, x2, y2)) in enumerate(
-        zip(mask_logits(coefficients, prototypes), corners.tolist(), strict=True)
-    ):
-        if x1 < x2 and y1 < y2:
-            part = logits[vertical.first(y1) : vertical.first(y2 - 1) + TAPS]
-            strips = _above_threshold(_stretched(part, horizontal, x1, x2), vertical, y1, y2)
-            crops.write(i, strips)
     return PackedMasks(place.image_hw, crops, corners[:, :2])
 
 
@@ -127,6 +134,27 @@ def mask_logits(coefficients: NDArray[np.float32], prototypes: NDArray[np.floati
     chunk = max(1, _CHUNK_VALUES // flat.shape[1])
     for start in range(0, len(coefficients), chunk):
         yield from (coefficients[start : start + chunk] @ flat).reshape(-1, *prototypes.shape[1:])
+
+
+def _write_crops(
+    crops: PackedCrops,
+    coefficients: NDArray[np.float32],
+    prototypes: NDArray[np.floating],
+    corners_xyxy: NDArray[np.int64],
+    axes: tuple[Resampling, Resampling],
+) -> bool:
+    """The NumPy twin of `native.calls.write_masks`; it defines which pixels are right."""
+    if not np.isfinite(prototypes.sum(dtype=np.float64)):  # one pass, no array of its own
+        return False
+    vertical, horizontal = _Diagonal(axes[0], _BLOCK_ROWS), _Diagonal(axes[1], _BLOCK_COLUMNS)
+    for i, (logits, (x1, y1, x2, y2)) in enumerate(
+        zip(mask_logits(coefficients, prototypes), corners_xyxy.tolist(), strict=True)
+    ):
+        if x1 < x2 and y1 < y2:
+            part = logits[vertical.first(y1) : vertical.first(y2 - 1) + TAPS]
+            strips = _above_threshold(_stretched(part, horizontal, x1, x2), vertical, y1, y2)
+            crops.write(i, strips)
+    return True
 
 
 class _Diagonal:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
+from ..native.calls import kept_rows
+from ..native.library import library
 from ..settings import Thresholds
 from ..spec import MAX_CLASSES, SCORE_ROUNDING, ModelSpec
 from .distributions import boxes_of
@@ -124,11 +126,20 @@ def nms(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], iou: float
     """
     order = np.argsort(-scores, kind="stable")
     threshold = largest_float32_below(iou)
-    x1, y1, x2, y2 = boxes_xyxy[order].T
+    compiled = library()
+    sorted_boxes = boxes_xyxy[order]
+    if compiled is None:
+        return order[_kept_rows(sorted_boxes, threshold, max_det)]
+    return order[kept_rows(compiled, sorted_boxes, float(threshold), max_det)]
+
+
+def _kept_rows(boxes_xyxy: NDArray[np.float32], threshold: np.float32, max_det: int) -> NDArray[np.int64]:
+    """The NumPy twin of `native.calls.kept_rows`. Boxes are (n, 4) float32, best score first."""
+    x1, y1, x2, y2 = boxes_xyxy.T
     areas = (x2 - x1) * (y2 - y1)
-    alive = np.ones(len(order), np.bool_)
+    alive = np.ones(len(boxes_xyxy), np.bool_)
     kept: list[int] = []
-    for i in range(len(order)):
+    for i in range(len(boxes_xyxy)):
         if not alive[i]:
             continue
         kept.append(i)
@@ -140,7 +151,7 @@ def nms(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], iou: float
         inter = np.maximum(width, 0) * np.maximum(height, 0)
         with np.errstate(invalid="ignore", divide="ignore"):  # two boxes without area: 0 / 0, which is not above
             alive[rest] &= ~(inter / (areas[i] + areas[rest] - inter) > threshold)
-    return order[np.array(kept, np.int64)]
+    return np.array(kept, np.int64)
 
 
 def _candidates(

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..limits import check_sides
+from ..native.calls import write_planes
+from ..native.library import library
 from ..spec import PROTOTYPE_STRIDE, ModelSpec
 
 PADDING_VALUE = 114
@@ -208,8 +210,13 @@ def letterbox(
     out[:, :, :left] = out[:, :, left + content_w :] = border
     if place.drawn_hw != place.image_hw:
         image = cv2.resize(image, (content_w, content_h), interpolation=cv2.INTER_LINEAR)
-    for plane, channel in zip(out, cv2.split(image), strict=True):
-        np.divide(channel, np.float32(255), out=plane[top : top + content_h, left : left + content_w])
+    planes = out[:, top : top + content_h, left : left + content_w]
+    compiled = library()
+    if compiled is None:
+        for plane, channel in zip(planes, cv2.split(image), strict=True):
+            np.divide(channel, np.float32(255), out=plane)
+    else:
+        write_planes(compiled, image, planes)
     return out
 
 

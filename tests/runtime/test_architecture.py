@@ -20,6 +20,7 @@ ORDER = [
     "documents",
     "system",
     "isolation",
+    "native",
     "settings",
     "network",
     "spec",

@@ -14,6 +14,7 @@ from PIL import Image, ImageShow
 
 from fastsam_deploy.runtime import Boxes, FastSAM, FastSamError, ParameterError, Points, Segments, load_image
 from fastsam_deploy.runtime.drawing.colors import distinct_colors, segment_colors
+from fastsam_deploy.runtime.native.library import state
 from fastsam_deploy.runtime.render import draw_segments
 from tests.data.segments import make
 
@@ -144,7 +145,8 @@ def test_repr_is_one_line(everything: Segments, prompted: Segments):
 
 def test_repr_of_a_model_says_what_runs_where():
     with FastSAM() as model:
-        expected = "FastSAM(model='fastsam-demo.onnx', engine='onnxruntime', precision='fp32', device='cpu')"
+        network = "model='fastsam-demo.onnx', engine='onnxruntime', precision='fp32', device='cpu'"
+        expected = f"FastSAM({network}, masks='{state()}')"
         assert repr(model) == expected
     assert repr(model) == expected  # closed
 

@@ -11,6 +11,7 @@ import pytest
 
 from fastsam_deploy.runtime import FastSAM, MissingDependencyError, ModelError, ParameterError
 from fastsam_deploy.runtime.engines import open_device_network, open_engine, registry
+from fastsam_deploy.runtime.native.library import state
 from fastsam_deploy.runtime.settings import EngineSettings
 from tests.command_line import run_fastsam
 from tests.runtime.engines import toy
@@ -35,7 +36,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_a_new_engine_opens_its_files(model: Path) -> None:
     with FastSAM(model, threads=2, imgsz=64) as fastsam:
         segments = fastsam.segment(np.zeros((128, 128, 3), np.uint8))
-        assert fastsam.description == {"engine": "toy", "threads": 2}
+        assert fastsam.description == {"engine": "toy", "threads": 2, "masks": state()}
         assert segments.boxes_xyxy.tolist() == [[32, 32, 96, 96]] and segments.areas.tolist() == [64 * 64]
 
 

@@ -1,0 +1,139 @@
+"""The functions of the compiled library on NumPy arrays. Each checks what it hands over: the library trusts it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .library import Library
+
+_NOT_FINITE, _NO_MEMORY = 1, 2
+_TAPS = 3
+
+
+def write_masks(
+    library: Library,
+    coefficients: NDArray[np.float32],
+    prototypes: NDArray[np.float32],
+    corners_xyxy: NDArray[np.int64],
+    axes: tuple[tuple[NDArray[np.int32], NDArray[np.float32]], tuple[NDArray[np.int32], NDArray[np.float32]]],
+    threshold: float,
+    words: NDArray[np.uint32],
+    starts: NDArray[np.int64],
+    areas: NDArray[np.int64],
+) -> bool:
+    """Masks of n detections as bits. Twin: `assemble` of `stages/assemble.py`.
+
+    Args:
+        coefficients: (n, mask_dim) float32.
+        prototypes: (mask_dim, H/4, W/4) float32.
+        corners_xyxy: (n, 4) int64, crops in pixels of the image, inside it.
+        axes: vertical and horizontal: (side,) int32 first prototype and (side, 3) float32 shares of the image's pixels.
+        threshold: a pixel is in the mask if its logit is above.
+        words: uint32, all 0: the rows of the crops, each beginning a word; written.
+        starts: (n,) int64, where each crop begins in `words`.
+        areas: (n,) int64, all 0: pixels of each mask; written.
+
+    Returns:
+        False if a prototype is NaN or infinite.
+
+    Raises:
+        ValueError: an array is of another shape, or names places outside another one.
+        MemoryError: there is not enough memory.
+    """
+    n, depth = coefficients.shape
+    _, rows, columns = prototypes.shape
+    sides = [_checked_axis(*axis, source) for axis, source in zip(axes, (rows, columns), strict=True)]
+    _check_crops(corners_xyxy, (sides[1], sides[0]), words, starts)
+    shapes = len(prototypes) == depth, corners_xyxy.shape == (n, 4), starts.shape == (n,), areas.shape == (n,)
+    if not all(shapes):
+        raise ValueError(f"{n} coefficients × {depth}, prototypes {prototypes.shape}, crops {corners_xyxy.shape}")
+    coefficients = np.ascontiguousarray(coefficients, np.float32)
+    prototypes = np.ascontiguousarray(prototypes, np.float32)
+    corners_xyxy = np.ascontiguousarray(corners_xyxy, np.int64)
+    (first_y, shares_y), (first_x, shares_x) = axes
+    result = library.functions.fastsam_masks(
+        *(_at(coefficients), n, depth, _at(prototypes), rows, columns, _at(corners_xyxy)),
+        *(_at(first_y), _at(shares_y), sides[0], _at(first_x), _at(shares_x), sides[1]),
+        *(threshold, _at(words), _at(starts), _at(areas), library.level),
+    )
+    if result == _NO_MEMORY:
+        raise MemoryError
+    return bool(result != _NOT_FINITE)
+
+
+def kept_rows(library: Library, boxes_xyxy: NDArray[np.float32], threshold: float, most: int) -> NDArray[np.int64]:
+    """Rows of (n, 4) float32 boxes, best score first, that are kept. Twin: `nms` of `stages/decode.py`."""
+    boxes = np.ascontiguousarray(boxes_xyxy, np.float32)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes are {boxes.shape}, expected (n, 4)")
+    kept = np.empty(len(boxes), np.int64)
+    count = library.functions.fastsam_nms(_at(boxes), len(boxes), threshold, most, _at(kept), library.level)
+    if count < 0:
+        raise MemoryError
+    return kept[:count]
+
+
+def write_planes(library: Library, pixels: NDArray[np.uint8], planes: NDArray[np.float32]) -> None:
+    """(h, w, 3) uint8 pixels / 255 into (3, h, w) float32 planes. Twin: the end of `letterbox`.
+
+    Rows of both may lie apart, their values may not.
+    """
+    height, width, _ = pixels.shape
+    if planes.shape != (3, height, width) or pixels.shape[2] != 3 or planes.dtype != np.float32:
+        raise ValueError(f"pixels are {pixels.shape}, planes {planes.dtype} {planes.shape}")
+    pixels = (
+        pixels if pixels.strides[1:] == (3, 1) and pixels.dtype == np.uint8 else np.ascontiguousarray(pixels, np.uint8)
+    )
+    plane, row, value = (stride // planes.itemsize for stride in planes.strides)
+    if value != 1 or any(stride % planes.itemsize for stride in planes.strides):
+        raise ValueError(f"planes have strides {planes.strides}, expected values side by side")
+    library.functions.fastsam_planes(
+        *(_at(pixels), height, width, pixels.strides[0]), *(_at(planes), row, plane, library.level)
+    )
+
+
+def rle_text(
+    library: Library, words: NDArray[np.uint32], corner_xy: tuple[int, int], image_hw: tuple[int, int]
+) -> bytes:
+    """COCO RLE of one crop, (rows, words of a row) uint32. Twin: `encode` of `masks/rle.py`."""
+    words = np.ascontiguousarray(words, np.uint32)
+    rows, pitch = words.shape
+    capacity = 1 << 16
+    while True:
+        text = np.empty(capacity, np.uint8)
+        size = library.functions.fastsam_rle(_at(words), rows, pitch, *corner_xy, *image_hw, _at(text), capacity)
+        if size < 0:
+            raise MemoryError
+        if size <= capacity:
+            return text[:size].tobytes()
+        capacity = size
+
+
+def _checked_axis(first: NDArray[np.int32], shares: NDArray[np.float32], source: int) -> int:
+    """The side of the image of this axis, whose pixels depend on `source` prototypes."""
+    side = len(first)
+    is_right = first.dtype == np.int32 and shares.dtype == np.float32 and shares.shape == (side, _TAPS)
+    if not is_right or not first.flags.c_contiguous or not shares.flags.c_contiguous:
+        raise ValueError(f"an axis has first {first.dtype} {first.shape}, shares {shares.dtype} {shares.shape}")
+    # Ascending, so the two ends are the extremes.
+    if side == 0 or first[0] < 0 or first[-1] > source - _TAPS or (first[1:] < first[:-1]).any():
+        raise ValueError(f"an axis of {side} pixels leaves its {source} prototypes")
+    return side
+
+
+def _check_crops(
+    corners_xyxy: NDArray[np.int64], image_wh: tuple[int, int], words: NDArray[np.uint32], starts: NDArray[np.int64]
+) -> None:
+    if words.dtype != np.uint32 or starts.dtype != np.int64 or not words.flags.c_contiguous:
+        raise ValueError(f"words are {words.dtype}, starts {starts.dtype}")
+    sizes = np.maximum(corners_xyxy[:, 2:] - corners_xyxy[:, :2], 0)
+    if ((corners_xyxy < 0) | (corners_xyxy > image_wh * 2))[(sizes > 0).all(1)].any():
+        raise ValueError(f"a crop leaves the image of {image_wh[0]}×{image_wh[1]} pixels")
+    ends = starts + -(-sizes[:, 0] // 32) * sizes[:, 1]
+    if len(starts) and (starts.min() < 0 or ends.max() > len(words)):
+        raise ValueError(f"crops end at word {ends.max()} of {len(words)}")
+
+
+def _at(array: NDArray[np.generic]) -> int:
+    return int(array.ctypes.data)
