@@ -30,8 +30,8 @@ class IsolatedLoader:
     """Reads images as `load_image` does, in a child process with limits. Usable from many threads, one image at a time.
 
     The child starts with the first image (0.3 s) or with `start`, and again after one that has exceeded a limit. It
-    costs 4 to 5 ms for each million pixels on a busy machine, and some 50 MB of memory. Linux keeps to both limits,
-    other systems to the one of time.
+    costs up to 3 ms of a processor for each million pixels (benchmarks/isolation.py), and some 50 MB of memory. Linux
+    keeps to both limits, other systems to the one of time.
 
     >>> with IsolatedLoader(seconds=5) as loader:                    # doctest: +SKIP
     ...     pixels = loader.load_image(uploaded)
