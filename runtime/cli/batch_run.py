@@ -27,6 +27,9 @@ def run_job(job: Job, source: str, executor: Executor, cut: Cut, console: Consol
     Raises:
         FastSamError: the run cannot go on, or all images failed.
         SystemExit: it was stopped by a signal.
+
+    Example:
+        >>> run_job(job, "photos", executor, Cut(), open_console(stderr=True), retry_failed=False)  # doctest: +SKIP
     """
     from ..batch.console import progress_bar, say
     from ..batch.parts.output.store import Store
@@ -72,6 +75,10 @@ def only_writer(store: Any) -> Iterator[None]:
 
     Raises:
         FastSamError: another process runs into it.
+
+    Example:
+        >>> with only_writer(Store("s3://bucket/out")):  # doctest: +SKIP
+        ...     ...
     """
     from ..system.atomic import os_errors_as
     from ..system.locks import open_locked

@@ -42,7 +42,7 @@ def location_of(path: str) -> str:
     """A local path as text that any program can store; one that is no UTF-8 becomes a URL.
 
     Example:
-        >>> location_of("/photos/cat.jpg"), location_of(os.fsdecode(b"/photos/\xff.jpg"))
+        >>> location_of("/photos/cat.jpg"), location_of(os.fsdecode(b"/photos/\\xff.jpg"))
         ('/photos/cat.jpg', 'file:///photos/%FF.jpg')
     """
     return path if stored_text(path) == path else _FILE + quote(os.fsencode(path))
@@ -52,8 +52,8 @@ def stored_text(text: str) -> str:
     """A text as UTF-8 can hold it: bytes of a name that are no UTF-8 are written as in Python.
 
     Example:
-        >>> print(stored_text("\udcff.jpg"))
-        \udcff.jpg
+        >>> print(stored_text("\\udcff.jpg"))
+        \\udcff.jpg
     """
     return text.encode(errors="backslashreplace").decode()
 
@@ -96,6 +96,32 @@ def arrow(module: str = "pyarrow") -> Any:
         return import_module(module)
     except ImportError as error:
         raise MissingDependencyError(f"Parquet needs PyArrow ({error}); run: {pip_install('batch')}") from error
+
+
+@contextmanager
+def damaged_parquet(place: str) -> Iterator[None]:
+    """Turn what PyArrow raises about a Parquet file into one error.
+
+    Args:
+        place: the file, for messages.
+
+    Raises:
+        FastSamError: in place of an exception that is none of ours.
+
+    Example:
+        >>> with damaged_parquet("out/parts/000000003.parquet"):
+        ...     raise OSError("Data corruption detected")
+        Traceback (most recent call last):
+        fastsam_deploy.runtime.errors.FastSamError: out/parts/000000003.parquet: cannot be read (Data corruption \
+detected); remove it and run `fastsam batch` again
+    """
+    try:
+        yield
+    except FastSamError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())
+        raise FastSamError(f"{place}: cannot be read ({reason}); remove it and run `fastsam batch` again") from error
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from itertools import chain, islice
 
 from ...errors import ImageError, ParameterError
 from .job import Description
-from .locations import arrow
+from .locations import arrow, damaged_parquet
 from .output.listing import Listing, write_listing
 from .output.plan import FAILED, PARTS, Plan, failed_name, number_of, part_name, read_plan, write_plan
 from .output.store import Store
@@ -148,10 +148,11 @@ def _hashes(store: Store, ids: set[str]) -> dict[str, str]:
     """SHA-256 of images that are done without error, by id."""
     hashes = {}
     for file in store.files(PARTS):
-        table = arrow("pyarrow.parquet").read_table(store.open(file.name), columns=["id", "sha256", "error"])
-        for row in table.to_pylist():
-            if row["id"] in ids and row["error"] is None:
-                hashes[row["id"]] = row["sha256"]
+        with damaged_parquet(store.place(file.name)):
+            table = arrow("pyarrow.parquet").read_table(store.open(file.name), columns=["id", "sha256", "error"])
+            for row in table.to_pylist():
+                if row["id"] in ids and row["error"] is None:
+                    hashes[row["id"]] = row["sha256"]
     return hashes
 
 

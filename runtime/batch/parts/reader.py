@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import FastSamError
 from ...segments import Segments
 from .job import Description
-from .locations import arrow
+from .locations import arrow, damaged_parquet
 from .output.plan import PARTS, existing_plan, number_of
 from .output.schema import check_format, part_schema, segments_of_row
 from .output.store import Store, StoredFile
@@ -89,8 +89,9 @@ class BatchResults:
         """
         for file in self._parts():
             place = self._store.place(file.name)
-            for batch in self._opened(file).iter_batches(_IMAGES_AT_ONCE):
-                yield from (self._image(row, place) for row in batch.to_pylist())
+            with damaged_parquet(place):
+                for batch in self._opened(file).iter_batches(_IMAGES_AT_ONCE):
+                    yield from (self._image(row, place) for row in batch.to_pylist())
 
     def to_arrow(self, columns: Sequence[str] | None = None) -> Any:
         """All images as a `pyarrow.Table`, in memory. `batches` gives them piece by piece.
@@ -108,8 +109,9 @@ class BatchResults:
         """All images as `pyarrow.RecordBatch`, piece by piece. Arguments and errors are those of `to_arrow`."""
         schema = self._schema(columns)
         for file in self._parts():
-            for batch in self._opened(file).iter_batches(columns=schema.names):
-                yield batch.select(schema.names).cast(schema)
+            with damaged_parquet(self._store.place(file.name)):
+                for batch in self._opened(file).iter_batches(columns=schema.names):
+                    yield batch.select(schema.names).cast(schema)
 
     def _schema(self, columns: Sequence[str] | None) -> Any:
         schema = part_schema(self.description)
@@ -124,12 +126,8 @@ class BatchResults:
         return [file for file in self._store.files(PARTS) if number_of(file.name) is not None]
 
     def _opened(self, file: StoredFile) -> Any:
-        place = self._store.place(file.name)
-        try:
-            opened = arrow("pyarrow.parquet").ParquetFile(self._store.open(file.name))
-        except (OSError, ValueError) as error:
-            raise FastSamError(f"{place}: cannot be read ({error}); remove it and run `fastsam batch` again") from error
-        check_format(opened.schema_arrow.metadata, place)
+        opened = arrow("pyarrow.parquet").ParquetFile(self._store.open(file.name))
+        check_format(opened.schema_arrow.metadata, self._store.place(file.name))
         return opened
 
     def _image(self, row: dict[str, Any], place: str) -> SegmentedImage:

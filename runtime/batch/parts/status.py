@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .locations import arrow
+from .locations import arrow, damaged_parquet
 from .output.plan import FAILED, PARTS, existing_plan, number_of
 from .output.state import RUNNING, RunState, read_state
 from .output.store import Store
@@ -109,7 +109,8 @@ def _failed(store: Store, done: set[int]) -> int:
     count = 0
     for file in store.files(FAILED):
         if number_of(file.name) in done:
-            count += arrow("pyarrow.parquet").read_metadata(store.open(file.name)).num_rows
+            with damaged_parquet(store.place(file.name)):
+                count += arrow("pyarrow.parquet").read_metadata(store.open(file.name)).num_rows
     return count
 
 

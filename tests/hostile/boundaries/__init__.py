@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.hostile.boundaries import checkpoints, images, models, segments, texts, videos, wire
+from tests.hostile.boundaries import batches, checkpoints, images, models, segments, texts, videos, wire
 from tests.hostile.boundary import Boundary
 
 BOUNDARIES: dict[str, Boundary] = {
     boundary.name: boundary
-    for module in (images, segments, texts, wire, models, videos, checkpoints)
+    for module in (images, segments, texts, wire, models, videos, batches, checkpoints)
     for boundary in module.BOUNDARIES
 }

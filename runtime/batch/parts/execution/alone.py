@@ -93,7 +93,11 @@ def _plain(image: SourceImage) -> dict[str, Any]:
 
 
 def serve(job: Job, threads: int | None, requests: Iterator[Message], answer: Callable[[Message], None]) -> None:
-    """The child's side."""
+    """The child's side.
+
+    Example:
+        >>> ChildProcess(f"{__name__}:serve", job, threads=1)  # doctest: +SKIP
+    """
     with ExitStack() as stack:
         try:
             model, loader = open_for(job, threads, stack)

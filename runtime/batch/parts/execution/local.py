@@ -147,7 +147,11 @@ class _Worker:
 
 
 def serve(job: Job, threads: int | None, requests: Iterator[Message], answer: Callable[[Message], None]) -> None:
-    """The worker's side."""
+    """The worker's side.
+
+    Example:
+        >>> ChildProcess(f"{__name__}:serve", job, threads=1)  # doctest: +SKIP
+    """
 
     def on_images(count: int) -> None:
         answer({"images": count})

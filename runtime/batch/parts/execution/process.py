@@ -93,7 +93,14 @@ class ChildProcess:
 
 
 def serve(module: str, name: str) -> None:
-    """The child's side. What libraries print goes to standard error."""
+    """The child's side. What libraries print goes to standard error.
+
+    Args:
+        module, name: of the function.
+
+    Example:
+        >>> serve("fastsam_deploy.runtime.batch.parts.execution.local", "serve")  # doctest: +SKIP
+    """
     for number in (signal.SIGINT, signal.SIGTERM):  # the driver decides
         signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any
 
 from .... import __version__
@@ -181,7 +182,7 @@ def read_plan(store: Store) -> Plan | None:
         description = Description(
             fields.text("model"), dict(fields.value("settings")), tuple(fields.texts("class_names", _MOST))
         )
-        generations = []
+        generations: list[Generation] = []
         for item in fields.items("generations", _MOST):
             values = Fields(item, "a generation")
             generations.append(
@@ -191,6 +192,9 @@ def read_plan(store: Store) -> Plan | None:
                     values.whole("chunk_images", 1, _MOST),
                 )
             )
+        firsts = [generation.first_chunk for generation in generations]
+        if firsts != list(accumulate((generation.chunks for generation in generations), initial=0))[:-1]:
+            raise ValueError(f"chunks of generations begin at {firsts}")
         return Plan(fields.text("source"), description, tuple(generations))
     except (TypeError, ValueError) as error:
         raise FastSamError(

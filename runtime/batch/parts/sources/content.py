@@ -32,9 +32,9 @@ def contents(images: Sequence[SourceImage]) -> Generator[tuple[SourceImage, Cont
         FastSamError: an object store does not answer, after several tries.
 
     Example:
-        >>> [(image.id, content)] = contents([SourceImage("a", "no-such-file.jpg")])
-        >>> type(content).__name__
-        'ImageError'
+        >>> [(image, content)] = contents([SourceImage("a", "no-such-file.jpg")])
+        >>> image.id, type(content).__name__
+        ('a', 'ImageError')
     """
     for in_stream, group in groupby(images, key=_needs_stream):
         if in_stream:
