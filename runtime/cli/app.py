@@ -67,7 +67,7 @@ def app(
 ) -> None:
     """Serve a web page: open an image, then click on objects. Only this machine can reach it, unless you say otherwise.
 
-    Ends with Ctrl-C. Needs pip install 'fastsam-deploy[app]'.
+    Ends with Ctrl-C. Needs the extra named app, which brings Gradio.
 
     Example: fastsam app --model FastSAM-s --open
     """

@@ -22,7 +22,7 @@ else:
 
 Result = TypeVar("Result")
 
-COMMANDS = ("segment", "video", "serve")
+COMMANDS = ("segment", "video", "serve", "app")
 """Commands that have --config, whose names are tables in its file."""
 
 _NOT_IN_FILES = ("config", "help")

@@ -40,7 +40,7 @@ app.add_typer(batch_app)
 app.command()(with_config(segment))
 app.command()(with_config(video))
 app.command()(with_config(serve))
-app.command("app")(web_page)
+app.command("app")(with_config(web_page))
 app.command()(download)
 
 

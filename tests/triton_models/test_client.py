@@ -35,6 +35,10 @@ from fastsam_deploy.runtime import (
     Tiles,
     load_image,
 )
+from fastsam_deploy.runtime.app.application import Application
+from fastsam_deploy.runtime.app.models import SizedModel
+from fastsam_deploy.runtime.opening import ModelSettings
+from fastsam_deploy.runtime.stages.isolated import IsolatedLoader
 
 pytest.importorskip("tritonclient.grpc", reason="needs the extra [triton]")
 pytestmark = pytest.mark.triton
@@ -412,3 +416,17 @@ def test_the_lines_of_the_documentation(server):
     exec(lines.replace("examples/", f"{ROOT}/examples/"), names)
     assert isinstance(names["everything"], Segments) and len(names["everything"]) > 0
     names["model"].close()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_web_page_shows_what_a_server_finds(server, local, coffee, model: str):
+    """Clicks are answered from the segments, without another request."""
+    with SizedModel(_address(server, "grpc", model), ModelSettings()) as remote, IsolatedLoader() as loader:
+        page = Application(remote, loader)
+        *_, (view, _) = page.open("user", "coffee.jpg", coffee.read_bytes())
+        expected = local.segment(coffee)
+        assert view.status.startswith(f"{len(expected)} objects found.") and remote.sizes is None
+        remote.close()
+        answer = page.act("user", {"point": [285, 150]})
+    area = int(expected.select(Points([[285, 150]])).areas[0])
+    assert abs(int(answer.status.split(" pixels")[0].split()[-1].replace(",", "")) - area) <= 0.01 * area

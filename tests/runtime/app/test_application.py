@@ -24,6 +24,7 @@ from fastsam_deploy.runtime.app.session import Sessions
 from fastsam_deploy.runtime.app.view import View
 from fastsam_deploy.runtime.drawing.overlay import draw_segments
 from fastsam_deploy.runtime.opening import ModelSettings
+from fastsam_deploy.runtime.spec import METADATA_KEY
 from fastsam_deploy.runtime.stages.isolated import IsolatedLoader
 
 CUP, SPOON, BESIDE = [285.0, 150.0], [365.0, 280.0], [20.0, 20.0]
@@ -310,7 +311,29 @@ def test_texts_are_answered_where_there_is_a_clip(loader: IsolatedLoader, coffee
         assert model.at(448).clip is model.usual.clip
 
 
-def test_a_model_of_fixed_size_has_one_size(model: SizedModel) -> None:
+def test_a_model_of_fixed_size_has_one_size(demo_onnx: Path, tmp_path: Path, loader: IsolatedLoader, cat: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="needs the extra [direct]")
+    network = onnx.load(demo_onnx)
+    for dimension in network.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dimension.dim_value = 320
+    (spec,) = (entry for entry in network.metadata_props if entry.key == METADATA_KEY)
+    spec.value = json.dumps({**json.loads(spec.value), "size_hw": [320, 320]})
+    onnx.save(network, tmp_path / "fixed.onnx")
+    with SizedModel(tmp_path / "fixed.onnx", ModelSettings()) as fixed:
+        assert fixed.sizes is None and fixed.at(640) is fixed.usual
+        assert opened(Application(fixed, loader), "a", cat).image is not None
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_any_engine(engine: str, loader: IsolatedLoader, cat: Path) -> None:
+    pytest.importorskip(engine, reason=f"needs the extra of {engine}")
+    with SizedModel(None, ModelSettings.from_keywords(imgsz=320, engine=engine, precision="fp32")) as model:
+        view = opened(Application(model, loader), "a", cat)
+        assert model.usual.description["engine"] == engine
+        assert view.status.startswith(f"{len(model.usual.segment(cat))} object")
+
+
+def test_a_model_has_the_sizes_that_the_network_takes(model: SizedModel) -> None:
     assert model.sizes is not None and model.sizes.usual == 320 and 640 % model.sizes.step == 0
     assert model.at(None) is model.at(320) is model.usual and model.at(640).imgsz == 640
     with pytest.raises(ModelError, match="no such"):

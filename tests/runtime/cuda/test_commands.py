@@ -12,7 +12,11 @@ import cv2
 import pytest
 from typer.testing import CliRunner
 
+from fastsam_deploy.runtime.app.application import Application, NetworkChoice
+from fastsam_deploy.runtime.app.models import SizedModel
 from fastsam_deploy.runtime.cli.main import app
+from fastsam_deploy.runtime.opening import ModelSettings
+from fastsam_deploy.runtime.stages.isolated import IsolatedLoader
 
 pytestmark = pytest.mark.gpu
 
@@ -78,3 +82,15 @@ def test_segment_and_video_run_it_too(plan: str, photo: str, tmp_path: Path) -> 
         assert "cuda_graphs" in answer["model"]
         assert set(answer["timing_ms"]) == {"load", "device", "prompt"}
         assert len(answer["segments"]) > 3
+
+
+def test_the_web_page_shows_what_a_plan_finds(plan: str, photo: str, demo_onnx: Path) -> None:
+    settings = ModelSettings.from_keywords(device="cuda", imgsz=160, conf=0.2)
+    with SizedModel(plan, settings) as model, IsolatedLoader() as loader:
+        page = Application(model, loader)
+        *_, (view, _) = page.open("user", "coffee.png", Path(photo).read_bytes(), NetworkChoice(conf=0.2))
+        everything = model.usual.segment(photo)
+        assert len(everything) > 3 and view.status.startswith(f"{len(everything)} objects found.")
+        assert model.sizes is None and "cuda_graphs" in model.usual.description
+        image = page.sessions.of("user").image
+        assert image is not None and image.everything == everything

@@ -14,6 +14,7 @@ from PIL import Image, ImageShow
 
 from fastsam_deploy.runtime import Boxes, FastSAM, FastSamError, ParameterError, Points, Segments, load_image
 from fastsam_deploy.runtime.drawing.colors import distinct_colors, segment_colors
+from fastsam_deploy.runtime.drawing.layer import layer_png
 from fastsam_deploy.runtime.native.library import state
 from fastsam_deploy.runtime.render import draw_segments
 from tests.data.segments import make
@@ -187,3 +188,27 @@ def test_show_opens_a_viewer_or_says_that_there_is_none(
     monkeypatch.setattr(ImageShow, "_viewers", [])
     with pytest.raises(FastSamError, match="no program that shows pictures was found"):
         everything.show(image)
+
+
+@pytest.mark.parametrize("contours", [True, False])
+def test_a_layer_over_the_image_is_the_overlay(everything: Segments, image: NDArray[np.uint8], contours: bool):
+    layer = np.asarray(Image.open(io.BytesIO(layer_png(everything, contours=contours))).convert("RGBA")).astype(float)
+    opacity = layer[..., 3:] / 255
+    over = image * (1 - opacity) + layer[..., :3] * opacity
+    assert np.abs(over - draw_segments(image, everything, contours=contours)).max() <= 1.5  # rounding
+
+
+def test_a_small_layer_has_the_labels_of_the_large_one(everything: Segments):
+    small = np.asarray(Image.open(io.BytesIO(layer_png(everything, 300, contours=False))).convert("RGBA"))
+    large = np.asarray(Image.open(io.BytesIO(layer_png(everything, contours=False))).convert("RGBA"))
+    assert small.shape == (200, 300, 4)
+    np.testing.assert_array_equal(small, large[::2, ::2])
+
+
+def test_a_layer_has_room_for_many_segments(everything: Segments):
+    many = everything[[0] * 300]
+    with Image.open(io.BytesIO(layer_png(many, contours=False))) as picture:
+        opaque = np.asarray(picture.convert("RGBA"))[..., 3] > 0
+    np.testing.assert_array_equal(opaque, everything.masks.full(0))
+    with pytest.raises(ParameterError, match="alpha is 2"):
+        layer_png(everything, alpha=2)
