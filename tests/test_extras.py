@@ -118,5 +118,28 @@ def test_the_index_resolves_every_combination_to_one_build(tmp_path: Path) -> No
     assert not wrong
 
 
+SINCE_3_11 = {"export", "clip-export", "dev"}
+"""PyTorch 2.15, transformers 5.23 and check-jsonschema 0.39 have left Python 3.10."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", sorted(EXTRAS))
+def test_each_extra_resolves_on_the_oldest_python_unless_the_documents_say_otherwise(extra: str) -> None:
+    pytest.importorskip("uv", reason="needs uv")
+    for version in ("3.10", "3.11"):
+        command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header", "--python-version", version]
+        command += ["--extra", extra, str(ROOT / "pyproject.toml")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        if "Failed to fetch" in done.stderr or "error sending request" in done.stderr:
+            pytest.skip(f"the index cannot be reached: {done.stderr[-300:]}")
+        assert (done.returncode == 0) == (version == "3.11" or extra not in SINCE_3_11), done.stderr
+
+
+def test_the_documents_say_which_extras_need_a_newer_python() -> None:
+    text = (ROOT / "docs/export.md").read_text(encoding="utf-8")
+    (line,) = (line for line in text.splitlines() if "Python 3.11" in line)
+    assert set(re.findall(r"`\[([a-z-]+)\]`", line)) == SINCE_3_11
+
+
 def test_the_quick_tests_use_the_versions_of_all_tests() -> None:
     assert set(EXTRAS["test"]) < set(EXTRAS["dev"])

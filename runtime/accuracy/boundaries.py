@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .matching import match_boundaries
+from .matching import match_annotators
 
 MAX_DISTANCE = 0.0075
 """Pixels are paired up to this share of the diagonal of the image: 4.3 px for 481×321."""
@@ -199,9 +199,8 @@ def _count(
             continue
         previous = thick
         boundary = thin(thick)
-        pairs = [match_boundaries(boundary, truth, radius_px) for truth in truths]
-        matched = np.logical_or.reduce([with_partner for with_partner, _ in pairs])
-        rows[:, i] = sum(count for _, count in pairs), drawn, int(matched.sum()), int(boundary.sum())
+        matched, pairs = match_annotators(boundary, truths, radius_px)
+        rows[:, i] = pairs, drawn, int(matched.sum()), int(boundary.sum())
     return BoundaryCounts(*rows)
 
 

@@ -185,4 +185,15 @@ def test_rows_stand_in_the_layout_of_the_paper_beside_its_own():
     edges = paper.edges({"accuracy": _part("accuracy", [{"name": "x", "images": 5, "boundaries": figures}])})
     assert "| x | 5 | 0.600 | 0.610 | 0.620 | 0.700 |" in edges
     assert "0.750" in edges
+    row = {"name": "INT8", "images": 5, "boundaries": figures, "mean_best_iou": 0.5}
+    row["fidelity"] = {"mean_iou": 0.97, "recall": 1.0, "precision": 0.98, "quality": 0.95}
+    part = _part("precisions", [{**row, "name": "FP32", "fidelity": None}, row])
+    assert "| INT8 | 5 | 0.600 | 0.610 | 0.620 | 0.700 | 0.500 | 0.970 | 1.000 | 0.980 | 0.950 |" in paper.precisions(
+        {"precisions": part}
+    )
+    part["judging"] = {"images": 10, "thresholds": 99, "mean_cpu_seconds": 3.0}
+    part["settings"] = {"every": 6, "data": "BSDS500 val", "thresholds": 33}
+    text = paper.about_precisions({"precisions": part})
+    assert "Each 6th image of BSDS500 val" in text and "3.0 s" in text and "5.0 minutes" in text
+    assert paper.precisions({}) == paper.about_precisions({}) == ""
     assert paper.speed_by_prompts({}) == paper.memory({}) == paper.edges({}) == ""

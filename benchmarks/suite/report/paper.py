@@ -13,6 +13,7 @@ _SPEED = {
     "SAM-B (paper, RTX 3090)": (110, 125, 230, 432, 1383, 5417),
     "FastSAM-x (paper, RTX 3090)": (40, 40, 40, 40, 40, 40),
 }
+_FIDELITY = ("mean_iou", "recall", "precision", "quality")
 _MEMORY_MB = {"SAM-H (paper)": 7060, "SAM-B (paper)": 4670, "FastSAM-x (paper)": 2608}
 
 
@@ -41,6 +42,40 @@ def memory(results: Results) -> str:
     cells = [[title, "process, MB", f"{peak:.0f}"] for title, peak in peaks.items()]
     cells += [[title, "GPU, MB", str(peak)] for title, peak in _MEMORY_MB.items()]
     return table(["method", "memory", "peak"], cells)
+
+
+def precisions(results: Results) -> str:
+    """What each precision costs on BSDS500; "" without results."""
+    part = results.get("precisions", {"rows": []})
+    cells = []
+    for row in part["rows"]:
+        if "mean_best_iou" not in row:
+            continue
+        figures, close = row["boundaries"], row["fidelity"]
+        values = [figures["ods"], figures["ois"], figures["ap"], figures["r50"], row["mean_best_iou"]]
+        kept = ["", "", "", ""] if close is None else [close[name] for name in _FIDELITY]
+        cells.append(
+            [row["name"], str(row["images"]), *(f"{value:.3f}" if value != "" else "" for value in values + kept)]
+        )
+    if not cells:
+        return ""
+    names = ["file", "images", "ODS", "OIS", "AP", "R50", "mean best IoU"]
+    return table([*names, *(f"fidelity: {name.replace('_', ' ')}" for name in _FIDELITY)], cells)
+
+
+def about_precisions(results: Results) -> str:
+    """How those figures were taken, and how long judging an edge map takes; "" without results."""
+    part = results.get("precisions")
+    if part is None:
+        return ""
+    settings, judging = part["settings"], part["judging"]
+    seconds = judging["mean_cpu_seconds"]
+    return (
+        f"Each {settings['every']}th image of {settings['data']} by name, {settings['thresholds']} thresholds. Judging "
+        f"an edge map takes {seconds:.1f} s of processor time ({judging['thresholds']} thresholds, mean of "
+        f"{judging['images']} images): {200 * seconds / 2 / 60:.1f} minutes for 200 images on two processors that do "
+        "nothing else."
+    )
 
 
 def edges(results: Results) -> str:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from fastsam_deploy.runtime.accuracy.matching import match_boundaries
+from fastsam_deploy.runtime.accuracy.matching import match_annotators, match_boundaries, near_pixels
 
 
 def assigned(boundary: np.ndarray, truth: np.ndarray, radius_px: float) -> tuple[int, float]:
@@ -37,6 +37,34 @@ def test_pairs_are_the_most_and_the_nearest(seed: int, share: float, truth_share
     assert not (matched & ~boundary).any()
     # The pixels that were chosen can be paired with the truth at the smallest total distance.
     assert assigned(matched, truth, radius_px) == (count, pytest.approx(total))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.05, 0.6), st.sampled_from([1.0, 2.5, 4.3]))
+def test_a_pixel_needs_a_partner_of_one_annotator(seed: int, share: float, radius_px: float):
+    """Far apart, each part has one annotator only: what the others drew must change nothing there."""
+    random = np.random.default_rng(seed)
+    boundary, truths = np.zeros((12, 60), bool), np.zeros((3, 12, 60), bool)
+    parts = [np.s_[:, 20 * i : 20 * i + 12] for i in range(3)]
+    for truth, part in zip(truths, parts, strict=True):
+        boundary[part], truth[part] = random.random((2, 12, 12)) < share
+    matched, pairs = match_annotators(boundary, [*truths, np.zeros_like(boundary)], radius_px)
+    alone = [match_boundaries(boundary, truth, radius_px) for truth in truths]
+    assert pairs == sum(count for _, count in alone) == matched.sum()
+    for truth, part in zip(truths, parts, strict=True):
+        if boundary[part].any() and truth[part].any():
+            count, total = assigned(boundary[part], truth[part], radius_px)
+            assert assigned(matched[part], truth[part], radius_px) == (count, pytest.approx(total))
+
+
+def test_near_pixels_are_those_that_all_distances_give():
+    random = np.random.default_rng(3)
+    boundary, truth = random.random((2, 15, 22)) < 0.3
+    points, others = np.argwhere(boundary), np.argwhere(truth)
+    distances = np.linalg.norm(points[:, None] - others[None], axis=2)
+    rows, columns, lengths = near_pixels(points, truth, 4.3)
+    np.testing.assert_array_equal(np.stack([rows, columns]), np.nonzero(distances <= 4.3))
+    np.testing.assert_allclose(lengths, distances[rows, columns])
 
 
 def test_a_map_is_its_own_match():
