@@ -65,7 +65,7 @@ def main() -> None:
     arrangements = sorted({Arrangement(1, cpus), Arrangement(cpus, 1)}, key=str)
     given = os.environ.get("FASTSAM_TRITON_ENV")
     environment = Environment(Path(given)) if given else make_environment(DEFAULT_ENVIRONMENT)
-    images = {f"{size:g} MP": _jpeg(arguments.image, size) for size in arguments.megapixels}
+    images = {f"{size:g} MP": jpeg(arguments.image, size) for size in arguments.megapixels}
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -103,7 +103,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _jpeg(path: Path, megapixels: float) -> bytes:
+def jpeg(path: Path, megapixels: float) -> bytes:
+    """A JPEG file of a photograph, resized to so many megapixels."""
     image = Image.open(path)
     scale = (megapixels * 1e6 / (image.width * image.height)) ** 0.5
     stream = io.BytesIO()

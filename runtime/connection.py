@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import ParameterError
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 _ADDRESS = re.compile(
     r"(?P<scheme>grpcs?|https?)://"
@@ -16,7 +20,12 @@ _ADDRESS = re.compile(
     r"(?P<name>\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::(?P<port>\d+))?"
     r"(?P<prefix>(?:/[\w.~%-]+)*?)/(?P<model>[\w.-]+)(?:/(?P<version>\d+))?/?"
 )
-_PORTS = {"grpc": 8001, "grpcs": 8001, "http": 8000, "https": 443}
+_SERVE_ADDRESS = re.compile(
+    r"(?P<scheme>https?\+fastsam)://(?P<name>\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::(?P<port>\d+))?(?P<prefix>(?:/[\w.~%-]+)*)/?"
+)
+_PORTS = {
+    "grpc": 8001, "grpcs": 8001, "http": 8000, "https": 443, "http+fastsam": 8080, "https+fastsam": 443,
+}  # fmt: skip
 _HIGHEST_PORT = 65_535
 _LOOPBACK = re.compile(r"localhost|127\.\d+\.\d+\.\d+|\[::1\]")
 _LONGEST_WAIT_S = 86_400
@@ -69,6 +78,24 @@ class Connection:
             if not isinstance(text, str) or re.search(r"[\r\n\0]", header + text):
                 # The value may be a secret, so the message does not show it.
                 raise ParameterError(f"header {header!r}: expected a name and a value that are text of one line")
+
+    def tls_context(self) -> SSLContext:
+        """What an encrypted connection over HTTP checks and shows.
+
+        Raises:
+            OSError: a PEM file cannot be read.
+
+        Example:
+            >>> Connection().tls_context().check_hostname
+            True
+        """
+        import ssl
+
+        authority = self.root_certificates
+        context = ssl.create_default_context(cafile=None if authority is None else str(authority))
+        if self.certificate_chain is not None:
+            context.load_cert_chain(self.certificate_chain, self.private_key)
+        return context
 
 
 @dataclass(frozen=True)
@@ -178,6 +205,52 @@ def _check_name(name: str, text: str) -> None:
         ) from error
 
 
+@dataclass(frozen=True)
+class ServeAddress:
+    """A `fastsam serve`: `http+fastsam://HOST:8080`, or `https+fastsam://HOST` behind a proxy with TLS (port 443).
+
+    A proxy may have put it under a path: `https+fastsam://HOST/vision`.
+
+    Attributes:
+        text: the address as the user wrote it.
+        host: host name or IP address, with the port.
+        tls: whether the connection is encrypted.
+        prefix: path in front of the server's own, such as "/vision", or "".
+
+    Example:
+        >>> address = ServeAddress.from_text("https+fastsam://example.org/vision")
+        >>> address.host, address.prefix, address.tls
+        ('example.org:443', '/vision', True)
+    """
+
+    text: str
+    host: str
+    tls: bool
+    prefix: str
+
+    @classmethod
+    def from_text(cls, text: str) -> ServeAddress:
+        """Parse an address.
+
+        Raises:
+            ParameterError: the text is not the address of a server.
+
+        Example:
+            >>> ServeAddress.from_text("http+fastsam://localhost").host
+            'localhost:8080'
+        """
+        match = _SERVE_ADDRESS.fullmatch(text)
+        if match is None:
+            shown = re.sub(r"//.*@", "//…@", text)
+            raise ParameterError(
+                f"{shown!r:.200} is not the address of a fastsam serve; expected http+fastsam://HOST:8080, or "
+                "https+fastsam://HOST for TLS; credentials go into Connection(headers={'authorization': …})"
+            )
+        name, scheme = match["name"], match["scheme"]
+        _check_name(name, text)
+        return cls(text, f"{name}:{_port(match['port'], scheme, text)}", scheme.startswith("https"), match["prefix"])
+
+
 def is_address(model: object) -> bool:
     """Whether a model is given by an address, not by a file.
 
@@ -185,4 +258,14 @@ def is_address(model: object) -> bool:
         >>> is_address("grpc://localhost:8001/fastsam"), is_address("FastSAM-s.onnx")
         (True, False)
     """
-    return isinstance(model, str) and re.match(r"(grpcs?|https?)://", model) is not None
+    return isinstance(model, str) and re.match(r"(grpcs?|https?(\+fastsam)?)://", model) is not None
+
+
+def is_serve_address(model: object) -> bool:
+    """Whether a model is given by the address of a `fastsam serve`.
+
+    Example:
+        >>> is_serve_address("http+fastsam://localhost:8080"), is_serve_address("http://localhost:8000/fastsam")
+        (True, False)
+    """
+    return isinstance(model, str) and re.match(r"https?\+fastsam://", model) is not None

@@ -79,9 +79,10 @@ class FastSAM:
         """
         Args:
             model: path of an `.onnx` file; "FastSAM-s" or "FastSAM-x", after `fastsam download` of it; the address of a
-                model on a Triton server, `grpc://HOST:8001/fastsam` or `http://HOST:8000/fastsam`; an open engine
-                (which is not closed with this object); or None for the demo model. The models `fastsam` and
-                `fastsam_device` run every stage on the server; of `fastsam_engine`, only the network runs there.
+                model on a Triton server, `grpc://HOST:8001/fastsam` or `http://HOST:8000/fastsam`; that of a `fastsam
+                serve`, `http+fastsam://HOST:8080`; an open engine (which is not closed with this object); or None for
+                the demo model. The models `fastsam` and `fastsam_device`, and a `fastsam serve`, run every stage on the
+                server; of `fastsam_engine`, only the network runs there.
             device: "cpu", "cuda" or "cuda:N"; never replaced by another.
             conf: keep detections with a score above it, [0, 1).
             iou: of two boxes that overlap more than this, keep the better one, (0, 1].

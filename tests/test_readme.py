@@ -46,6 +46,7 @@ RTX = sorted(Path(os.environ.get("FASTSAM_TRT_BINDINGS", "nowhere")).glob("rtx-*
 """Folders with NVIDIA's parser and builder, which lie beside the environment and not in it."""
 ELSEWHERE_PYTHON = {
     'read("out")': "needs what a run has written: tests/runtime/batch/parts/test_export.py",
+    "http+fastsam://": "needs a server: tests/runtime/http_server/test_client.py runs it",
     "grpc://": "needs a server: tests/triton_models/test_client.py runs it",
     "TRTFastSAM(": "needs a GPU: tests/runtime/cuda/test_pipeline.py has its calls",
 }

@@ -51,7 +51,7 @@ ModelOption = Annotated[
     str | None,
     option(
         "ONNX file, TensorRT plan, FastSAM-s or FastSAM-x (see fastsam download), or a model on a Triton server: "
-        "grpc://HOST:8001/fastsam. Default: the included demo model.",
+        "grpc://HOST:8001/fastsam; or on a fastsam serve: http+fastsam://HOST:8080. Default: the included demo model.",
         "--model",
         "-m",
     ),

@@ -109,22 +109,30 @@ class ImageFetcher:
             ImageError: it cannot be fetched, is elsewhere, or is too large.
             LateError: the request has no time left.
         """
-        parts = _split(url)
-        origin = None if parts is None else _origin_of(parts)
-        if parts is None or origin is None or origin not in self._origins:
-            known = ", ".join(sorted(f"{origin.scheme}://{origin.host}" for origin in self._origins))
-            expected = f"expected one of {known}" if known else "this server fetches no images"
-            raise ParameterError(f"url is {url!r:.80}; {expected}; send the image itself")
+        origin, path = self.checked(url)
         within = Deadline(min(self._seconds, deadline.left_s()))
         try:
             with closing(self._connected(origin, within)) as connection:
-                path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
                 connection.request("GET", path, headers={"Accept": "image/*", "Accept-Encoding": "identity"})
                 return self._content(connection.getresponse(), url, within)
         except FastSamError:
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise ImageError(f"url {url:.200}: cannot be fetched ({error}); send the image itself") from error
+
+    def checked(self, url: str) -> tuple[Origin, str]:
+        """The origin of a URL, and its path with what follows. Nothing is looked up.
+
+        Raises:
+            ParameterError: it is not of an origin of the list.
+        """
+        parts = _split(url)
+        origin = None if parts is None else _origin_of(parts)
+        if parts is None or origin is None or origin not in self._origins:
+            known = ", ".join(sorted(f"{origin.scheme}://{origin.host}" for origin in self._origins))
+            expected = f"expected one of {known}" if known else "this server fetches no images"
+            raise ParameterError(f"url is {url!r:.80}; {expected}; send the image itself")
+        return origin, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
     def _connected(self, origin: Origin, within: Deadline) -> http.client.HTTPConnection:
         """A connection to an address that was checked: a name may have another one a moment later."""

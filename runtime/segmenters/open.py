@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..clip.encoders import Clip
-from ..connection import Connection, is_address
+from ..connection import Connection, is_address, is_serve_address
 from ..documents import quoted
 from ..engines import network_on_server, open_client, open_device_network, open_engine, tried
 from ..engines.interface import Engine
@@ -49,6 +49,10 @@ def open_segmenter(
         See `FastSAM`.
     """
     _check_rect(rect)
+    if is_serve_address(model):
+        from .served import open_served
+
+        return open_served(str(model), settings, connection, imgsz=imgsz, rect=rect, clip=clip)
     if is_address(model):
         return _on_server(open_client(str(model), settings, connection), imgsz, rect, clip)
     if connection is not None:

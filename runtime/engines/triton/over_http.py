@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import ssl
 import threading
 from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
@@ -38,7 +37,7 @@ class HttpTransport:
 
         self.library = http
         self._address, self._connection = address, connection
-        self._context = _tls_context(connection) if address.tls else None
+        self._context = connection.tls_context() if address.tls else None
         version = f"/versions/{address.version}" if address.version else ""
         self._server = f"{quote(address.prefix, safe='/%~')}/v2"
         self._model = f"{self._server}/models/{quote(address.model)}{version}"
@@ -178,14 +177,6 @@ class HttpTransport:
             with self._lock:
                 self._open.add(connection)
         return connection
-
-
-def _tls_context(connection: Connection) -> ssl.SSLContext:
-    authority = connection.root_certificates
-    context = ssl.create_default_context(cafile=None if authority is None else str(authority))
-    if connection.certificate_chain is not None:
-        context.load_cert_chain(connection.certificate_chain, connection.private_key)
-    return context
 
 
 def _message(content: bytes) -> str:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsam_deploy.runtime import load_image
 from fastsam_deploy.runtime.errors import FastSamError
+from fastsam_deploy.runtime.http_server.requests import (
+    SegmentRequest,
+    SelectRequest,
+    values_from_form,
+    values_from_json,
+)
+from fastsam_deploy.runtime.http_server.urls import ImageFetcher, Origin
 from fastsam_deploy.runtime.serving import Parameters, Postprocess, Preprocess
 from fastsam_deploy.runtime.wire.answer import answer_tensors, answers_from_tensors, error_from_text
+from fastsam_deploy.runtime.wire.question import Limits
 from tests.hostile.boundaries import images, texts
 from tests.hostile.boundaries.segments import sample
 from tests.hostile.boundary import Boundary
@@ -130,6 +140,43 @@ def _read_network(content: bytes) -> None:
     _raise(result)
 
 
+def _http_seeds() -> list[bytes]:
+    image = base64.b64encode(images._png()[0]).decode()
+    prompts = [{"points": [[3, 4], [5, 6]], "labels": [1, 0], "mode": "each"}, {"boxes": [[1, 2, 30, 40]]}]
+    whole = {"image": image, "prompts": prompts, "conf": 0.3, "iou": 0.8, "max_det": 50, "masks": "bits"}
+    return [json.dumps(values).encode() for values in (
+        whole, {"url": "https://images.example.org/cat.jpg?a=1", "format": "npz", "keep": False},
+        {"id": "1-k8sXQm0dRkK1yEw3mZ0fJA", "prompts": [{"everything": True}], "masks": "polygons"},
+    )]  # fmt: skip
+
+
+def _read_http(content: bytes) -> None:
+    """What `fastsam serve` does with a body before the network runs, as JSON and as the fields of a form."""
+    values = values_from_json(content, 1 << 20)
+    limits = Limits(pixels=images.MOST_PIXELS)
+    if isinstance(values, dict) and "id" in values:
+        SelectRequest.from_values(values, limits)
+        return
+    request = SegmentRequest.from_values(values, limits)
+    if request.url is not None:
+        _, path = ImageFetcher([Origin("https", "images.example.org", 443)], most_bytes=9).checked(request.url)
+        assert path.startswith("/") and path.isprintable() and " " not in path
+        return
+    pixels = load_image(limits.check_bytes(request.content or b""), max_pixels=limits.pixels, name="image")
+    request.question.check_inside(pixels.shape[:2])
+
+
+def _form_seeds() -> list[bytes]:
+    texts = {"prompts": '[{"points": [[3, 4]]}]', "conf": "0.25", "max_det": "7", "keep": "false", "masks": "none"}
+    return [b"\0".join(f"{name}={text}".encode() for name, text in texts.items())]
+
+
+def _read_form(content: bytes) -> None:
+    fields = [part.decode("utf-8", "replace").partition("=") for part in content.split(b"\0")]
+    values = values_from_form({name: text for name, _, text in fields})
+    SegmentRequest.from_values({**values, "image": b"GIF89a"}, Limits())
+
+
 def _error_seeds() -> list[bytes]:
     return [b"ImageError: PIXELS has 3 pixels", b"[500] bug in the server: KeyError('x')", b"ModelError: \xc3\xa9"]
 
@@ -143,6 +190,8 @@ BOUNDARIES = [
     Boundary("answer", _answer_seeds, _read_answer, share=2.0),
     Boundary("request", _request_seeds, _read_request),
     Boundary("request-pixels", _pixel_seeds, _read_pixels),
+    Boundary("http-json", _http_seeds, _read_http, text=True, share=2.0),
+    Boundary("http-form", _form_seeds, _read_form, share=0.5),
     Boundary("network-outputs", _network_seeds, _read_network),
     Boundary("server-error", _error_seeds, _read_error, share=0.3),
 ]
