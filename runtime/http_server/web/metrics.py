@@ -104,7 +104,7 @@ class Metrics:
         """
 
         async def measured(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] != "http":
+            if scope["type"] != "http" or _is_of_a_peer(scope):
                 await app(scope, receive, send)
                 return
             start, status = perf_counter(), 500
@@ -122,3 +122,9 @@ class Metrics:
                 self.answered(route, status, perf_counter() - start)
 
         return measured
+
+
+def _is_of_a_peer(scope: Any) -> bool:
+    """Whether another process of this server has passed a request on, and counts it."""
+    server = scope.get("server")
+    return server is not None and server[1] is None

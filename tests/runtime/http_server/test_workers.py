@@ -48,7 +48,9 @@ def answered(server: Served, name: str, times: int = 8) -> set[int]:
 def test_an_image_is_found_whichever_process_gets_the_prompt(served: Served):
     kept = images_of_both(served)
     assert set(kept) == {"0", "1"}
+    before = served.metric("fastsam_requests_total")
     assert all(answered(served, name) == {200} for name in kept.values())
+    assert served.metric("fastsam_requests_total") == before + 1 + 16, "what is passed on is counted once"
     assert answered(served, "1-" + "x" * 22) == {404}, "its process does not know it"
     wrong = served.post("/v1/select", id=kept["0"], prompts=[{"points": [[9999, 0]]}])
     assert wrong.status == 400 and wrong.json["kind"] == "PromptError"
