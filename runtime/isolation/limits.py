@@ -78,7 +78,11 @@ def end_with(parent: int) -> None:
 def end_first() -> None:
     """Let the system end this process before others when memory runs out, where it has such a setting."""
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+        handle = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        try:
+            os.write(handle, b"1000")
+        finally:
+            os.close(handle)
 
 
 def limit_memory(memory_bytes: int) -> None:

@@ -189,7 +189,7 @@ def draft_folder(folder: Path, mode: int = 0o777) -> Draft:
         path.mkdir(mode)
         with ExitStack() as undo:
             undo.callback(shutil.rmtree, path, ignore_errors=True)
-            draft = _locked(path, os.open(path, os.O_RDONLY | _FLAGS)) if sys.platform != "win32" else Draft(path, -1)
+            draft = Draft(path, -1) if sys.platform == "win32" else _locked(path, _opened_folder(path))
             undo.pop_all()
             return draft
 
@@ -221,6 +221,14 @@ def _announced(path: Path, mode: int, make: Callable[[Path, int], Draft]) -> Dra
     except OSError:  # it is another process's, or there is none
         remaining.forget(path)
         raise
+
+
+def _opened_folder(path: Path) -> int:
+    """The new folder, open. Raises FileExistsError if another writer removed it before it was opened."""
+    try:
+        return os.open(path, os.O_RDONLY | _FLAGS)
+    except FileNotFoundError as error:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
 
 
 def _locked(path: Path, handle: int) -> Draft:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -545,6 +546,23 @@ class TestAbandoned:
         monkeypatch.setattr(drafts, "lock_file", slow)
         write_atomically(tmp_path / "x", b"content")
         assert len(taken) == 1 and names(tmp_path) == {"x"} and (tmp_path / "x").read_bytes() == b"content"
+
+    def test_a_folder_that_was_removed_before_it_was_opened_is_made_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One run of 100,000 inputs met it, beside other processes that clean up: FileNotFoundError."""
+        opened, taken = drafts.os.open, []
+
+        def slow(path: Path, flags: int) -> int:
+            if not taken:  # another writer looks between making the folder and opening it
+                taken.append(path)
+                path.rmdir()
+            return opened(path, flags)
+
+        monkeypatch.setattr(drafts, "os", SimpleNamespace(**{**vars(os), "open": slow}))
+        draft = drafts.draft_folder(tmp_path)
+        assert len(taken) == 1 and names(tmp_path) == {draft.path.name}
+        draft.remove()
 
 
 class TestProcesses:
