@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.examples.pictures import town
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
@@ -26,6 +28,7 @@ ELSEWHERE = {
     **dict.fromkeys(NEED_A_GPU, "needs a GPU: test_commands_that_need_a_gpu_say_so_without_one"),
     "fastsam-export engine FastSAM-s.onnx --compare FastSAM-s.rtx": "a GPU: tests/runtime/engines/tensorrt/test_rtx.py",
     "fastsam video rtsp://camera/live --every 5 --json live.jsonl": "needs a camera: tests/runtime/cli/test_live.py",
+    "python examples/recipes/click_window.py photo.jpg": "needs a screen: tests/examples/test_recipes.py",
     "bash scripts/gpu_check.sh": "needs a GPU: tests/scripts/test_gpu_check.py",
     **dict.fromkeys(
         ("fastsam app --open", "fastsam app --model FastSAM-s --clip clip"),
@@ -85,6 +88,7 @@ def workplace(tmp_path: Path) -> Path:
     (tmp_path / "cache").mkdir()
     shutil.copy(ROOT / "models/fastsam-demo.onnx", tmp_path / "cache/FastSAM-s.onnx")
     _write_clip(tmp_path / "clip.mp4")
+    _write_city(tmp_path / "city.tif")
     return tmp_path
 
 
@@ -95,6 +99,11 @@ def _write_clip(path: Path) -> None:
     for _ in range(2):
         video.write(picture)
     video.release()
+
+
+def _write_city(path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(town()[0]).save(path)
 
 
 def _run(arguments: list[str], folder: Path) -> str:
@@ -117,6 +126,8 @@ def _needs(command: str) -> None:
         pytest.importorskip("ultralytics", reason="needs the extra [export]")
     if _with_rtx(command) and not RTX:
         pytest.skip("needs TensorRT for RTX: scripts/dev/trt_bindings.py gets it")
+    if "supervision" in command:
+        pytest.importorskip("supervision", reason="needs the extra [supervision]")
     if command.startswith("fastsam-export"):
         pytest.importorskip("onnx", reason="needs onnx")
 
