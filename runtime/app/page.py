@@ -10,9 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..errors import ImageError
 from ..stages.reading.formats import HEIF_SUFFIXES, SUFFIXES
-from ..system.inputs import read_file
 from . import downloads
 from .application import WELCOME, Application, Look, NetworkChoice
 from .view import View, data_url
@@ -31,18 +29,17 @@ class Page:
     The key of a user is Gradio's key of an open page, which no other page knows.
 
     Example:
-        >>> page = Page(application, max_upload_bytes=20_000_000)  # doctest: +SKIP
+        >>> page = Page(application)  # doctest: +SKIP
         >>> page.blocks.launch()  # doctest: +SKIP
     """
 
-    def __init__(self, application: Application, *, max_upload_bytes: int, title: str = "FastSAM") -> None:
+    def __init__(self, application: Application, title: str = "FastSAM") -> None:
         """
         Args:
             application: answers the actions.
-            max_upload_bytes: limit of a file.
             title: of the page.
         """
-        self._application, self._max_upload_bytes = application, max_upload_bytes
+        self._application = application
         with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, 600), fill_width=True) as self.blocks:
             gr.HTML(f"<h1>{escape(title)}</h1> <span>{escape(_described(application))}</span>", elem_id="fastsam-title")
             with gr.Row(equal_height=False):
@@ -109,13 +106,8 @@ class Page:
     def _opened(
         self, path: str, conf: float, iou: float, imgsz: int, better: bool, contours: bool, request: gr.Request
     ) -> Iterator[tuple[Any, Any]]:
-        name = Path(path).name
-        try:
-            content = read_file(Path(path), self._max_upload_bytes)
-        except OSError as error:
-            content = b""
-            gr.Warning(str(ImageError(f"{name}: {error.strerror or error}")))
-        yield from self._open_file(name, content, NetworkChoice(conf, iou, imgsz), Look(better, contours), request)
+        file, choice = Path(path), NetworkChoice(conf, iou, imgsz)
+        yield from self._open_file(file.name, file, choice, Look(better, contours), request)
 
     def _example(
         self,
@@ -133,9 +125,9 @@ class Page:
         yield from self._open_file(name, content, NetworkChoice(conf, iou, imgsz), Look(better, contours), request)
 
     def _open_file(
-        self, name: str, content: bytes, choice: NetworkChoice, look: Look, request: gr.Request
+        self, name: str, source: Path | bytes, choice: NetworkChoice, look: Look, request: gr.Request
     ) -> Iterator[tuple[Any, Any]]:
-        for view, photo in self._application.open(_user(request), name, content, choice, look):
+        for view, photo in self._application.open(_user(request), name, source, choice, look):
             changed = {} if photo is None else {"photo": photo}
             yield gr.HTML(value=view.to_json(), **changed), view.asked.mode
 

@@ -90,7 +90,7 @@ def served(
         loader.start()
         sessions = Sessions(settings.sessions, settings.session_seconds)
         application = Application(model, loader, sessions=sessions, max_pixels=settings.max_pixels)
-        blocks = pages.Page(application, max_upload_bytes=settings.max_upload_bytes).blocks
+        blocks = pages.Page(application).blocks
         blocks.queue(max_size=4 * settings.sessions)
         stack.callback(blocks.close, verbose=False)
         yield _launched(pages, blocks, settings, opens_browser)
