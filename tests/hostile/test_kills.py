@@ -111,6 +111,7 @@ def test_every_writing_command_is_here() -> None:
     }
     run = {word for command in COMMANDS.values() for word in command.words[:2]}
     elsewhere = {"edges", "proposals", "instances"}  # need COCO or BSDS500: tests/runtime/accuracy
+    elsewhere |= {"app", "serve"}  # servers, which write no files of users
     elsewhere |= {"run", "status", "export"}  # of `fastsam batch`: tests/runtime/batch/parts/test_kills.py
     assert set(COMMANDS) == {*QUICK, *SLOW}
     assert words - run <= {"doctor", *elsewhere}

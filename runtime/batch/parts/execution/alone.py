@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from time import monotonic
 from typing import Any
 
@@ -20,6 +20,11 @@ from .watchdog import time_limit
 
 _SERVE = f"{__name__}:serve"
 
+_TRIES = 2
+"""An image that ends its process so often, alone, is a dead letter: once may be chance, such as a lack of memory."""
+
+_STARTS = 3
+
 
 def rows_alone(job: Job, chunk: Chunk, threads: int | None) -> Iterator[Row]:
     """A row for each image, in their order.
@@ -34,37 +39,65 @@ def rows_alone(job: Job, chunk: Chunk, threads: int | None) -> Iterator[Row]:
 
     Example:
         >>> [row["error"] for row in rows_alone(job, chunk, 1)]  # doctest: +SKIP
-        [None, 'ends its process (SIGSEGV), twice; …']
+        [None, 'a.jpg: ends the process that segments it (SIGSEGV), twice when it is alone; examine the file']
     """
-    child: ChildProcess | None = None
-    try:
+    with closing(_Child(job, threads)) as child:
         for image in chunk.images:
-            if child is None:
-                child = ChildProcess(_SERVE, job, threads)
-                answers = child.messages()
-                _opened(next(answers, None), child)
+            yield child.row(image)
+
+
+class _Child:
+    """A process with an open model, and another one whenever it has ended."""
+
+    def __init__(self, job: Job, threads: int | None) -> None:
+        self._job, self._threads = job, threads
+        self._process: ChildProcess | None = None
+        self._answers: Iterator[Message] = iter(())
+
+    def row(self, image: SourceImage) -> Row:
+        """The row of an image. Raises FastSamError as `rows_alone` does."""
+        for attempt in range(1, _TRIES + 1):
+            process = self._opened()
             start = monotonic()
-            child.send({"image": _plain(image)})
-            answer = next(answers, None)
-            if answer is None:
-                yield _row_of_death(job, image, child.how_it_ended(), monotonic() - start)
-                child.close()
-                child = None
-            elif "refused" in answer:
-                raise FastSamError(answer["refused"])
-            else:
-                yield answer["row"]
-    finally:
-        if child is not None:
-            child.close()
+            process.send({"image": _plain(image)})
+            answer = next(self._answers, None)
+            if answer is not None:
+                return _checked(answer)["row"]  # type: ignore[no-any-return]
+            how, seconds = process.how_it_ended(), monotonic() - start
+            self.close()
+            if attempt == _TRIES or seconds >= self._job.image_s:
+                break
+        return _row_of_death(self._job, image, how, seconds)
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
+
+    def _opened(self) -> ChildProcess:
+        """The process, with its model open: if it ends before any image, no image is to blame."""
+        if self._process is not None:
+            return self._process
+        for _ in range(_STARTS):
+            self._process = ChildProcess(_SERVE, self._job, self._threads)
+            self._answers = self._process.messages()
+            answer = next(self._answers, None)
+            if answer is not None:
+                _checked(answer)
+                return self._process
+            how = self._process.how_it_ended()
+            self.close()
+        raise FastSamError(
+            f"a process for single images has ended {_STARTS} times before it had an image ({how}); expected it to "
+            "open the model; look for what ends it, such as a limit on memory, and run the same command again"
+        )
 
 
-def _opened(answer: Message | None, child: ChildProcess) -> None:
-    """Check that the child has opened the model: if it dies before any image, no image is to blame."""
-    if answer is None:
-        raise FastSamError(f"a process for single images has ended ({child.how_it_ended()}) before it had an image")
+def _checked(answer: Message) -> Message:
     if "refused" in answer:
         raise FastSamError(answer["refused"])
+    return answer
 
 
 def _row_of_death(job: Job, image: SourceImage, how: str, seconds: float) -> Row:
@@ -72,7 +105,7 @@ def _row_of_death(job: Job, image: SourceImage, how: str, seconds: float) -> Row
     if seconds >= job.image_s:
         kind, message = "TimeLimit", f"takes more than {job.image_s:g} s"
     else:
-        kind, message = "ProcessEnded", f"ends the process that segments it ({how}), also alone"
+        kind, message = "ProcessEnded", f"ends the process that segments it ({how}), twice when it is alone"
     return row_of_error(image, None, kind, f"{image.location}: {message}; examine the file", asked)
 
 

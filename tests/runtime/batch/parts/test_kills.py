@@ -152,7 +152,7 @@ def test_a_full_disk_says_so_and_the_same_command_goes_on(
     assert files_of(output) == undisturbed
 
 
-def test_an_image_that_ends_its_worker_twice_becomes_a_dead_letter(tmp_path: Path) -> None:
+def test_an_image_that_ends_every_process_becomes_a_dead_letter(tmp_path: Path) -> None:
     """A pipe stands for the image: the test knows who reads it, and kills that process, as the system does when there
     is no memory."""
     source, output = tmp_path / "photos", tmp_path / "out"
@@ -164,7 +164,7 @@ def test_an_image_that_ends_its_worker_twice_becomes_a_dead_letter(tmp_path: Pat
     with started_batch(source, output, "--chunk", "4", "--workers", "1") as process:
 
         def kill_readers() -> None:
-            while process.poll() is None and len(killed) < 2:
+            while process.poll() is None and len(killed) < 3:
                 reader = reader_of(poison, process.pid)
                 if reader is not None and reader not in killed:
                     killed.append(reader)
@@ -176,7 +176,7 @@ def test_an_image_that_ends_its_worker_twice_becomes_a_dead_letter(tmp_path: Pat
         _, err = process.communicate(timeout=600)
         thread.join()
     assert process.returncode == 0, err
-    assert len(killed) == 2
+    assert len(killed) == 3, "a worker, and two processes for this image alone"
     rows = rows_of(output)
     assert [row["id"] for row in rows if row["error"]] == ["first/00001.jpg"]
     (row,) = [row for row in rows if row["error"]]
