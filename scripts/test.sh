@@ -53,7 +53,7 @@ if [ "${1:-}" = --fast ]; then
 fi
 
 # labelme is no extra: it brings onnxruntime, which must not lie beside onnxruntime-gpu.
-make_env full "8 GB" ".[cpu,export,clip-export,clip,triton,openvino,supervision,ray,serve,app,dev]" "labelme>=5.5"
+make_env full "8 GB" ".[cpu,export,clip-export,clip,triton,openvino,supervision,batch,ray,serve,app,dev]" "labelme>=5.5"
 make_env bare "0.4 GB" ".[cpu,clip]" "numpy==1.26.*" pytest pytest-timeout pytest-xdist hypothesis tifffile
 make_env direct "0.4 GB" ".[cpu,direct]"
 install_project full
