@@ -7,6 +7,13 @@ Photographs of one size lie side by side, without gaps, until the mosaic has 24 
 come again, mirrored. Each is segmented alone, at the thresholds of the first line. A segment counts as found if the
 answer for the mosaic has a mask with an IoU of 0.5 (or 0.75) with it.
 
+The IoU is counted inside the frame of the photograph. Two thirds of the segments reach the edge of their photograph,
+and in the mosaic such a thing may go on in the next one, which nobody could see in the photograph alone. The table also
+has the share that is found if masks are compared as a whole, and the share of the segments that reach no edge.
+
+What the photographs do not have is counted too: segments of the mosaic that are like none of a photograph's, at the
+same threshold and at half of it. (At half of it, because a new segment is often a known one with a higher score.)
+
 A network does not give the same answer for the same photograph twice if it is cut elsewhere: some scores fall below the
 threshold, some rise above it. The line "cut 10 px elsewhere" shows how much of the answer this alone takes: each
 photograph with a strip of 10 px of its neighbours around it, segmented alone.
@@ -18,6 +25,7 @@ import argparse
 import resource
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -28,9 +36,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsam_deploy.runtime import FastSAM, Segments, Thresholds, Tiles
-from fastsam_deploy.runtime.masks.overlap import mask_ious
 from fastsam_deploy.runtime.segments import join
 from fastsam_deploy.runtime.system.cpu import usable_cpus
+from fastsam_deploy.runtime.tiling.compare import alike, seen_through
 from fastsam_deploy.runtime.tiling.grid import tile_boxes
 from fastsam_deploy.runtime.tiling.merge import placed
 
@@ -40,7 +48,11 @@ AT_IOU = (0.5, 0.75)
 SURE = 0.5
 """Score of segments that are counted apart: they do not depend on a threshold of 0.4."""
 
+NEAR_PX = 2
+"""A segment that comes this near to the edge of its photograph reaches it."""
+
 Image = NDArray[np.uint8]
+Flags = NDArray[np.bool_]
 Boxes = NDArray[np.int64]
 
 
@@ -84,51 +96,42 @@ def build(images: list[Image], megapixels: float) -> tuple[Image, Boxes]:
 def _runs(model: FastSAM, mosaic: Image, cells: Boxes) -> list[dict[str, Any]]:
     side = int(cells[0, 2] - cells[0, 0])
     conf = model.thresholds.conf
-    alone = _cut_out(model, mosaic, cells)
+    judge = Judge(_cut_out(model, mosaic, cells, Thresholds(conf / 2, max_det=1000)), conf, cells)
     limits = np.array([0, 0, *mosaic.shape[1::-1]])
     moved = np.concatenate([np.maximum(cells[:, :2] - 10, 0), np.minimum(cells[:, 2:] + 10, limits[2:])], 1)
-    ways: list[tuple[str, float, Tiles | None, Callable[[], Segments]]] = [
-        ("photographs alone", conf, None, lambda: alone),
-        ("photographs alone, cut 10 px elsewhere", conf, None, lambda: _cut_out(model, mosaic, moved)),
-        ("whole image at once", conf, None, lambda: model.segment(mosaic)),
+    ways: list[tuple[str, Tiles | None, Callable[[], Segments]]] = [
+        ("photographs alone", None, lambda: judge.alone),
+        ("photographs alone, cut 10 px elsewhere", None, lambda: _cut_out(model, mosaic, moved, Thresholds(conf))),
+        ("whole image at once", None, lambda: model.segment(mosaic)),
     ]
-    settings = [(conf, Tiles(side, 0.25)), (conf, Tiles(side)), (round(conf - 0.1, 3), Tiles(side, merge_iou=0.9))]
-    for threshold, tiles in settings:
-        ways.append(("tiles", threshold, tiles, _in_tiles(model, mosaic, threshold, tiles)))
-    return [_measured(name, threshold, tiles, run, alone, cells) for name, threshold, tiles, run in ways]
+    for tiles in (Tiles(side, 0.5, confirmed=1), Tiles(side)):
+        ways.append(("tiles", tiles, _in_tiles(model, mosaic, tiles)))
+    return [_measured(name, tiles, run, judge) for name, tiles, run in ways]
 
 
-def _in_tiles(model: FastSAM, mosaic: Image, conf: float, tiles: Tiles) -> Callable[[], Segments]:
-    return lambda: model.segment(mosaic, thresholds=Thresholds(conf), tiles=tiles)
+def _in_tiles(model: FastSAM, mosaic: Image, tiles: Tiles) -> Callable[[], Segments]:
+    return lambda: model.segment(mosaic, tiles=tiles)
 
 
-def _cut_out(model: FastSAM, mosaic: Image, boxes: Iterable[NDArray[np.int64]]) -> Segments:
+def _cut_out(model: FastSAM, mosaic: Image, boxes: Iterable[NDArray[np.int64]], thresholds: Thresholds) -> Segments:
     """Each part of the mosaic segmented alone, in the coordinates of the mosaic."""
     hw = mosaic.shape[:2]
     parts = ((box, np.ascontiguousarray(mosaic[box[1] : box[3], box[0] : box[2]])) for box in boxes)
-    return join([placed(model.segment(part), box, hw) for box, part in parts])
+    return join([placed(model.segment(part, thresholds=thresholds), box, hw) for box, part in parts])
 
 
-def _measured(
-    name: str, conf: float, tiles: Tiles | None, run: Callable[[], Segments], alone: Segments, cells: Boxes
-) -> dict[str, Any]:
+def _measured(name: str, tiles: Tiles | None, run: Callable[[], Segments], judge: Judge) -> dict[str, Any]:
     start = perf_counter()
     answer = run()
     seconds = perf_counter() - start
-    best = best_ious(alone, answer, cells)
-    sure = alone.scores >= SURE
     row = {
         "way": name,
-        "conf": conf,
-        "tiles": None
-        if tiles is None
-        else {"size_px": tiles.size_px, "overlap": tiles.overlap, "merge_iou": tiles.merge_iou},
+        "tiles": None if tiles is None else asdict(tiles),
         "networks_run": None
         if tiles is None or tiles.size_px is None
-        else len(tile_boxes(alone.image_hw, tiles.size_px, tiles.overlap)) + 1,
+        else len(tile_boxes(answer.image_hw, tiles.size_px, tiles.overlap)) + 1,
         "segments": len(answer),
-        "found": {str(iou): round(float((best >= iou).mean()), 4) for iou in AT_IOU},
-        f"found_of_scores_from_{SURE}": round(float((best[sure] >= AT_IOU[0]).mean()), 4),
+        **judge.of(answer),
         "seconds": round(seconds, 1),
         "merge_seconds": round(answer.timing_ms.get("merge", 0.0) / 1000, 1),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -137,16 +140,69 @@ def _measured(
     return row
 
 
-def best_ious(alone: Segments, answer: Segments, cells: Boxes) -> NDArray[np.float64]:
-    """(n,) the highest IoU of each segment of the photographs with a segment of the answer."""
-    best = np.zeros(len(alone))
-    mine, theirs = alone.masks.boxes_xyxy(), answer.masks.boxes_xyxy()
-    for cell in cells:
-        rows = np.flatnonzero((mine[:, :2] >= cell[:2]).all(1) & (mine[:, 2:] <= cell[2:]).all(1))
-        near = np.flatnonzero((theirs[:, :2] < cell[2:]).all(1) & (theirs[:, 2:] > cell[:2]).all(1))
-        if len(rows) and len(near):
-            best[rows] = mask_ious(alone.masks[rows], answer.masks[near], min(AT_IOU)).max(1)
-    return best
+class Judge:
+    """Compares an answer for the mosaic with what the photographs give alone.
+
+    Attributes:
+        alone: what they give with a score above the threshold.
+    """
+
+    def __init__(self, candidates: Segments, conf: float, cells: Boxes) -> None:
+        """
+        Args:
+            candidates: what they give at a lower threshold.
+            conf: the threshold.
+            cells: (n, 4) x1, y1, x2, y2, where the photographs are.
+        """
+        self._candidates, self._cells = candidates, cells
+        self._above = candidates.scores > conf
+        self.alone = candidates[np.flatnonzero(self._above)]
+
+    def of(self, answer: Segments) -> dict[str, Any]:
+        """Shares of the photographs' segments that the answer has, and of the answer's that they do not have."""
+        best, whole, known, known_low = self._compared(answer)
+        sure = self.alone.scores >= SURE
+        inner = ~reach_an_edge(self.alone, self._cells)
+        return {
+            "found": {str(iou): _share(best >= iou) for iou in AT_IOU},
+            f"found_of_scores_from_{SURE}": _share(best[sure] >= AT_IOU[0]),
+            "found_of_those_at_no_edge": _share(best[inner] >= AT_IOU[0]),
+            "found_comparing_whole_masks": _share(whole >= AT_IOU[0]),
+            "not_in_photographs": _share(~known),
+            "not_in_photographs_at_half_conf": _share(~known_low),
+        }
+
+    def _compared(self, answer: Segments) -> tuple[NDArray[np.float64], NDArray[np.float64], Flags, Flags]:
+        """The best IoU of each segment alone, in its frame and of whole masks; which of the answer's are known."""
+        best, whole = np.zeros((2, len(self._candidates)))
+        known, known_low = np.zeros((2, len(answer)), np.bool_)
+        mine, theirs = self._candidates.masks.boxes_xyxy(), answer.masks.boxes_xyxy()
+        for cell in self._cells:
+            rows = np.flatnonzero((mine[:, :2] >= cell[:2]).all(1) & (mine[:, 2:] <= cell[2:]).all(1))
+            near = np.flatnonzero((theirs[:, :2] < cell[2:]).all(1) & (theirs[:, 2:] > cell[:2]).all(1))
+            seen, other_seen = (
+                seen_through(masks, cell) for masks in (self._candidates.masks[rows], answer.masks[near])
+            )
+            for i, j, shared in alike(seen, other_seen, min(AT_IOU)):
+                row, other = rows[i], near[j]
+                union = int(self._candidates.areas[row]) - shared
+                best[row] = max(best[row], shared / (union + other_seen.areas[j]))
+                whole[row] = max(whole[row], shared / (union + int(answer.areas[other])))
+                known_low[other] = True
+                known[other] |= self._above[row]
+        return best[self._above], whole[self._above], known, known_low
+
+
+def reach_an_edge(segments: Segments, cells: Boxes) -> Flags:
+    """Which segments come within two pixels of the edge of their photograph. (n,) bool."""
+    boxes = segments.masks.boxes_xyxy()
+    centers = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+    inside = (centers >= cells[:, :2]).all(2) & (centers < cells[:, 2:]).all(2)
+    return np.asarray((np.abs(boxes - cells[inside.argmax(1)]) <= NEAR_PX).any(1))
+
+
+def _share(flags: Flags) -> float:
+    return round(float(flags.mean()), 4) if len(flags) else 0.0
 
 
 def _environment(arguments: argparse.Namespace, model: FastSAM, mosaic: Image, cells: Boxes) -> dict[str, Any]:
@@ -157,6 +213,7 @@ def _environment(arguments: argparse.Namespace, model: FastSAM, mosaic: Image, c
         "onnxruntime": version("onnxruntime"),
         "model": model.description.get("file"),
         "imgsz": model.imgsz,
+        "conf": arguments.conf,
         "photographs": arguments.images.name,
         "mosaic_hw": list(mosaic.shape[:2]),
         "cells": len(cells),
@@ -167,21 +224,15 @@ def _environment(arguments: argparse.Namespace, model: FastSAM, mosaic: Image, c
 def markdown(report: dict[str, Any]) -> str:
     """The table of the report."""
     environment = report["environment"]
-    lines = [
-        "| | conf | overlap | merge_iou | runs | segments | found | IoU 0.75 | of scores ≥ 0.5 | seconds | merging |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    names = ["", "overlap", "confirmed", "runs", "segments", "found", "IoU 0.75", "scores ≥ 0.5", "at no edge"]
+    names += ["whole masks", "new", "new at conf / 2", "seconds", "merging"]
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for run in report["runs"]:
-        tiles = run["tiles"] or {"overlap": "", "merge_iou": ""}
+        tiles = run["tiles"] or {"overlap": "", "confirmed": ""}
         shares = [run["found"]["0.5"], run["found"]["0.75"], run[f"found_of_scores_from_{SURE}"]]
-        cells = [
-            run["way"],
-            run["conf"],
-            tiles["overlap"],
-            tiles["merge_iou"],
-            run["networks_run"] or "",
-            run["segments"],
-        ]
+        shares += [run["found_of_those_at_no_edge"], run["found_comparing_whole_masks"]]
+        shares += [run["not_in_photographs"], run["not_in_photographs_at_half_conf"]]
+        cells = [run["way"], tiles["overlap"], tiles["confirmed"], run["networks_run"] or "", run["segments"]]
         cells += [f"{100 * share:.1f} %" for share in shares] + [run["seconds"], run["merge_seconds"] or ""]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     height, width = environment["mosaic_hw"]
@@ -189,9 +240,9 @@ def markdown(report: dict[str, Any]) -> str:
     lines += [
         "",
         f"Mosaic of {width} × {height} pixels: {environment['cells']} photographs of {cell_w} × {cell_h}; tiles of "
-        f"{cell_w}. {environment['model']} at {environment['imgsz']}, {environment['cpu']}, "
-        f"{environment['processors']} processors, not idle: the times are not exact. Peak memory of the process: "
-        f"{report['runs'][-1]['peak_memory_mb']} MB.",
+        f"{cell_w}. {environment['model']} at {environment['imgsz']}, conf {environment['conf']}. "
+        f"{environment['cpu']}, {environment['processors']} processors, not idle: the times are not exact. "
+        f"Peak memory of the process: {report['runs'][-1]['peak_memory_mb']} MB.",
     ]
     return "\n".join(lines) + "\n"
 

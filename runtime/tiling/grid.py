@@ -26,19 +26,23 @@ class Tiles:
         merge_iou: segments of two tiles are one if their IoU, on what both tiles show, is at least this, (0, 1].
             Higher values keep more variants of the same thing.
         whole: also segment the whole image, made small, for what is larger than a tile.
+        confirmed: a segment that two tiles have needs only this share of the threshold `conf`, (0, 1]. The score of a
+            thing varies a little with where a tile begins; two tiles that agree make up for that. 1: the threshold
+            holds for every segment.
 
     Raises:
         ParameterError: a value is out of range.
 
     Example:
         >>> Tiles(1024)
-        Tiles(size_px=1024, overlap=0.5, merge_iou=0.8, whole=True)
+        Tiles(size_px=1024, overlap=0.6, merge_iou=0.8, whole=True, confirmed=0.75)
     """
 
     size_px: int | None = None
-    overlap: float = 0.5
+    overlap: float = 0.6
     merge_iou: float = 0.8
     whole: bool = True
+    confirmed: float = 0.75
 
     def __post_init__(self) -> None:
         size = self.size_px
@@ -48,8 +52,10 @@ class Tiles:
             )
         if not 0 <= self.overlap <= _LARGEST_OVERLAP:
             raise ParameterError(f"tiles: overlap is {self.overlap}, expected 0 … {_LARGEST_OVERLAP}")
-        if not 0 < self.merge_iou <= 1:
-            raise ParameterError(f"tiles: merge_iou is {self.merge_iou}, expected 0 < merge_iou ≤ 1")
+        for name in ("merge_iou", "confirmed"):
+            value = getattr(self, name)
+            if not 0 < value <= 1:
+                raise ParameterError(f"tiles: {name} is {value}, expected 0 < {name} ≤ 1")
 
 
 def tile_boxes(image_hw: tuple[int, int], size_px: int, overlap: float) -> NDArray[np.int64]:

@@ -2,10 +2,11 @@
 
 A segment that reaches an edge of its tile inside the image may be a piece of something larger; any other one is whole.
 
-1. Of whole segments that are alike, the one with the highest score stays.
-2. A piece that is like a whole segment which covers it is left out.
-3. Pieces that are alike are pieces of one thing: they are joined.
-4. Segments of the whole image, which are coarse, are added where none of the tiles is alike.
+1. A segment whose score is not above the threshold counts only if another tile has one that is alike.
+2. Of whole segments that are alike, the one with the highest score stays.
+3. A piece that is like a whole segment which covers it is left out.
+4. Pieces that are alike are pieces of one thing: they are joined.
+5. Segments of the whole image, which are coarse, are added where none of the tiles is alike.
 
 Alike are segments of the same class and different tiles whose IoU is at least `merge_iou`, counted on the pixels that
 both tiles show. Everything is done in the order of scores, then of tiles, so that the same image always gives the same
@@ -22,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..masks.overlap import mask_ious
-from ..masks.store import Masks, PackedMasks, concatenate
+from ..masks.store import PackedMasks, concatenate
 from ..segments import Segments, join
+from .compare import alike, seen_through
 
 _COVERED = 0.8
 """Share of a piece that lies in a whole segment which shows it too."""
@@ -62,13 +64,14 @@ def placed(segments: Segments, tile_xyxy: NDArray[np.int64], image_hw: tuple[int
     return replace(segments, boxes_xyxy=boxes, masks=moved, features=None)
 
 
-def merged(parts: Sequence[Part], whole: Segments | None = None, merge_iou: float = 0.8) -> Segments:
+def merged(parts: Sequence[Part], whole: Segments | None = None, merge_iou: float = 0.8, conf: float = 0.0) -> Segments:
     """The segments of an image.
 
     Args:
         parts: the tiles, one or more.
         whole: segments of the whole image at once; None: there are none.
         merge_iou: see `Tiles`.
+        conf: a segment of one tile alone needs a score above it.
 
     Returns:
         Segments by score, the highest first. A joined one has the score and the class of its best piece, and a box
@@ -78,7 +81,7 @@ def merged(parts: Sequence[Part], whole: Segments | None = None, merge_iou: floa
         >>> merged([Part(Segments.empty((100, 250)), np.array([0, 0, 100, 100]), 2)]).image_hw
         (100, 250)
     """
-    pool = _Pool(parts, merge_iou)
+    pool = _Pool(parts, merge_iou, conf)
     kept = _without_copies(pool)
     pieces = _groups(pool, _not_shown(pool, kept))
     answer = pool.segments[[*kept, *(group[0] for group in pieces)]]
@@ -94,7 +97,7 @@ def merged(parts: Sequence[Part], whole: Segments | None = None, merge_iou: floa
 class _Pool:
     """All segments of all tiles as rows of one answer, the best first, and which of them are alike."""
 
-    def __init__(self, parts: Sequence[Part], merge_iou: float) -> None:
+    def __init__(self, parts: Sequence[Part], merge_iou: float, conf: float) -> None:
         self._merge_iou = merge_iou
         together = join([part.segments for part in parts])
         counts = [len(part.segments) for part in parts]
@@ -118,20 +121,20 @@ class _Pool:
                 window = np.concatenate([np.maximum(tile[:2], tiles[j, :2]), np.minimum(tile[2:], tiles[j, 2:])])
                 if (window[:2] < window[2:]).all():
                     self._compare(rows_of[i], rows_of[j], window, extents)
+        confirmed = np.isin(np.arange(len(order)), list(self.alike))
+        self.counts: NDArray[np.bool_] = (self.segments.scores > conf) | confirmed
 
     def _compare(
         self, rows: NDArray[np.int64], others: NDArray[np.int64], window: NDArray[np.int64], extents: NDArray[np.int64]
     ) -> None:
         """Compare the segments of two tiles on what both of them show."""
         rows, others = (part[_overlapping(extents[part], window)] for part in (rows, others))
-        masks, other_masks = (_seen_through(self.segments.masks[part], window) for part in (rows, others))
-        ious = mask_ious(masks, other_masks, self._merge_iou)
-        ious[self.segments.classes[rows][:, None] != self.segments.classes[others]] = 0
-        ious = np.where(masks.areas[:, None] == 0, 0, ious)  # two empty masks have an IoU of 1
-        for i, j in np.argwhere(ious > 0).tolist():
-            shared = ious[i, j] * (masks.areas[i] + other_masks.areas[j]) / (1 + ious[i, j])
+        seen, other_seen = (seen_through(self.segments.masks[part], window) for part in (rows, others))
+        classes = self.segments.classes
+        for i, j, shared in alike(seen, other_seen, self._merge_iou):
             row, other = int(rows[i]), int(others[j])
-            self.alike[row][other] = self.alike[other][row] = round(float(shared))
+            if classes[row] == classes[other]:
+                self.alike[row][other] = self.alike[other][row] = shared
 
 
 def _overlapping(extents: NDArray[np.int64], window: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -139,21 +142,10 @@ def _overlapping(extents: NDArray[np.int64], window: NDArray[np.int64]) -> NDArr
     return np.asarray(inside.all(1))
 
 
-def _seen_through(masks: Masks, window: NDArray[np.int64]) -> PackedMasks:
-    """The masks as they are in a window (x1, y1, x2, y2), over an image of its size."""
-    left, top, right, bottom = window.tolist()
-    starts = masks.corners_xy - (left, top)
-    crops = (
-        crop[max(0, -y) : max(0, bottom - top - y), max(0, -x) : max(0, right - left - x)]
-        for crop, (x, y) in zip(masks.crops, starts.tolist(), strict=True)
-    )
-    return Masks.from_crops((bottom - top, right - left), crops, starts.clip(0))
-
-
 def _without_copies(pool: _Pool) -> list[int]:
     """Rows of the segments that are whole, each thing once."""
     kept: dict[int, None] = {}
-    for row in np.flatnonzero(~pool.cut).tolist():
+    for row in np.flatnonzero(pool.counts & ~pool.cut).tolist():
         if not any(other in kept for other in pool.alike[row]):
             kept[row] = None
     return list(kept)
@@ -167,7 +159,7 @@ def _not_shown(pool: _Pool, kept: Collection[int]) -> list[int]:
     def shown(row: int) -> bool:
         return any(other in there and shared >= _COVERED * areas[row] for other, shared in pool.alike[row].items())
 
-    return [row for row in np.flatnonzero(pool.cut).tolist() if not shown(row)]
+    return [row for row in np.flatnonzero(pool.counts & pool.cut).tolist() if not shown(row)]
 
 
 def _groups(pool: _Pool, pieces: Sequence[int]) -> list[list[int]]:

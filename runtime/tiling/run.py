@@ -26,7 +26,7 @@ def segment_tiles(segmenter: Segmenter, image: NDArray[np.uint8], thresholds: Th
     Args:
         segmenter: open.
         image: (h, w, 3) uint8 RGB.
-        thresholds: for each tile; `max_det` counts in each tile.
+        thresholds: for each tile, see also `Tiles.confirmed`; `max_det` counts in each tile.
         tiles: how the image is cut.
 
     Returns:
@@ -47,8 +47,10 @@ def segment_tiles(segmenter: Segmenter, image: NDArray[np.uint8], thresholds: Th
     margin_px = -(-_CELL * size_px // segmenter.imgsz)
     runner, workers = segmenter.for_stream()
 
-    def segment(pixels: NDArray[np.uint8]) -> Segments:
-        return runner.segment_batch([pixels], None, [thresholds], "RGB")[0]
+    lower = replace(thresholds, conf=thresholds.conf * tiles.confirmed)
+
+    def segment(pixels: NDArray[np.uint8], limits: Thresholds = lower) -> Segments:
+        return runner.segment_batch([pixels], None, [limits], "RGB")[0]
 
     pictures = (np.ascontiguousarray(image[y1:y2, x1:x2]) for x1, y1, x2, y2 in boxes.tolist())
     results = in_order(segment, pictures, workers, workers + 1)
@@ -57,8 +59,8 @@ def segment_tiles(segmenter: Segmenter, image: NDArray[np.uint8], thresholds: Th
     for box, segments in zip(boxes, results, strict=True):
         timing.update(segments.timing_ms)
         parts.append(Part(placed(segments, box, image_hw), box, margin_px))
-    whole = segment(image) if tiles.whole else None
+    whole = segment(image, thresholds) if tiles.whole else None
     timing.update({} if whole is None else whole.timing_ms)
     start = perf_counter()
-    answer = merged(parts, whole, tiles.merge_iou)
+    answer = merged(parts, whole, tiles.merge_iou, thresholds.conf)
     return replace(answer, timing_ms={**timing, "merge": (perf_counter() - start) * 1000})

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.photographs import RESULTS
-from benchmarks.tiles import best_ious, build, markdown
+from benchmarks.tiles import Judge, build, markdown, reach_an_edge
 from fastsam_deploy.runtime import Masks, Segments
 
 
@@ -29,16 +29,24 @@ def test_of_photographs_of_different_sizes_a_part_is_taken():
     assert (cells[0] == (0, 0, 25, 20)).all() and set(np.unique(mosaic)) == {1, 2}
 
 
-def test_found_is_the_best_iou_within_a_photograph():
-    dense = np.zeros((3, 10, 20), np.bool_)
-    dense[0, :, :5] = dense[1, :, 10:16] = dense[2, 2:4, 2:4] = True
+def _segments(dense: np.ndarray, scores: list[float]) -> Segments:
     masks = Masks.from_dense(dense)
-    alone = Segments.unprompted(masks.boxes_xyxy(), np.ones(3, np.float32), np.zeros(3, np.int64), masks)
-    dense[1, :, 16:20] = True
-    masks = Masks.from_dense(dense[:2])
-    answer = Segments.unprompted(masks.boxes_xyxy(), np.ones(2, np.float32), np.zeros(2, np.int64), masks)
+    return Segments.unprompted(masks.boxes_xyxy(), np.array(scores, np.float32), np.zeros(len(dense), np.int64), masks)
+
+
+def test_found_is_the_best_iou_within_a_photograph():
     cells = np.array([[0, 0, 10, 10], [10, 0, 20, 10]])
-    np.testing.assert_allclose(best_ious(alone, answer, cells), [1, 0.6, 0])
+    dense = np.zeros((4, 10, 20), np.bool_)
+    dense[0, :, :4] = dense[1, :, 10:16] = dense[2, 2:4, 5:7] = dense[3, 7:9, 17:19] = True
+    judge = Judge(_segments(dense, [0.9, 0.8, 0.7, 0.3]), 0.4, cells)
+    assert len(judge.alone) == 3 and reach_an_edge(judge.alone, cells).tolist() == [True, True, True]
+    dense[1, :, 1:10] = True  # it goes on in the photograph to the left
+    dense[2] = False
+    dense[2, 7:9, 8:9] = True
+    answer = judge.of(_segments(dense, [0.9, 0.8, 0.7, 0.6]))
+    assert answer["found"] == {"0.5": round(2 / 3, 4), "0.75": round(2 / 3, 4)}
+    assert answer["found_comparing_whole_masks"] == round(1 / 3, 4)
+    assert answer["not_in_photographs"] == 0.5 and answer["not_in_photographs_at_half_conf"] == 0.25
 
 
 def test_the_kept_figures_show_what_the_documents_say():

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fastsam_deploy.runtime import Masks, ParameterError, Segments, Tiles
+from fastsam_deploy.runtime.tiling.compare import alike, seen_through
 from fastsam_deploy.runtime.tiling.grid import tile_boxes
 from fastsam_deploy.runtime.tiling.merge import Part, merged, placed
 
@@ -85,6 +86,41 @@ def test_of_copies_the_one_with_the_higher_score_stays():
     assert len(merged(parts, merge_iou=0.9)) == 2
 
 
+def test_a_low_score_counts_where_another_tile_agrees():
+    disk, elsewhere = _disk(90, 60, 20), _disk(150, 60, 10)
+    tiles = [np.array([0, 0, 120, 120]), np.array([60, 0, 180, 120])]
+
+    def parts(scores: tuple[list[float], list[float]]) -> list[Part]:
+        seen = ([disk[:120, :120]], [disk[:120, 60:180], elsewhere[:120, 60:180]])
+        return [
+            Part(placed(_segments(masks, values), tile, HW), tile, 1)
+            for masks, values, tile in zip(seen, scores, tiles, strict=True)
+        ]
+
+    (mask,) = merged(parts(([0.35], [0.3, 0.39])), conf=0.4).masks  # nothing agrees with the other one
+    np.testing.assert_array_equal(mask, disk)
+    assert len(merged(parts(([0.35], [0.3, 0.41])), conf=0.4)) == 2
+    assert len(merged(parts(([0.35], [0.3, 0.39])))) == 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_alike_are_the_pairs_that_counting_all_pixels_gives(seed: int):
+    rng = np.random.default_rng(seed)
+    dense = np.zeros((40, 90, 130), np.bool_)
+    for i in range(0, 40, 2):
+        dense[i] = _disk(*rng.uniform(-10, 130, 2), rng.uniform(3, 40), (90, 130))
+        dense[i + 1] = dense[i] & (rng.random((90, 130)) < rng.uniform(0.8, 1))
+    dense[0] = False
+    masks, window = Masks.from_dense(dense), np.array([21, 13, 101, 88])
+    cut = dense[:, 13:88, 21:101].reshape(40, -1).astype(np.int64)
+    shared = cut @ cut.T
+    union = cut.sum(1)[:, None] + cut.sum(1) - shared
+    expected = [(i, j, shared[i, j]) for i, j in np.argwhere((union > 0) & (shared >= 0.8 * union)).tolist()]
+    seen = seen_through(masks, window)
+    assert alike(seen, seen, 0.8) == expected and len(expected) > 40
+    np.testing.assert_array_equal(seen.areas, cut.sum(1))
+
+
 def test_the_whole_image_adds_what_no_tile_has():
     coarse, everything = _disk(200, 150, 112), np.ones(HW, np.bool_)
     answer = merged(_parts([SCENE[1]]), _segments([coarse, everything], [0.99, 0.3]))
@@ -131,6 +167,7 @@ def test_tiles_cover_the_image_and_overlap(image_hw: tuple[int, int], size: int,
         ({"overlap": 0.8}, r"overlap is 0\.8, expected 0 … 0\.75"),
         ({"overlap": -0.1}, r"overlap is -0\.1"),
         ({"merge_iou": 0}, "merge_iou is 0, expected 0 < merge_iou ≤ 1"),
+        ({"confirmed": 1.5}, r"confirmed is 1\.5, expected 0 < confirmed ≤ 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float], message: str):
