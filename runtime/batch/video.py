@@ -21,6 +21,7 @@ from ..segmenters.stream import StreamItem
 from ..segments import Prompt, Segments
 from ..sources.frames import Frame, FrameSource, VideoInfo, thinned
 from ..system.atomic import draft_of
+from ..tiling.grid import Tiles
 from ..tracking.following import start_following
 from .frame_rate import mpeg4_rate
 from .json_lines import JsonLines
@@ -151,6 +152,7 @@ def segment_video(
     every: int = 1,
     most: int | None = None,
     track: bool = False,
+    tiles: Tiles | None = None,
 ) -> Iterator[int]:
     """Segment each frame. Frames are read while the network works on earlier ones.
 
@@ -170,6 +172,7 @@ def segment_video(
             sources, there are no lines of frames that are missing.
         most: end after this many frames; None: at the end of the video.
         track: follow the objects, see `FastSAM.track`; the prompt is then for the first frame.
+        tiles: how large frames are cut; None: they are not.
 
     Yields:
         The number of segments of each frame, as soon as it is written.
@@ -201,6 +204,7 @@ def segment_video(
         keep_images=writer is not None,
         copy_images=False,
         prefetch=_LIVE_FRAMES if video.is_live else None,
+        tiles=tiles,
     )
     for item in lines.reported(stream):
         frame, segments, error = under_way.popleft(), item.segments, item.error

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .groups import with_groups
+from .image_options import TileOptions
 from .options import ContoursOption, JsonLinesOption, ModelOption, NetworkOptions, PromptOptions, option, reading_option
 from .results import json_file
 
@@ -61,6 +62,7 @@ def video(
     model: ModelOption = None,
     prompts: PromptOptions,
     network: NetworkOptions,
+    tiling: TileOptions,
     every: EveryOption = 1,
     most: MostOption = None,
     fps: FpsOption = None,
@@ -92,7 +94,7 @@ def video(
     from .video_run import VideoRun
 
     path, name = input_path(source), stem_of(source)
-    prompt, settings = prompts.parsed(model), network.settings()
+    prompt, settings, tiles = prompts.parsed(model), network.settings(), tiling.parsed()
     if output is None and json_target is None:
         output = Path(f"{name}.overlay.mp4")
     inputs = [*model_files(model, prompts.clip), *([] if path is None else [path])]
@@ -101,7 +103,7 @@ def video(
     with ExitStack() as stack:
         frames = stack.enter_context(open_frames(source, fps=fps, isolate=isolate))
         fastsam = stack.enter_context(open_model(model, settings, clip=prompts.clip))
-        run = VideoRun(frames, output, json_target, contours=contours, every=every, most=most, track=track)
+        run = VideoRun(frames, output, json_target, contours=contours, every=every, most=most, track=track, tiles=tiles)
         if frames.is_live:
             say(console, f"{frames.name}: live; Ctrl-C ends, and what is done is kept")
         elif path is None:

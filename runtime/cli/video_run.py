@@ -23,6 +23,7 @@ from ..sources.isolated import IsolatedVideo
 from ..sources.live import LiveSource
 from ..sources.video import Video
 from ..system.signals import stop_on_signals
+from ..tiling.grid import Tiles
 from .results import json_file
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class VideoRun:
         output: video with overlays; None for none.
         json_target: file of JSON lines, "-", or None for none.
         contours: outline the segments.
-        every, most, track: see `segment_video`.
+        every, most, track, tiles: see `segment_video`.
 
     Example:
         >>> with open_frames("clip.mp4") as source:  # doctest: +SKIP
@@ -52,6 +53,7 @@ class VideoRun:
     every: int = 1
     most: int | None = None
     track: bool = False
+    tiles: Tiles | None = None
     _frames: int = field(default=0, init=False)
     _segments: int = field(default=0, init=False)
     _seconds: float = field(default=0.0, init=False)
@@ -80,6 +82,7 @@ class VideoRun:
                 every=self.every,
                 most=self.most,
                 track=self.track,
+                tiles=self.tiles,
             )
             total = self.most or -(-source.info.frames // self.every) or None
             with stop_on_signals(lambda _: source.stop()) if isinstance(source, LiveSource) else nullcontext():

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from fastsam_deploy.runtime import FastSAM, FastSamError, ImageError, Points, PromptError, Segments, load_image
+from fastsam_deploy.runtime import FastSAM, FastSamError, ImageError, Points, PromptError, Segments, Tiles, load_image
 from fastsam_deploy.runtime.batch.frame_rate import constant_rate, slots_at
 from fastsam_deploy.runtime.batch.json_lines import JsonLines
 from fastsam_deploy.runtime.batch.video import VideoWriter, segment_video
@@ -93,6 +93,18 @@ def test_the_command(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(_frames(tmp_path / "out.mp4")) == FRAMES
     assert len((tmp_path / "found.jsonl").read_text().splitlines()) == FRAMES
     assert sorted(path.name for path in tmp_path.iterdir()) == ["found.jsonl", "out.mp4"]
+
+
+def test_frames_in_tiles(clip: Path, model: FastSAM, tmp_path: Path):
+    """The command gives for each frame what Python gives in the same tiles."""
+    lines = tmp_path / "tiles.jsonl"
+    options = ["--imgsz", str(IMGSZ), "--tiles", "120", "--tile-overlap", "0.25", "--frames", "2"]
+    done = CliRunner().invoke(app, ["video", str(clip), *options, "--json", str(lines)])
+    assert done.exit_code == 0, done.output
+    for line, frame in zip(lines.read_text().splitlines(), _frames(clip)[:2], strict=True):
+        masks = Segments.from_json(json.loads(line)).masks
+        assert masks == model.segment(frame, color="BGR", tiles=Tiles(120, 0.25)).masks
+        assert masks != model.segment(frame, color="BGR").masks
 
 
 def test_an_isolated_video_gives_the_same(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
