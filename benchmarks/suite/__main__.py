@@ -26,7 +26,7 @@ from fastsam_deploy.runtime.system.atomic import write_atomically
 from ..photographs import RESULTS, ROOT, as_json
 from .machine import environment
 from .models import SIZES, ModelFiles
-from .parts import end_to_end, gpu_host, memory, network, prompts, scaling, startup, stream
+from .parts import compiled, end_to_end, gpu_host, memory, network, prompts, scaling, startup, stream
 from .records import Record, Settings, contenders
 
 PARTS: dict[str, Callable[[Settings], Record]] = {
@@ -38,6 +38,7 @@ PARTS: dict[str, Callable[[Settings], Record]] = {
     "scaling": scaling.measure,
     "stream": stream.measure,
     "gpu_host": gpu_host.measure,
+    "compiled": compiled.measure,
 }
 
 

@@ -30,10 +30,10 @@ def test_the_whole_suite_runs_once_and_small(tmp_path: Path):
     done = subprocess.run([*command, "--output", str(tmp_path)], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     parts = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.glob("suite_*.json")}
-    names = ("network", "end_to_end", "prompts", "memory", "startup", "scaling", "stream", "gpu_host")
+    names = ("network", "end_to_end", "prompts", "memory", "startup", "scaling", "stream", "gpu_host", "compiled")
     assert set(parts) == {f"suite_{name}" for name in names}
     for part in parts.values():
-        assert part["settings"]["quick"] and (part["rows"] or part["part"] == "gpu_host")
+        assert part["settings"]["quick"] and (part["rows"] or part["part"] in {"gpu_host", "compiled"})
         assert part["environment"]["peak"]
         for row in part["rows"]:
             assert {"case", "contender", "title", "threads", "runs", "ms"} <= row.keys()

@@ -19,6 +19,7 @@ from . import paper
 from .goals import TRIED, Goal, Results, goals, rows_of, threads_of
 from .tables import (
     batch_table,
+    compiled_table,
     end_to_end_table,
     memory_table,
     network_table,
@@ -56,6 +57,7 @@ def markdown(results: Results) -> str:
         _section("Prompts", ["prompts.png"], prompts_table(results), _PROMPTS),
         _section("Prompts, in the paper's layout", [], paper.speed_by_prompts(results), _PAPER_SPEED),
         _section("Many files", [], stream_table(results), _STREAM),
+        _section("Compiled code and NumPy", [], compiled_table(results), _COMPILED),
         _section("Memory", ["memory.png"], memory_table(results), _MEMORY),
         _section("Memory, in the paper's layout", [], paper.memory(results), _PAPER_MEMORY),
         _section("Accuracy", [], paper.edges(results), _ACCURACY),
@@ -79,6 +81,10 @@ _END_TO_END = (
     "RGB arrays in memory to segments with masks at the size of the image; the demo model, photographs cut to 4:3 and "
     "enlarged, input 768×1024. Masks were compared with those of ultralytics before timing. Ratios are ultralytics "
     "over ours with ONNX Runtime, medians of ratios within a round.\n\n" + _FOOTNOTE
+)
+_COMPILED = (
+    "The stages around the network with the same outputs of it, in turn in one process: compiled code on one thread, "
+    "NumPy with BLAS's threads. Masks were compared before timing. CPU: processor time of all threads."
 )
 _SUMS = (
     "The networks have random weights, whose detections mean nothing: the time is the sum of two medians, that of the "

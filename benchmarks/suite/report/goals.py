@@ -70,6 +70,7 @@ def goals(results: Results) -> list[Goal]:
         *_memory(results),
         _points(results),
         *_gpu_host(results),
+        *_compiled(results),
     ]
 
 
@@ -80,6 +81,16 @@ def _gpu_host(results: Results) -> Iterator[Goal]:
             continue
         text = f"GPU pipeline, the host's part: {row['case']['image']}"
         yield Goal(text, row["goal_ms"], row["ms"]["total"]["median"], False, " ms", "gpu_host")
+
+
+def _compiled(results: Results) -> Iterator[Goal]:
+    """Compiled code: 300 masks of 24 MP, and the RLE of 100 masks of 3 MP."""
+    for row in rows_of(results, "compiled"):
+        case, is_compiled = row["case"], row["contender"] == "ours_compiled"
+        if is_compiled and _same(case["megapixels"], 24.0) and row["masks"] == 300:
+            yield Goal(f"300 masks, {case['image']}", 60, row["ms"]["after"]["median"], False, " ms", "around")
+        if is_compiled and _same(case["megapixels"], LARGE) and row["masks"] >= 100:
+            yield Goal(f"RLE of 100 masks, {case['image']}", 5, row["ms"]["rle"]["median"], False, " ms", "around")
 
 
 def threads_of(results: Results) -> int:

@@ -107,6 +107,21 @@ def stream_table(results: Results) -> str:
     return table(["", "way", "files", "MP", "an image", "loop / stream", "rounds"], cells)
 
 
+def compiled_table(results: Results) -> str:
+    found = results.get("compiled", {"rows": [], "ratios": []})
+    ratios = {tuple(ratio["case"].values()): ratio["values"] for ratio in found["ratios"]}
+    cells = []
+    for row in found["rows"]:
+        case = row["case"]
+        times = [_ms(row, stage) for stage in ("before", "after", "rle", "cpu_before", "cpu_after", "cpu_rle")]
+        values = ratios[tuple(case.values())]
+        ratio = " / ".join(f"{values[stage]:.1f}×" for stage in ("before", "after", "rle"))
+        first = [case["image"], f"{case['conf']:g}", str(row["masks"]), row["title"]]
+        cells.append([*first, *times, ratio if row["contender"] == "ours_compiled" else ""])
+    stages = ["before", "after", "RLE of 100", "before, CPU", "after, CPU", "RLE, CPU"]
+    return table(["image", "conf", "masks", "", *stages, "NumPy / compiled"], cells)
+
+
 def memory_table(results: Results) -> str:
     cells = []
     for row in results.get("memory", {"rows": []})["rows"]:
