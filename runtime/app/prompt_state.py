@@ -117,7 +117,10 @@ def _numbers(values: object, count: int) -> list[float]:
     is_list = isinstance(values, Sequence) and not isinstance(values, str) and len(values) == count
     if not is_list or not all(type(value) in (int, float) for value in values):  # type: ignore[attr-defined]
         raise PromptError(f"coordinates are {values!r:.80}, expected {count} numbers")
-    return [float(value) for value in values]  # type: ignore[attr-defined]
+    try:
+        return [float(value) for value in values]  # type: ignore[attr-defined]
+    except OverflowError as error:
+        raise PromptError(f"coordinates are {values!r:.80}, expected pixels of the image") from error
 
 
 def _limited(state: PromptState) -> PromptState:

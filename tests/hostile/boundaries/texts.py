@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from fastsam_deploy.runtime.app.prompt_state import PromptState
 from fastsam_deploy.runtime.clip.spec import clip_spec_from_json
 from fastsam_deploy.runtime.connection import Address
 from fastsam_deploy.runtime.engines.tensorrt.plan_file import read_plan
 from fastsam_deploy.runtime.errors import ParameterError
 from fastsam_deploy.runtime.measure.run import parse_model
+from fastsam_deploy.runtime.prompts.base import looks_at_image
 from fastsam_deploy.runtime.prompts.kinds import prompt_from_json
 from fastsam_deploy.runtime.serving.parameters import Parameters
 from fastsam_deploy.runtime.spec import ModelSpec, imgsz_for
@@ -40,6 +42,22 @@ def _read_prompt(content: bytes) -> None:
     prompt = prompt_from_json(document, "--prompt")
     prompt.check_inside((40, 60))
     if "text" not in document:
+        sample().select(prompt)
+
+
+def _action_seeds() -> list[bytes]:
+    actions = ({"point": [5.5, 5], "foreground": False, "image": 1}, {"box": [30, 20, 1, 2]}, {"text": "a dog, a cat"})
+    return [json.dumps(action).encode() for action in (*actions, {"mode": "boxes"}, {"clear": True}, {"undo": True})]
+
+
+def _read_action(content: bytes) -> None:
+    """What a web page sends for a click, on an image of (40, 60) pixels."""
+    try:
+        action = json.loads(content)
+    except (ValueError, RecursionError):
+        return  # Gradio says so before
+    prompt = PromptState().after(action if isinstance(action, dict) else {}).prompt()
+    if prompt is not None and not looks_at_image(prompt):
         sample().select(prompt)
 
 
@@ -170,6 +188,7 @@ def _read_size(content: bytes) -> None:
 
 BOUNDARIES = [
     Boundary("prompt", _prompt_seeds, _read_prompt, text=True, share=2.0),
+    Boundary("page-action", _action_seeds, _read_action, text=True),
     Boundary("question", _question_seeds, _read_question, text=True, share=2.0),
     Boundary("model-spec", _spec_seeds, _read_spec, text=True),
     Boundary("clip-spec", _clip_seeds, _read_clip, text=True),

@@ -141,6 +141,7 @@ def test_the_network_runs_once_for_an_image(
         {"point": "ab"},
         {"point": [float("nan"), 3]},
         {"point": {"x": 3}},
+        {"point": [10**400, 3]},
         {"box": [10, 10, 10, 20]},
         {"box": [1, 2, 3]},
         {"mode": "lasso"},
