@@ -50,8 +50,10 @@ class RayCluster:
         )
 
     def kill_actor(self, choose: Callable[[list[int]], int] = lambda pids: pids[0]) -> None:
-        """Kill a worker, as soon as there is one."""
-        _kill(choose(wait_until(self.actors)))
+        """Kill a worker, if there is one."""
+        pids = self.actors()
+        if pids:
+            _kill(choose(pids))
 
     def kill_node(self, index: int = 0) -> None:
         """Kill all processes of a node, as when a machine is switched off; another node comes in its place."""
@@ -72,7 +74,7 @@ class RayCluster:
         return total
 
     def _add(self) -> Any:
-        return self._cluster.add_node(num_cpus=1, object_store_memory=_OBJECT_STORE_BYTES)
+        return _patiently(lambda: self._cluster.add_node(num_cpus=1, object_store_memory=_OBJECT_STORE_BYTES))
 
 
 @contextmanager
@@ -93,11 +95,19 @@ def cluster_on_this_machine(nodes: int = 2) -> Iterator[RayCluster]:
             **{"num_cpus": 0, "object_store_memory": _OBJECT_STORE_BYTES, "include_dashboard": False},
             **{"temp_dir": folder, "_system_config": {"metrics_report_interval_ms": 500}},
         }
-        cluster = Cluster(initialize_head=True, head_node_args=head)
+        cluster = _patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
         try:
             yield RayCluster(cluster, nodes)
         finally:
             cluster.shutdown()
+
+
+def _patiently(start: Callable[[], Any], tries: int = 3) -> Any:
+    """Ray gives a node 30 s to start, and that cannot be changed; a busy machine may need another try."""
+    for _ in range(tries - 1):
+        with suppress(Exception):
+            return start()
+    return start()
 
 
 def _pid_of_raylet(node: Any) -> int:

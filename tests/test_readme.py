@@ -29,6 +29,9 @@ ELSEWHERE = {
     "fastsam-export engine FastSAM-s.onnx --compare FastSAM-s.rtx": "a GPU: tests/runtime/engines/tensorrt/test_rtx.py",
     "fastsam video rtsp://camera/live --every 5 --json live.jsonl": "needs a camera: tests/runtime/cli/test_live.py",
     "python examples/recipes/click_window.py photo.jpg": "needs a screen: tests/examples/test_recipes.py",
+    "fastsam batch s3://photos/2026 --output s3://segments/2026 --ray head.example.com:6379 --workers 64": (
+        "needs a cluster: tests/runtime/batch/parts/cluster/test_cluster.py"
+    ),
     "bash scripts/gpu_check.sh": "needs a GPU: tests/scripts/test_gpu_check.py",
     **dict.fromkeys(
         ("fastsam app --open", "fastsam app --model FastSAM-s --clip clip"),

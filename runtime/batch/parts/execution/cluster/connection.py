@@ -51,6 +51,7 @@ def connect(address: str) -> Any:
             _check_somebody_listens(address)
             if address == LOCAL:
                 ray.init(
+                    LOCAL,  # without it, Ray would join a cluster that it finds on this machine
                     num_cpus=usable_cpus(),
                     include_dashboard=False,
                     object_store_memory=_OBJECT_STORE_BYTES,
@@ -59,7 +60,7 @@ def connect(address: str) -> Any:
                 )
             else:
                 ray.init(address=address, **quiet)
-        except (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError) as error:
+        except Exception as error:  # Ray raises many classes, and Exception itself if its processes do not start
             raise FastSamError(
                 f"--ray {address}: no connection ({_first_line(error)}); expected HOST:PORT of a head node that runs "
                 f"(ray start --head), with Ray {ray.__version__}, or local"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from ..... import __version__
@@ -18,7 +19,7 @@ PATIENCE_S = 600.0
 """So long a first worker may wait for a place: a cluster that grows needs minutes for a machine."""
 
 _TICK_S = 1.0
-_MOST_FAILED_STARTS = 3
+_MOST_FAILED_STARTS = 10
 _LONGEST_REASON = 300
 
 
@@ -36,15 +37,16 @@ class RayExecutor:
         ...     outcomes = list(executor.run(job, iter([Task(0), Task(1)]), print))
     """
 
-    def __init__(self, settings: ClusterSettings) -> None:
+    def __init__(self, settings: ClusterSettings, actor: type = ChunkActor) -> None:
         """
         Args:
             settings: where the cluster is.
+            actor: what actors are made of.
 
         Raises:
             MissingDependencyError, FastSamError: as `connect` does.
         """
-        self._settings = settings
+        self._settings, self._class = settings, actor
         self._ray = connect(settings.address)
         self.workers = settings.most or max(settings.least, settings.places(self._ray.cluster_resources()))
         self._starting: dict[Any, Any] = {}  # reference to its version → actor
@@ -56,24 +58,32 @@ class RayExecutor:
     def describe(self, job: Job) -> Description:
         """See `Executor.describe`. The actor that does it works on chunks later."""
         self._take(job)
-        if not self._idle and not self._starting:
-            self._start()
-        waited_s = 0.0
+        end_s = monotonic() + PATIENCE_S
+        while True:
+            actor = self._first(end_s)
+            try:
+                described: Description | str = self._ray.get(actor.describe.remote())
+                break
+            except self._ray.exceptions.RayError as error:
+                self._idle.remove(actor)
+                self._failed(error)
+        if isinstance(described, str):
+            raise FastSamError(described)
+        self._failed_starts = 0
+        return described
+
+    def _first(self, end_s: float) -> Any:
+        """An actor that has started."""
         while not self._idle:
+            if not self._starting:
+                self._start()
             self._wait()
-            waited_s += _TICK_S
-            if waited_s > PATIENCE_S:
+            if monotonic() > end_s:
                 raise FastSamError(
                     f"--ray: no machine has had a place for a worker for {PATIENCE_S:g} s; a worker asks for "
                     f"{self._settings.resources}, the cluster has {self._ray.cluster_resources()}; ask for less"
                 )
-        try:
-            described: Description | str = self._ray.get(self._idle[-1].describe.remote())
-        except self._ray.exceptions.RayError as error:
-            raise FastSamError(f"--ray: the model was not opened, the worker has ended ({_reason(error)})") from error
-        if isinstance(described, str):
-            raise FastSamError(described)
-        return described
+        return self._idle[-1]
 
     def run(self, job: Job, tasks: Iterator[Task], on_images: Callable[[int], None]) -> Iterator[Outcome]:
         """See `Executor.run`."""
@@ -118,7 +128,7 @@ class RayExecutor:
         return True
 
     def _start(self) -> None:
-        remote = self._ray.remote(**self._settings.resources, max_restarts=0, max_task_retries=0)(ChunkActor)
+        remote = self._ray.remote(**self._settings.resources, max_restarts=0, max_task_retries=0)(self._class)
         actor = remote.remote(self._job, self._settings.cpus, str(Path.cwd()))
         self._starting[actor.version.remote()] = actor
 
@@ -149,21 +159,24 @@ class RayExecutor:
         try:
             version = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            self._check_connection(error)
-            self._failed_starts += 1
-            if self._failed_starts >= _MOST_FAILED_STARTS:
-                raise FastSamError(
-                    f"--ray: {self._failed_starts} workers in a row did not start ({_reason(error)}); expected this "
-                    "package, the same versions of Python and Ray, and memory on every machine of the cluster"
-                ) from error
+            self._failed(error)
             return
         if version != __version__:
             raise FastSamError(
                 f"--ray: a machine of the cluster has version {version} of fastsam-deploy, expected {__version__} as "
                 "here; install the same one on every machine"
             )
-        self._failed_starts = 0
         self._idle.append(actor)
+
+    def _failed(self, error: Exception) -> None:
+        """An actor has ended before its first chunk: perhaps its machine was taken away, perhaps all will."""
+        self._check_connection(error)
+        self._failed_starts += 1
+        if self._failed_starts >= _MOST_FAILED_STARTS:
+            raise FastSamError(
+                f"--ray: {self._failed_starts} workers in a row have ended before their first part ({_reason(error)}); "
+                "expected this package, the same versions of Python and Ray, and memory on every machine of the cluster"
+            ) from error
 
     def _ended(self, reference: Any) -> Outcome:
         """The outcome of a task, whose actor is idle now, or dead."""
@@ -174,6 +187,7 @@ class RayExecutor:
             self._check_connection(error)
             self._ray.kill(actor)  # it may still be there: the task has failed, or nobody reaches it
             return Outcome(task.number, died=_reason(error))
+        self._failed_starts = 0
         self._idle.append(actor)
         return outcome
 
