@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 from base64 import b64encode
 from pathlib import Path
@@ -294,3 +295,41 @@ def test_names_of_sources():
 def test_every_other_frame(clip: Path):
     with open_frames(clip) as source:
         assert [frame.number for frame in thinned(source.frames(), 15)] == [0, 15, 30]
+
+
+GSTREAMER = """
+import gi
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer
+Gst.init(None)
+server = GstRtspServer.RTSPServer.new()
+server.set_service("0")
+server.set_address("127.0.0.1")
+factory = GstRtspServer.RTSPMediaFactory.new()
+video = "video/x-raw,format=I420,width=320,height=240,framerate=15/1"
+factory.set_launch(f"( videotestsrc is-live=true ! {video} ! jpegenc ! rtpjpegpay name=pay0 pt=26 )")
+server.get_mount_points().add_factory("/live", factory)
+server.attach(None)
+print(server.get_bound_port(), flush=True)
+GLib.MainLoop().run()
+"""
+
+
+def test_rtsp_of_another_server():
+    """GStreamer's, as in many cameras (Debian: gir1.2-gst-rtsp-server-1.0, gstreamer1.0-plugins-good, python3-gi)."""
+    with subprocess.Popen(
+        ["/usr/bin/env", "-i", "PATH=/usr/bin:/bin", "python3", "-c", GSTREAMER],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as server:  # fmt: skip
+        try:
+            assert server.stdout is not None
+            port = server.stdout.readline().strip()
+            if not port:
+                pytest.skip("needs GStreamer's RTSP server and its Python bindings")
+            with open_frames(f"rtsp://127.0.0.1:{port}/live") as source:
+                frames = [frame for frame, _ in zip(source.frames(), range(5), strict=False)]
+        finally:
+            server.kill()
+    assert [frame.image.shape for frame in frames] == [(240, 320, 3)] * 5
+    assert len({frame.number for frame in frames}) == 5
