@@ -49,7 +49,7 @@ class Served:
         self._reader.start()
         self.port = int(self.wait_for(r"serving on http://127\.0\.0\.1:(\d+)")[1])
 
-    def wait_for(self, pattern: str, timeout_s: float = 60) -> re.Match[str]:
+    def wait_for(self, pattern: str, timeout_s: float = 180) -> re.Match[str]:
         """The first line that has this."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:

@@ -278,7 +278,7 @@ def _accepts(server: Served) -> bool:
 @pytest.mark.slow
 def test_memory_stays_flat_over_thousands_of_requests():
     """The cache is full after a few; nothing else grows."""
-    with Served("--cache-images", "20") as server, ThreadPoolExecutor(4) as pool:
+    with Served("--cache-images", "20", "--imgsz", "64") as server, ThreadPoolExecutor(4) as pool:
         small = io.BytesIO()
         Image.open(PHOTOS / "cat.jpg").resize((160, 120)).save(small, "JPEG")
 
