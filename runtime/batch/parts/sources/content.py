@@ -127,11 +127,19 @@ def opened_shard(location: str) -> Iterator[tarfile.TarFile]:
         ...     names = [member.name for member in shard]
     """
     try:
-        with _opened(location) as file, tarfile.open(fileobj=file, mode="r|*") as shard:
+        with _opened(location) as file, _tar_stream(file) as shard:
             yield shard
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{location}: cannot be read ({reason}); expected a tar file") from error
+
+
+def _tar_stream(file: IO[bytes]) -> tarfile.TarFile:
+    """The tar file. Raises OSError or TarError: the reader of gzip's header raises a TypeError where it is cut off."""
+    try:
+        return tarfile.open(fileobj=file, mode="r|*")
+    except (TypeError, ValueError) as error:
+        raise tarfile.ReadError("its header is damaged or cut off") from error
 
 
 def _opened(location: str) -> IO[bytes]:
