@@ -303,6 +303,8 @@ gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer
 Gst.init(None)
+if not all(map(Gst.ElementFactory.find, ("videotestsrc", "jpegenc", "rtpjpegpay", "rtpbin"))):
+    raise SystemExit
 server = GstRtspServer.RTSPServer.new()
 server.set_service("0")
 server.set_address("127.0.0.1")
