@@ -24,7 +24,18 @@ def test_the_report_is_that_of_the_results():
     from benchmarks.suite.report import markdown
 
     results = load_results()
-    parts = {"accuracy", "network", "end_to_end", "prompts", "memory", "startup", "scaling", "stream", "gpu_host"}
+    parts = {
+        "accuracy",
+        "precisions",
+        "network",
+        "end_to_end",
+        "prompts",
+        "memory",
+        "startup",
+        "scaling",
+        "stream",
+        "gpu_host",
+    }
     assert set(results) == parts, "run python -m benchmarks.suite"
     assert not [name for name, part in results.items() if part["settings"]["quick"]], "quick figures mean nothing"
     report = (BENCHMARKS / "REPORT.md").read_text(encoding="utf-8")
