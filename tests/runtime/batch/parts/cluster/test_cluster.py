@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -210,3 +211,29 @@ def _disturbed(what: str, cluster: RayCluster, photos: Path, output: Path, chanc
         _, err = process.communicate(timeout=600)
         assert process.returncode == 0, err
         return True
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_worker_stays_flat(cluster: RayCluster, tmp_path: Path) -> None:
+    """A thousand images in a hundred chunks: the last third needs no more than the one before."""
+    write_photographs(tmp_path / "photos", 1000)
+    samples: dict[int, list[int]] = {}
+    with started_batch(
+        tmp_path / "photos", tmp_path / "out", "--chunk", "10", "--workers", "1", "--ray", cluster.address
+    ) as process:
+        while process.poll() is None:
+            for pid in cluster.actors():
+                samples.setdefault(pid, []).append(_resident_bytes(pid))
+            time.sleep(0.05)
+    assert process.returncode == 0
+    (resident,) = samples.values()
+    third = len(resident) // 3
+    print(f"{max(resident[third : 2 * third]) >> 20} MB, then {max(resident[2 * third :]) >> 20} MB")
+    assert max(resident[2 * third :]) < 1.05 * max(resident[third : 2 * third])
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # it has ended
+        return 0
