@@ -28,6 +28,7 @@ from .tiling.image import segment_image
 from .tracking.following import start_following
 from .tracking.foreign import DetectionsTracker
 from .tracking.tracker import Tracker
+from .tuned import TUNED, as_tuned
 from .weights.cache import find_model, is_published
 
 
@@ -96,7 +97,8 @@ class FastSAM:
                 open `Clip` (which is not closed with this object). Segments then keep their image, which must not be
                 changed while they are used with text prompts.
             engine: "onnxruntime" or "openvino", for `.onnx` files; None: ONNX Runtime, or OpenVINO if only that is
-                installed. The networks of the CLIP are opened as for None.
+                installed; "tuned": what `fastsam tune` has found for this file on this machine. The networks of the
+                CLIP are opened as for None.
             precision: "fp32", "bf16" or "tf32"; if the engine cannot compute in it, there is an error. None: the
                 default of the engine, see `description`. OpenVINO uses BF16 on processors that support it, ONNX Runtime
                 the precision of the file, or TF32 on a GPU if asked for.
@@ -118,6 +120,8 @@ class FastSAM:
         thresholds = Thresholds(conf, iou, max_det)
         settings = EngineSettings(device, threads, engine, precision, hint, cache, search, try_first)
         source = demo_model_path() if model is None else find_model(str(model)) if is_published(model) else model
+        if engine == TUNED:
+            source, settings, imgsz = as_tuned(source, settings, imgsz)
         self._start(
             lambda clip: open_segmenter(source, settings, connection, imgsz=imgsz, rect=rect, clip=clip),
             thresholds,

@@ -32,6 +32,7 @@ ELSEWHERE = {
     "fastsam batch s3://photos/2026 --output s3://segments/2026 --ray head.example.com:6379 --workers 64": (
         "needs a cluster: tests/runtime/batch/parts/cluster/test_cluster.py"
     ),
+    "fastsam segment photos --model demo.onnx --engine tuned --output out": "after tuning: tests/runtime/tuning",
     "bash scripts/gpu_check.sh": "needs a GPU: tests/scripts/test_gpu_check.py",
     **dict.fromkeys(
         ("fastsam app --open", "fastsam app --model FastSAM-s --clip clip"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,22 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import FastSamError, MissingDependencyError, ModelError, pip_install
+from ..errors import MissingDependencyError, ModelError, pip_install
+from .exporter import run_exporter
 from .options import option
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..weights.published import PublishedWeights
-
-
-_EXPORTER = """
-from runpy import run_module
-from fastsam_deploy.runtime.system.signals import end_with_parent
-end_with_parent()
-run_module("fastsam_deploy.export.cli", run_name="__main__", alter_sys=True)
-"""
-"""Were this process killed, an exporter that goes on would write beside the one of the next call."""
 
 
 def download(
@@ -84,23 +74,8 @@ def _fetch(weights: PublishedWeights, target: Path, release: str | None, console
 
 
 def _convert(checkpoint: Path, model: Path, imgsz: int, options: Sequence[str]) -> None:
-    """Run the exporter in a process of its own: the runtime does not import it."""
-    command = [
-        *(sys.executable, "-c", _EXPORTER, "onnx", str(checkpoint), "--direct"),
-        *("--output", str(model), "--imgsz", str(imgsz), *options),
-    ]
-    try:
-        with subprocess.Popen(command, stdin=subprocess.PIPE) as exporter_process:
-            try:
-                status = exporter_process.wait()
-            except BaseException:
-                exporter_process.terminate()  # not killed: it removes what it has begun to write
-                raise
-    except OSError as error:
-        raise FastSamError(
-            f"{sys.executable} cannot be started ({error}); run: fastsam-export onnx --direct"
-        ) from error
-    if status:
+    arguments = ["onnx", str(checkpoint), "--direct", "--output", str(model), "--imgsz", str(imgsz), *options]
+    if run_exporter(arguments):
         raise ModelError(
             f"{checkpoint} was downloaded, but no ONNX file could be made of it; see the lines above, then run the "
             "command again: nothing is downloaded twice"

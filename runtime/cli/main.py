@@ -21,6 +21,7 @@ from .options import ModelFileOption
 from .process import CommandGroup, run_command
 from .segment import segment
 from .serve import serve
+from .tune import tune
 from .video import video
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ app.command()(with_config(video))
 app.command()(with_config(serve))
 app.command("app")(with_config(web_page))
 app.command()(download)
+app.command()(tune)
 
 
 @app.callback()

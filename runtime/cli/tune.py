@@ -1,0 +1,165 @@
+"""`fastsam tune`: find the fastest way to run a model on this machine. Heavy libraries are imported by the command."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import ParameterError
+from .groups import with_groups
+from .options import option, result_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..tuning.choice import Measured
+
+NOT_KEPT = 1
+"""Exit code if no way meets the limits. Errors exit with 2."""
+
+
+@dataclass(frozen=True)
+class AxesOptions:
+    """What is varied.
+
+    Example:
+        >>> AxesOptions(threads=[1, 2]).threads
+        [1, 2]
+    """
+
+    engine: Annotated[
+        list[str] | None, option("Engine to try. May be repeated. Default: all that are installed.", "--engine")
+    ] = None
+    threads: Annotated[
+        list[int] | None,
+        option("CPU threads to try. May be repeated. Default: all processors, and half of them if there are many."),
+    ] = None
+    imgsz: Annotated[
+        list[int] | None, option("Longest side of the input to try. May be repeated. Default: that of the model.")
+    ] = None
+    candidate: Annotated[
+        list[str] | None,
+        option(
+            "A further way to run the model, \\[NAME=]PATH|ADDRESS\\[@SETTING=VALUE,…]: another file, a plan, a "
+            "server. It is measured, but not chosen. May be repeated.",
+            "--candidate",
+            metavar="MODEL",
+        ),
+    ] = None
+    int8: Annotated[
+        bool,
+        option("Make an INT8 file, calibrated on the images, and try it. Needs the package onnx.", "--int8/--no-int8"),
+    ] = True
+
+
+@with_groups
+def tune(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The FP32 file.", show_default=False)],
+    *,
+    images: Annotated[
+        list[str],
+        option(
+            "Photographs like those that will be segmented. May be repeated.",
+            "--images",
+            "-i",
+            metavar="IMAGE|FOLDER|GLOB",
+        ),
+    ],
+    axes: AxesOptions,
+    min_mean_iou: Annotated[float, option("Least mean IoU of masks with those of the FP32 file.")] = 0.95,
+    min_recall: Annotated[float | None, option("Least share of its detections, at mask IoU 0.75.")] = None,
+    max_latency_ms: Annotated[float | None, option("Longest time for an image, milliseconds.")] = None,
+    conf: Annotated[float, option("Keep segments with a score above it.")] = 0.4,
+    runs: Annotated[int, option("Timed rounds.")] = 10,
+    output: Annotated[
+        Path | None, result_option("Folder of the run. Default: MODEL.tune beside the model.", "--output", "-o")
+    ] = None,
+) -> None:
+    """Measure the ways to run a model on this machine, and keep the fastest whose masks are near enough.
+
+    The result is MODEL.tuned.json beside the model: FastSAM("MODEL.onnx", engine="tuned") and --engine tuned follow it.
+    The exit code is 1 if nothing meets the limits; an earlier result stays then.
+
+    Example: fastsam tune fastsam.onnx --images photos --min-mean-iou 0.97
+    """
+    from ..batch.console import open_console, say
+    from ..measure.gate import FidelityLimits
+    from ..measure.run import parse_model
+    from ..opening import ModelSettings
+    from ..sources.paths import find_images
+    from ..tuned import Machine
+    from ..tuning.candidates import Axes, candidates_for, default_threads
+    from ..tuning.choice import best_of
+    from ..tuning.report import TuningReport
+    from ..tuning.run import Plan, compare_masks, measure
+
+    if model.suffix != ".onnx" or not model.is_file():
+        raise ParameterError(f"{model}: expected an ONNX file that is there; plans and servers go to --candidate")
+    paths, folder = find_images(images), model.with_suffix(".tune") if output is None else output
+    console = open_console(stderr=True)
+    made = _int8_file(model, images, folder, console) if axes.int8 else None
+    varied = Axes(tuple(axes.engine or ()), tuple(axes.threads or default_threads()), tuple(axes.imgsz or ()))
+    ways = candidates_for(model, made, varied)
+    extra = [parse_model(text) for text in axes.candidate or []]
+    limits = FidelityLimits(mean_iou=min_mean_iou, recall=min_recall)
+    settings = ModelSettings.from_keywords(conf=conf)
+    plan = Plan([*ways, *extra], paths, settings, limits, max_latency_ms=max_latency_ms, runs=runs)
+    say(console, f"{len(plan.ways)} ways on {len(paths)} images: comparing masks, then timing")
+    compared = compare_masks(plan, console)
+    if compared is not None:
+        compared.write(folder / "fidelity")
+    measured = measure(plan, compared, console, lambda text: say(console, text))
+    command = shlex.join(["fastsam", *sys.argv[1:]])
+    best = best_of([each for each in measured if each.way not in extra])
+    report = TuningReport(measured, best, command, len(paths), Machine.this())
+    if (reason := report.write(folder)) is not None:
+        say(console, reason)
+    open_console().print(report.table())
+    if best is None:
+        say(console, f"nothing meets the limits; see {folder / 'tune.md'}")
+        raise typer.Exit(NOT_KEPT)
+    say(open_console(), f"{_keep(model, best)}: {best.way.name}, {best.latency_ms:.1f} ms; the run is in {folder}")
+
+
+def _int8_file(model: Path, images: list[str], folder: Path, console: Console) -> Path | None:
+    """The INT8 file of an earlier run into the folder, or a new one; None with a line that says why there is none."""
+    from ..batch.console import say
+    from .exporter import run_exporter
+
+    target = folder / f"{model.stem}-int8.onnx"
+    photographs = next((image for image in images if Path(image).is_dir()), None)
+    if find_spec("onnx") is None or photographs is None:
+        missing = "the package onnx is not installed" if photographs else "calibration takes a folder in --images"
+        say(console, f"no INT8 file: {missing}")
+        return None
+    if target.is_file() and target.stat().st_mtime > model.stat().st_mtime:
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = ["quantize", str(model), "--calibration", photographs, "--target", "cpu", "--output", str(target)]
+    if run_exporter([*arguments, "--quiet"]):
+        say(console, "no INT8 file: it would be too far from the FP32 file, see above")
+        return None
+    return target
+
+
+def _keep(model: Path, best: Measured) -> Path:
+    """Write the result beside the model."""
+    from ..measure.report import environment
+    from ..system.packages import version_of
+    from ..tuned import Machine, Tuned, sha256_of
+
+    file = os.path.relpath(best.way.source, model.parent)
+    hashes = {name: sha256_of(model.parent / name) or "" for name in {model.name, file}}
+    engine = str(best.way.settings["engine"])
+    versions = {**environment(), engine: version_of(engine) or ""}
+    tuned = Tuned(
+        file, hashes, dict(best.way.settings), Machine.this(), versions, best.latency_ms or 0.0, best.mean_iou
+    )
+    return tuned.write(model)

@@ -1,0 +1,129 @@
+"""The ways to run a model that are worth measuring on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from ..engines.registry import engines_for
+from ..measure.run import ModelArgument
+from ..system.cpu import name_and_flags, usable_cpus
+
+_BF16_FLAGS = ("amx_bf16", "avx512_bf16")
+_ENGINE_NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What is varied. Empty tuples stand for what this machine has.
+
+    Attributes:
+        engines: names of engines.
+        threads: CPU threads of the network.
+        imgsz: longest sides of the input, pixels; empty: that of the model alone.
+
+    Example:
+        >>> Axes(engines=("onnxruntime",), threads=(1, 2)).threads
+        (1, 2)
+    """
+
+    engines: tuple[str, ...] = ()
+    threads: tuple[int, ...] = ()
+    imgsz: tuple[int, ...] = ()
+
+
+def installed_engines() -> tuple[str, ...]:
+    """Names of the engines of this environment that run ONNX files on a processor.
+
+    Example:
+        >>> installed_engines()  # doctest: +SKIP
+        ('onnxruntime', 'openvino')
+    """
+    entries = [entry for entry in engines_for(".onnx") if entry.runs_on("cpu")]
+    return tuple(entry.name for entry in entries if find_spec(entry.library) is not None)
+
+
+def candidates_for(model: Path, int8: Path | None, axes: Axes) -> list[ModelArgument]:
+    """The ways to run a model: engine, precision, threads, size of the input. The first is the reference.
+
+    The reference is the model itself in ONNX Runtime, or in the only engine there is, in FP32, with all processors, at
+    its own size.
+
+    Args:
+        model: an `.onnx` file.
+        int8: the same network in INT8; None: there is none.
+        axes: what is varied.
+
+    Example:
+        >>> [way.name for way in candidates_for(Path("m.onnx"), None, Axes(("onnxruntime",), (1, 2)))]
+        ['ONNX Runtime fp32', 'ONNX Runtime fp32, 1 thread', 'ONNX Runtime fp32, 2 threads']
+    """
+    engines = axes.engines or installed_engines()
+    reference = ModelArgument(_name(engines[0], "fp32"), str(model), _settings(engines[0], "fp32"))
+    listed = {reference.name: reference}
+    for engine, (source, precision) in product(engines, _networks(model, int8)):
+        for precise in _precisions(engine, precision):
+            for threads, imgsz in product(axes.threads or (None,), axes.imgsz or (None,)):
+                settings = _settings(engine, precise, threads, imgsz)
+                way = ModelArgument(_name(engine, precise, threads, imgsz), str(source), settings)
+                listed.setdefault(way.name, way)
+    return list(listed.values())
+
+
+def default_threads() -> tuple[int, ...]:
+    """Threads to try: where there are many processors, half of them too, as those may share cores.
+
+    Returns:
+        Empty where only all processors are worth a try.
+
+    Example:
+        >>> default_threads()  # doctest: +SKIP
+        (8, 16)
+    """
+    cpus = usable_cpus()
+    return () if cpus < 4 else (cpus // 2, cpus)
+
+
+def same_results(ways: Sequence[ModelArgument]) -> dict[str, list[ModelArgument]]:
+    """Ways that give the same masks, because only their threads differ: name of the first → all of them.
+
+    Example:
+        >>> groups = same_results(candidates_for(Path("m.onnx"), None, Axes(("onnxruntime",), (1, 2))))
+        >>> [len(ways) for ways in groups.values()]
+        [3]
+    """
+    groups: dict[tuple[Any, ...], list[ModelArgument]] = {}
+    for way in ways:
+        key = (way.source, *sorted((name, value) for name, value in way.settings.items() if name != "threads"))
+        groups.setdefault(key, []).append(way)
+    return {ways[0].name: ways for ways in groups.values()}
+
+
+def _networks(model: Path, int8: Path | None) -> Iterator[tuple[Path, str]]:
+    yield model, "fp32"
+    if int8 is not None:
+        yield int8, "int8"
+
+
+def _precisions(engine: str, precision: str) -> Iterator[str]:
+    yield precision
+    if engine == "openvino" and precision == "fp32" and not name_and_flags()[1].isdisjoint(_BF16_FLAGS):
+        yield "bf16"
+
+
+def _settings(engine: str, precision: str, threads: int | None = None, imgsz: int | None = None) -> dict[str, Any]:
+    settings = {"engine": engine, "threads": threads, "imgsz": imgsz}
+    if engine == "openvino":  # it may compute in less than the file holds
+        settings["precision"] = "bf16" if precision == "bf16" else "fp32"
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _name(engine: str, precision: str, threads: int | None = None, imgsz: int | None = None) -> str:
+    name = f"{_ENGINE_NAMES.get(engine, engine)} {precision}"
+    if threads is not None:
+        name += f", {threads} thread{'s' if threads != 1 else ''}"
+    return name + (f", imgsz {imgsz}" if imgsz is not None else "")
