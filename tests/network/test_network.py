@@ -32,12 +32,15 @@ RUNTIME = {
     "openvino": ("segment", PHOTO, *SMALL, "--engine", "openvino"),
     "text": ("segment", PHOTO, *SMALL, "--text", "a cup", "--clip", CLIP),
     "video": ("video", "clip.avi", *SMALL, "-o", "out.avi"),
+    "batch": ("batch", "run", PHOTO.parent, "--output", "parts", *SMALL),
     "speed": ("bench", "speed", PHOTO, *SMALL, "--runs", "1", "--warmup", "0"),
     "fidelity": ("bench", "fidelity", MODEL, f"b={MODEL}@engine=openvino", "--images", PHOTO, *SMALL),
 }
 FAILING = {
     "download": ("download", "FastSAM-x", "--from", "http://mirror.invalid/weights"),
     "name": ("segment", PHOTO, "--model", "FastSAM-s"),
+    "status": ("batch", "status", "missing"),
+    "export": ("batch", "export", "missing", "--output", "dataset"),
     "edges": ("bench", "edges", "--data", "missing"),
     "proposals": ("bench", "proposals", "missing.json"),
     "instances": ("bench", "instances", "missing.json"),
@@ -104,6 +107,8 @@ def test_the_recorder_sees_what_there_is_to_see(recorder: Path, isolation: list[
 def test_fastsam_looks_up_no_host(recorder: Path, isolation: list[str], tmp_path: Path, name: str):
     if name in ("openvino", "fidelity"):
         pytest.importorskip("openvino")
+    if name == "batch":
+        pytest.importorskip("pyarrow", reason="needs the extra [batch]")
     if name == "video":
         writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (600, 400))
         for _ in range(3):
@@ -177,11 +182,8 @@ def test_every_command_is_tried_here():
 
     tried = {str(word) for table in (RUNTIME, FAILING, EXPORT) for words in table.values() for word in words[:2]}
     for app in (runtime, export):
-        assert set(_commands(typer.main.get_command(app))) <= tried | {
-            "app",
-            "clip",
-            "quantize",
-        }  # these have tests of their own
+        own = {"app", "clip", "quantize"}  # these have tests of their own
+        assert set(_commands(typer.main.get_command(app))) <= tried | own
 
 
 @pytest.mark.export
