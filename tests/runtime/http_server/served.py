@@ -47,7 +47,11 @@ class Served:
         self._said = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.port = int(self.wait_for(r"serving on http://127\.0\.0\.1:(\d+)")[1])
+        try:
+            self.port = int(self.wait_for(r"serving on http://127\.0\.0\.1:(\d+)")[1])
+        except BaseException:
+            self.__exit__()
+            raise
 
     def wait_for(self, pattern: str, timeout_s: float = 180) -> re.Match[str]:
         """The first line that has this."""
