@@ -34,6 +34,7 @@ RUNTIME = {
     "video": ("video", "clip.avi", *SMALL, "-o", "out.avi"),
     "batch": ("batch", "run", PHOTO.parent, "--output", "parts", *SMALL),
     "speed": ("bench", "speed", PHOTO, *SMALL, "--runs", "1", "--warmup", "0"),
+    "tune": ("tune", "m.onnx", "--images", PHOTO, "--runs", "1", "--imgsz", "160", "--min-mean-iou", "0"),
     "fidelity": ("bench", "fidelity", MODEL, f"b={MODEL}@engine=openvino", "--images", PHOTO, *SMALL),
 }
 FAILING = {
@@ -109,6 +110,8 @@ def test_fastsam_looks_up_no_host(recorder: Path, isolation: list[str], tmp_path
         pytest.importorskip("openvino")
     if name == "batch":
         pytest.importorskip("pyarrow", reason="needs the extra [batch]")
+    if name == "tune":
+        shutil.copy(MODEL, tmp_path / "m.onnx")
     if name == "video":
         writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (600, 400))
         for _ in range(3):
