@@ -66,6 +66,7 @@ def main() -> None:
         "ratios": [],
         "skipped": [],
     }
+    arguments.output.mkdir(parents=True, exist_ok=True)
     write_atomically(arguments.output / f"suite_{arguments.part}.json", as_json(report))
 
 

@@ -138,6 +138,18 @@ def _report(folder: Path) -> None:
     _pictures(folder)
 
 
+def _tuning(folder: Path) -> None:
+    """What `engine="tuned"` reads is whole, and so are the figures, the table and the chart."""
+    from fastsam_deploy.runtime.tuned import Tuned
+
+    if (folder / "m.tuned.json").exists():
+        assert Tuned.read(folder / "m.onnx").settings["engine"] == "onnxruntime"
+    _json(folder / "tuning/tune.json")
+    _pictures(folder / "tuning")
+    if (folder / "tuning/tune.md").exists():
+        assert (folder / "tuning/tune.md").read_text().endswith("```\n")
+
+
 def _repository(folder: Path, versions: tuple[str, ...]) -> None:
     """Every model that has a configuration has all that it names."""
     if not folder.exists():
@@ -265,6 +277,15 @@ COMMANDS = {
             ("bench", "fidelity", "a=m.onnx", "b=m.onnx", "-i", "photos", "-o", "report", "--json", "f.json", *_SMALL),
             lambda folder: (_report(folder / "report"), _json(folder / "f.json"))[0],
             ("report/report.json", "report/report.md", "f.json"),
+        ),
+        WritingCommand(
+            "tune",
+            (
+                *("tune", "m.onnx", "--images", "photos", "--output", "tuning", "--imgsz", "64", "--min-mean-iou", "0"),
+                *("--engine", "onnxruntime", "--no-int8", "--runs", "1"),
+            ),
+            lambda folder: (_report(folder / "tuning/fidelity"), _tuning(folder))[0],
+            ("m.tuned.json", "tuning/tune.json", "tuning/tune.md"),
         ),
         WritingCommand(
             "download",

@@ -24,7 +24,16 @@ QUICK = (
     "triton --add-version",
     "engine",
 )
-SLOW = ("segment --format coco", "segment --format csv", "download", "quantize", "clip", "onnx", "onnx --direct")
+SLOW = (
+    "segment --format coco",
+    "segment --format csv",
+    "tune",
+    "download",
+    "quantize",
+    "clip",
+    "onnx",
+    "onnx --direct",
+)
 EXPORT = [name for name, command in COMMANDS.items() if command.export]
 
 
