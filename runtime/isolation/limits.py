@@ -50,11 +50,15 @@ def peak_bytes() -> int:
         True
     """
     try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        pass  # not Linux
+    try:
         import resource
-
-        kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     except ImportError:
         return 0
+    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # on Linux that of a parent too, hence the above
     return kibibytes if sys.platform == "darwin" else kibibytes * 1024
 
 

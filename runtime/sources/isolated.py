@@ -127,6 +127,9 @@ def serve(path: str, seconds: float, memory_bytes: int) -> None:
     Args:
         path: of the file.
         seconds, memory_bytes: see `IsolatedVideo`.
+
+    Example:
+        >>> serve("clip.mp4", seconds=20, memory_bytes=1 << 30)  # doctest: +SKIP
     """
     questions = Questions()
     limit_memory(memory_bytes)

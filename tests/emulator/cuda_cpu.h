@@ -48,6 +48,7 @@ inline thread_local cpu_uint3 threadIdx, blockIdx, blockDim, gridDim;
 
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a < b ? b : a; }
+inline float __expf(float value) { return std::exp(value); }
 inline int __popc(unsigned bits) { return std::popcount(bits); }
 inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
 inline float cpu_float_from_half(unsigned short bits) { return (float)std::bit_cast<_Float16>(bits); }

@@ -67,7 +67,7 @@ __device__ inline float mean_distance(const T* logits, int anchors, int bins) {
     for (int i = 1; i < bins; ++i) most = fmaxf(most, as_float(logits[(long long)i * anchors]));
     float sum = 0.0f, mean = 0.0f;
     for (int i = 0; i < bins; ++i) {
-        const float share = expf(as_float(logits[(long long)i * anchors]) - most);
+        const float share = __expf(as_float(logits[(long long)i * anchors]) - most);
         sum += share;
         mean += share * (float)i;
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,14 @@ def test_a_file_is_tried_once_and_again_when_it_has_changed(demo_onnx: Path, tmp
     path.write_bytes(demo_onnx.read_bytes()[:-1])
     with pytest.raises(ModelError):
         try_file(path, settings, 64)
+
+
+def test_the_memory_of_who_asks_does_not_count() -> None:
+    """On Linux, what `getrusage` says of a process includes its parent up to the moment when it was started."""
+    ballast = np.ones(50_000_000)
+    program = "from fastsam_deploy.runtime.isolation.limits import peak_bytes; print(peak_bytes())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 0 <= int(done.stdout) < ballast.nbytes // 2
 
 
 def test_nothing_is_tried_unless_asked(demo_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
