@@ -95,11 +95,19 @@ def cluster_on_this_machine(nodes: int = 2) -> Iterator[RayCluster]:
             **{"num_cpus": 0, "object_store_memory": _OBJECT_STORE_BYTES, "include_dashboard": False},
             **{"temp_dir": folder, "_system_config": {"metrics_report_interval_ms": 500}},
         }
+        _folder_of_ray().mkdir(parents=True, exist_ok=True)
         cluster = _patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
         try:
             yield RayCluster(cluster, nodes)
         finally:
             cluster.shutdown()
+
+
+def _folder_of_ray() -> Path:
+    """Where Ray notes the address of a cluster, whatever folder it is given; on a fresh machine there is none."""
+    from ray._private.utils import get_ray_address_file
+
+    return Path(get_ray_address_file(None)).parent
 
 
 def _patiently(start: Callable[[], Any], tries: int = 3) -> Any:

@@ -69,6 +69,15 @@ class LimitedProcess:
         """When an answer must be there, by `time.monotonic`; the first one may come later."""
         return monotonic() + seconds + (0 if self._has_answered else START_S)
 
+    def wait_until_ready(self) -> None:
+        """Wait for the empty answer by which `serve` says that it reads questions from now on; once.
+
+        Raises:
+            TimeoutError, OSError, ValueError: see `read_header`.
+        """
+        if not self._has_answered:
+            self.answer(self.deadline(0))
+
     def answer(self, deadline: float, most_bytes: int | None = None) -> dict[str, Any]:
         """The header of the next answer.
 

@@ -97,6 +97,7 @@ class IsolatedLoader:
         """The child's answer and the pixels; None where it has an error instead. A child that gives none is ended."""
         child = self._start()
         with child.within(self._limits, name, _VERB, _ADVICE, ImageError):
+            child.wait_until_ready()
             deadline = child.deadline(self._limits.seconds)
             child.ask({**request, "bytes": len(content)}, content)
             answer = child.answer(deadline)
@@ -119,6 +120,7 @@ def serve(seconds: float, memory_bytes: int) -> None:
     questions = Questions()
     Image.init()
     limit_memory(memory_bytes)
+    questions.answer({})
     for question, content in questions:
         with questions.answered_errors(question["name"], "make the image smaller"):
             with ends_after(seconds):

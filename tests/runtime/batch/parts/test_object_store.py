@@ -64,6 +64,7 @@ def test_a_bucket_gives_what_a_folder_does(store: ObjectStore, photos: Path, tmp
     assert [path.read_bytes() for path in copies] == [path.read_bytes() for path in sorted(photos.rglob("*.jpg"))]
 
 
+@pytest.mark.slow  # it waits through all tries of the client
 def test_a_store_that_does_not_answer_ends_the_run_and_the_same_command_goes_on(
     store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
