@@ -87,7 +87,8 @@ def test_killed_workers_nodes_and_drivers_leave_no_trace(
         wait_until(lambda: len(files_of(tmp_path)) >= 4)
         process.kill()
     wait_until(lambda: not cluster.actors())  # workers end with their driver
-    left = files_of(tmp_path)
+    # A draft of a part may be left; the next run removes it.
+    left = {name: content for name, content in files_of(tmp_path).items() if "/." not in name}
     assert left.items() <= undisturbed.items()
     code, err = run_batch(photos, tmp_path, *arguments)
     assert code == 0, err
