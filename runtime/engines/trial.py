@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -83,10 +84,10 @@ def try_file(
         return again
     child = LimitedProcess(__name__, [str(path), {**asdict(again), "cache": False}, imgsz, limits.seconds])
     with child.within(limits, str(path), _VERB, _ADVICE, ModelError):
-        child.answer(child.deadline(limits.seconds))
+        child.wait_until_ready()
         most_bytes = child.resident_bytes + limits.memory_bytes
         child.ask({})
-        answer = child.answer(child.deadline(limits.seconds), most_bytes)
+        answer = child.answer(monotonic() + limits.seconds, most_bytes)
         if answer.get("peak_bytes", 0) > most_bytes:
             raise MemoryError
     child.stop()
@@ -108,7 +109,6 @@ def serve(path: str, settings: dict[str, Any], imgsz: int | None, seconds: float
     questions, opened = Questions(), EngineSettings(**settings)
     end_first()
     engine_for(Path(path), opened).load(path, opened.device)
-    questions.answer({})
     for _ in questions:
         with questions.answered_errors(path, _ADVICE):
             with ends_after(seconds):

@@ -30,7 +30,7 @@ class LimitedProcess:
     Example:
         >>> process = LimitedProcess("fastsam_deploy.runtime.stages.isolated", [2**31])    # doctest: +SKIP
         >>> process.ask({"name": "x.jpg", "bytes": len(content)}, content)                 # doctest: +SKIP
-        >>> process.answer(monotonic() + 20)                                               # doctest: +SKIP
+        >>> process.answer(deadline=monotonic() + 20)                                      # doctest: +SKIP
         {'log': [], 'hw': [400, 600]}
     """
 
@@ -52,7 +52,7 @@ class LimitedProcess:
             env={**os.environ, **_ENVIRONMENT},
         )
         self.pid = self._popen.pid
-        self._has_answered = False
+        self._is_ready = False
         self._end = weakref.finalize(self, _end, self._popen)
         tell_of_forks(self)
 
@@ -62,27 +62,25 @@ class LimitedProcess:
         return self._end.alive and self._popen.poll() is None
 
     def ask(self, question: dict[str, Any], content: bytes | memoryview = b"") -> None:
-        """Send a question. Raises OSError if the process has ended."""
+        """Send a question, once the process is ready. Raises: see `wait_until_ready`; OSError if it has ended."""
+        self.wait_until_ready()
         write_message(self._popen.stdin, question, content)
 
-    def deadline(self, seconds: float) -> float:
-        """When an answer must be there, by `time.monotonic`; the first one may come later."""
-        return monotonic() + seconds + (0 if self._has_answered else START_S)
-
     def wait_until_ready(self) -> None:
-        """Wait for the empty answer by which `serve` says that it reads questions from now on; once.
+        """Wait until it reads questions: what it takes to start is no part of what an answer takes.
 
         Raises:
             TimeoutError, OSError, ValueError: see `read_header`.
         """
-        if not self._has_answered:
-            self.answer(self.deadline(0))
+        if not self._is_ready:
+            self.answer(monotonic() + START_S)
+            self._is_ready = True
 
     def answer(self, deadline: float, most_bytes: int | None = None) -> dict[str, Any]:
         """The header of the next answer.
 
         Args:
-            deadline: see `deadline`.
+            deadline: when it must be there, by `time.monotonic`.
             most_bytes: limit of `resident_bytes` until then, for a process that is not told of one: some libraries do
                 without what they are refused, and do otherwise where they are not.
 
@@ -95,9 +93,7 @@ class LimitedProcess:
             if most_bytes is not None and self.resident_bytes > most_bytes:
                 raise MemoryError
 
-        header = read_header(self._popen.stdout, deadline, None if most_bytes is None else look)
-        self._has_answered = True
-        return header
+        return read_header(self._popen.stdout, deadline, None if most_bytes is None else look)
 
     @property
     def resident_bytes(self) -> int:

@@ -17,7 +17,8 @@ _GRACE_S = 60
 
 
 class Questions:
-    """What the parent asks. Iterating ends when the parent has ended, or has closed the pipe.
+    """What the parent asks. Iterating says first that this process is ready, with an empty answer. It ends when the
+    parent has ended, or has closed the pipe.
 
     What libraries print goes to standard error. Ctrl-C is the parent's to act on.
 
@@ -37,6 +38,7 @@ class Questions:
         logger.propagate = False
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], bytearray]]:
+        self.answer({})
         while True:
             try:
                 question = read_header(self._asked)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,8 @@ class IsolatedVideo:
         """When each frame is shown. Ask before the first frame is read."""
         seconds = self._limits.seconds + self._path.stat().st_size / _BYTES_PER_SECOND
         with self._within():
-            deadline = self._child.deadline(seconds)
             self._child.ask({"give": "timestamps"})
+            deadline = monotonic() + seconds
             answer = self._answer(deadline)
             times_s = np.frombuffer(self._child.read(8 * answer["count"], deadline), np.float64)
             return Timestamps(times_s, answer["fps"], answer["is_steady"])
@@ -80,7 +81,7 @@ class IsolatedVideo:
         h, w = self.info.hw
         while True:
             with self._within():
-                deadline = self._child.deadline(self._limits.seconds)
+                deadline = monotonic() + self._limits.seconds
                 answer = self._answer(deadline)
                 is_last = "ranges" in answer
                 content = self._child.read(16 * answer["ranges"] if is_last else h * w * 3, deadline)
@@ -92,7 +93,7 @@ class IsolatedVideo:
     def _asked(self, question: dict[str, Any], seconds: float) -> dict[str, Any]:
         with self._within():
             self._child.ask(question)
-            return self._answer(self._child.deadline(seconds))
+            return self._answer(monotonic() + seconds)
 
     def _within(self) -> AbstractContextManager[None]:
         return self._child.within(self._limits, self.name, _VERB, _ADVICE, ImageError)

@@ -7,6 +7,7 @@ photographs pass, and a decoder's bug may end the process that it runs in: here,
 from __future__ import annotations
 
 import logging
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -97,9 +98,8 @@ class IsolatedLoader:
         """The child's answer and the pixels; None where it has an error instead. A child that gives none is ended."""
         child = self._start()
         with child.within(self._limits, name, _VERB, _ADVICE, ImageError):
-            child.wait_until_ready()
-            deadline = child.deadline(self._limits.seconds)
             child.ask({**request, "bytes": len(content)}, content)
+            deadline = monotonic() + self._limits.seconds
             answer = child.answer(deadline)
             if "error" in answer:
                 return answer, None
@@ -120,7 +120,6 @@ def serve(seconds: float, memory_bytes: int) -> None:
     questions = Questions()
     Image.init()
     limit_memory(memory_bytes)
-    questions.answer({})
     for question, content in questions:
         with questions.answered_errors(question["name"], "make the image smaller"):
             with ends_after(seconds):
