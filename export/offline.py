@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from ..runtime.system.variables import unless_set, variables
 
 _OFFLINE = "YOLO_OFFLINE"
 
@@ -21,10 +22,5 @@ def without_lookups() -> Iterator[None]:
         >>> with without_lookups():  # doctest: +SKIP
         ...     import ultralytics
     """
-    before = os.environ.get(_OFFLINE)
-    os.environ[_OFFLINE] = "1" if before is None else before
-    try:
+    with variables(unless_set({_OFFLINE: "1"})):
         yield
-    finally:
-        if before is None:
-            del os.environ[_OFFLINE]

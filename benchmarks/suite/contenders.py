@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from fastsam_deploy.runtime.system.variables import variables
+
 from .workers import Contender, worker_of
 
 STAGES = ("before", "network", "after", "total")
@@ -33,7 +35,7 @@ class Runner:
         self.contender = contender
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(contender, theirs), daemon=True)
-        with _environment(contender.threads):
+        with variables(_environment(contender.threads)):
             self._process.start()
         theirs.close()  # so that a dead child ends the wait
         self.description: dict[str, Any] = self._answer()
@@ -146,21 +148,10 @@ def _serve(contender: Contender, parent: Connection) -> None:
         raise
 
 
-@contextmanager
-def _environment(threads: int) -> Iterator[None]:
+def _environment(threads: int) -> dict[str, str]:
     """What a process that starts here finds in its environment; libraries read it when they are imported."""
     # Ultralytics would install what it misses, in the middle of a measurement.
-    wanted = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads), "YOLO_AUTOINSTALL": "false"}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    return {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads), "YOLO_AUTOINSTALL": "false"}
 
 
 def _keep_to(threads: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,6 +11,7 @@ from typing import Any
 from ..errors import FastSamError, MissingDependencyError, ParameterError, pip_install
 from ..stages.isolated import IsolatedLoader
 from ..system.scratch import scratch_folder
+from ..system.variables import variables
 from .application import MAX_PIXELS, Application
 from .guard import Guard
 from .models import SizedModel
@@ -84,7 +84,7 @@ def served(
     """
     with ExitStack() as stack:
         folder = stack.enter_context(scratch_folder())
-        stack.enter_context(_environment({**_QUIET, "GRADIO_TEMP_DIR": str(folder)}))
+        stack.enter_context(variables({**_QUIET, "GRADIO_TEMP_DIR": str(folder)}))
         pages = _pages()
         loader = stack.enter_context(IsolatedLoader())
         loader.start()
@@ -151,18 +151,3 @@ def _theme() -> Any:
     theme = gradio.themes.Default(primary_hue="teal", font=fonts, font_mono=["ui-monospace", "monospace"])
     darker = {"button_primary_background_fill": "*primary_700", "button_primary_background_fill_hover": "*primary_800"}
     return theme.set(**darker, **{f"{name}_dark": value for name, value in darker.items()})
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Variables for the length of a block. Those of telemetry that the user has set stay."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from ..system.variables import unless_set, variables
 
 _OPENVINO = "openvino_telemetry"
 _ONNX_RUNTIME = "ORT_DISABLE_TELEMETRY"
@@ -23,14 +24,12 @@ def without_telemetry() -> Iterator[None]:
         >>> with without_telemetry():  # doctest: +SKIP
         ...     import openvino
     """
-    module, variable = sys.modules.get(_OPENVINO), os.environ.get(_ONNX_RUNTIME)
+    module = sys.modules.get(_OPENVINO)
     sys.modules[_OPENVINO] = None  # type: ignore[assignment]  # an import of it raises ImportError
-    os.environ[_ONNX_RUNTIME] = "1" if variable is None else variable
     try:
-        yield
+        with variables(unless_set({_ONNX_RUNTIME: "1"})):
+            yield
     finally:
         del sys.modules[_OPENVINO]
         if module is not None:
             sys.modules[_OPENVINO] = module
-        if variable is None:
-            del os.environ[_ONNX_RUNTIME]

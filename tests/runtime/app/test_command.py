@@ -67,6 +67,8 @@ def test_without_gradio_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)  # as if it were not installed
     monkeypatch.delitem(sys.modules, "fastsam_deploy.runtime.app.page", raising=False)
+    # Another test of this process may have imported the page: the package knows it then.
+    monkeypatch.delattr("fastsam_deploy.runtime.app.page", raising=False)
     assert run_fastsam(monkeypatch, "app", "--imgsz", "160") == 2
     assert "pip install 'fastsam-deploy[app]'" in capfd.readouterr().err
     assert "GRADIO_TEMP_DIR" not in os.environ

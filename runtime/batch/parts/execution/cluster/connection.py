@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import signal
 import socket
@@ -14,6 +13,7 @@ from typing import Any
 
 from .....errors import FastSamError, MissingDependencyError, pip_install
 from .....system.cpu import usable_cpus
+from .....system.variables import unless_set, variables
 from .settings import LOCAL
 
 _USAGE = "RAY_USAGE_STATS_ENABLED"
@@ -39,7 +39,8 @@ def connect(address: str) -> Any:
     Example:
         >>> ray = connect("local")  # doctest: +SKIP
     """
-    with _without_reports(), _signals_kept():
+    # Ray reads its variable when it starts.
+    with variables(unless_set({_USAGE: "0"})), _signals_kept():
         try:
             import ray
         except ImportError as error:
@@ -77,18 +78,6 @@ def _check_somebody_listens(address: str) -> None:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-@contextmanager
-def _without_reports() -> Iterator[None]:
-    """Ray reads its variable when it starts. A value that the user has set stays."""
-    before = os.environ.get(_USAGE)
-    os.environ[_USAGE] = "0" if before is None else before
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_USAGE]
 
 
 @contextmanager
