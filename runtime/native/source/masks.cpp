@@ -60,50 +60,8 @@ inline void prefetch(const float* from) {
 #endif
 }
 
-namespace portable {
-#include "vectors_portable.h"
-#include "mask_kernels.h"
-}  // namespace portable
-
-#if defined(FASTSAM_ARM)
-namespace neon {
-#include "vectors_neon.h"
-#include "mask_kernels.h"
-}  // namespace neon
-#endif
-
-#if defined(FASTSAM_X86)
-FASTSAM_BEGIN_AVX2
-namespace avx2 {
-#include "vectors_avx2.h"
-#include "mask_kernels.h"
-}  // namespace avx2
-FASTSAM_END
-
-FASTSAM_BEGIN_AVX512
-namespace avx512 {
-#include "vectors_avx512.h"
-#include "mask_kernels.h"
-}  // namespace avx512
-FASTSAM_END
-#endif
-
-const Kernels& kernels_of(int32_t level) {
-    switch (level) {
-#if defined(FASTSAM_X86)
-        case FASTSAM_AVX512:
-            return avx512::KERNELS;
-        case FASTSAM_AVX2:
-            return avx2::KERNELS;
-#endif
-#if defined(FASTSAM_ARM)
-        case FASTSAM_NEON:
-            return neon::KERNELS;
-#endif
-        default:
-            return portable::KERNELS;
-    }
-}
+#define FASTSAM_KERNELS "mask_kernels.h"
+#include "kernels_by_level.h"
 
 // A mask, in pixels of the image and in prototypes.
 struct Mask {
