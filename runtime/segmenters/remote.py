@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from ..clip.encoders import Clip
 from ..clip.features import with_image
-from ..errors import FastSamError, ImageError, ParameterError, ServerError
-from ..prompts.base import listed, looks_at_image
-from ..prompts.kinds import is_registered
+from ..errors import FastSamError, ParameterError, ServerError
 from ..segments import Prompt, Segments
 from ..settings import Thresholds
 from ..spec import METADATA_KEY, ModelSpec, parameters_of
@@ -21,6 +19,7 @@ from ..stages.image import ImageSource, encoded_bytes, is_plain_file, load_image
 from ..wire.answer import OUTPUTS, answers_from_tensors, error_from_text
 from ..wire.question import Question
 from ..wire.tensors import IMAGE, PIXELS, PROMPT
+from .asking import numbered, sent_prompts
 
 if TYPE_CHECKING:
     from ..engines.triton.client import TritonClient
@@ -74,14 +73,11 @@ class RemoteSegmenter:
         color: str,
     ) -> list[Segments]:
         """See `FastSAM.segment_batch`. Each image is a separate request; the server makes batches."""
-        prompts = listed(prompt)
-        # Unregistered kinds of prompts are answered here, from all segments; so are texts if there is a CLIP here.
-        here = self._clip is not None and looks_at_image(prompts)
-        sent = prompts if not here and all(map(is_registered, prompts)) else ()
+        sent = sent_prompts(prompt, self._clip)
         requests = []
         for i, (image, limits) in enumerate(zip(images, thresholds, strict=True)):
             text = Question(sent, limits, "bits").to_json().encode()
-            with _numbered(i, len(images)):
+            with numbered(i, len(images)):
                 requests.append({**_image_tensor(image, color), PROMPT: _element(text)})
         start = perf_counter()
         answers = self._client.infer_many(requests, OUTPUTS)
@@ -89,7 +85,7 @@ class RemoteSegmenter:
         results = []
         for i, answer in enumerate(answers):
             if isinstance(answer, Exception):
-                with _numbered(i, len(images)):
+                with numbered(i, len(images)):
                     raise _fastsam_error(answer, self._client.address.text) from answer
             (segments,) = answers_from_tensors(answer, self.spec.class_names, {"server": ms})
             if self._clip is not None:
@@ -118,20 +114,6 @@ def segments_images(client: TritonClient) -> bool:
         True
     """
     return any(tensor["name"] == IMAGE for tensor in client.config.get("input", ()))
-
-
-class _numbered:  # noqa: N801 used as a statement
-    """Adds the number of the image to an ImageError about one of several."""
-
-    def __init__(self, i: int, count: int) -> None:
-        self._i, self._count = i, count
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, ImageError) and self._count > 1:
-            raise ImageError(f"image {self._i} of {self._count}: {error}") from error
 
 
 def _image_tensor(image: ImageSource, color: str) -> dict[str, NDArray[Any]]:

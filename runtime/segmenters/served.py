@@ -14,14 +14,14 @@ from PIL import Image
 from ..clip.encoders import Clip
 from ..clip.features import with_image
 from ..connection import Connection, ServeAddress
-from ..errors import FastSamError, ImageError, ModelError, ParameterError
+from ..errors import FastSamError, ModelError, ParameterError
 from ..formats import LoadedColumns, npz
-from ..prompts.base import PromptKind, listed, looks_at_image
-from ..prompts.kinds import is_registered
+from ..prompts.base import PromptKind
 from ..segments import Prompt, Segments
 from ..settings import EngineSettings, Thresholds, refuse_settings
 from ..spec import ModelSpec
 from ..stages.image import ImageSource, encoded_bytes, is_plain_file, load_image
+from .asking import numbered, sent_prompts
 from .serve_client import ServeClient
 
 _QUICK_COMPRESSION = 1
@@ -69,20 +69,11 @@ class ServedSegmenter:
         color: str,
     ) -> list[Segments]:
         """See `FastSAM.segment_batch`. Each image is a request of its own; the server makes batches."""
-        prompts = listed(prompt)
-        # Unregistered kinds of prompts are answered here, from all segments; so are texts if there is a CLIP here.
-        here = self._clip is not None and looks_at_image(prompts)
-        sent = [kind for kind in prompts if is_registered(kind)] if not here else []
-        if len(sent) < len(prompts):
-            sent = []
+        sent = sent_prompts(prompt, self._clip)
 
         def segment(i: int) -> Segments:
-            try:
+            with numbered(i, len(images)):
                 segments = self._segmented(images[i], sent, thresholds[i], color)
-            except ImageError as error:
-                if len(images) == 1:
-                    raise
-                raise ImageError(f"image {i} of {len(images)}: {error}") from error
             return segments.select(prompt) if prompt is not None and not sent else segments
 
         at_once = min(len(images), self._client.connection.in_flight)
