@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -14,6 +13,7 @@ from .errors import FastSamError, ModelError, ParameterError
 from .settings import EngineSettings
 from .system.atomic import write_atomically
 from .system.cpu import name_and_flags, usable_cpus
+from .system.digest import sha256_of_file
 
 TUNED = "tuned"
 """The value of `engine` that asks for it."""
@@ -130,14 +130,11 @@ def sha256_of(path: Path) -> str | None:
         >>> sha256_of(Path("no-such-file")) is None
         True
     """
-    total = hashlib.sha256()
     try:
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                total.update(block)
+        with path.open("rb") as file:
+            return sha256_of_file(file)
     except OSError:
         return None
-    return total.hexdigest()
 
 
 def as_tuned(source: object, settings: EngineSettings, imgsz: int | None) -> tuple[Path, EngineSettings, int | None]:

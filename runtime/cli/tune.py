@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ParameterError
+from .bench_fidelity import NOT_KEPT
 from .groups import with_groups
 from .options import option, result_option
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..tuning.choice import Measured
-
-NOT_KEPT = 1
-"""Exit code if no way meets the limits. Errors exit with 2."""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ..engines.registry import engines_for
+from ..engines.registry import EngineEntry, engines_for
 from ..measure.run import ModelArgument
 from ..system.cpu import name_and_flags, usable_cpus
 
-_BF16_FLAGS = ("amx_bf16", "avx512_bf16")
 _ENGINE_NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
@@ -43,8 +42,7 @@ def installed_engines() -> tuple[str, ...]:
         >>> installed_engines()  # doctest: +SKIP
         ('onnxruntime', 'openvino')
     """
-    entries = [entry for entry in engines_for(".onnx") if entry.runs_on("cpu")]
-    return tuple(entry.name for entry in entries if find_spec(entry.library) is not None)
+    return tuple(entry.name for entry in _entries() if find_spec(entry.library) is not None)
 
 
 def candidates_for(model: Path, int8: Path | None, axes: Axes) -> list[ModelArgument]:
@@ -72,6 +70,10 @@ def candidates_for(model: Path, int8: Path | None, axes: Axes) -> list[ModelArgu
                 way = ModelArgument(_name(engine, precise, threads, imgsz), str(source), settings)
                 listed.setdefault(way.name, way)
     return list(listed.values())
+
+
+def _entries() -> list[EngineEntry]:
+    return [entry for entry in engines_for(".onnx") if entry.runs_on("cpu")]
 
 
 def default_threads() -> tuple[int, ...]:
@@ -111,8 +113,10 @@ def _networks(model: Path, int8: Path | None) -> Iterator[tuple[Path, str]]:
 
 def _precisions(engine: str, precision: str) -> Iterator[str]:
     yield precision
-    if engine == "openvino" and precision == "fp32" and not name_and_flags()[1].isdisjoint(_BF16_FLAGS):
-        yield "bf16"
+    if engine == "openvino" and precision == "fp32":
+        flags = name_and_flags()[1]
+        if any(entry.name == engine and entry.made_for & flags for entry in _entries()):  # it has BF16 units
+            yield "bf16"
 
 
 def _settings(engine: str, precision: str, threads: int | None = None, imgsz: int | None = None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import time
@@ -16,6 +15,7 @@ from typing import Any, BinaryIO
 
 from ..errors import FastSamError, ParameterError
 from ..system.atomic import rename_synced
+from ..system.digest import sha256_of_file
 from ..system.locks import open_locked
 from .published import RELEASE, PublishedWeights
 
@@ -111,7 +111,7 @@ def fetch(
 def _check_there(weights: PublishedWeights, target: Path) -> None:
     try:
         with target.open("rb") as file:
-            found = _sha256(file)
+            found = sha256_of_file(file)
     except OSError as error:
         raise DownloadError(f"{target}: cannot be read ({error.strerror or error}); move it away") from error
     if found != weights.sha256:
@@ -163,7 +163,7 @@ def _received(url: str, weights: PublishedWeights, file: BinaryIO, progress: Cal
             if pause is None:
                 raise
             time.sleep(pause)
-    return _sha256(file)
+    return sha256_of_file(file)
 
 
 def _receive(url: str, size: int, file: BinaryIO, progress: Callable[[int, int], None]) -> None:
@@ -216,14 +216,6 @@ def _reason(error: Exception) -> str:
 def _length(file: BinaryIO) -> int:
     file.flush()
     return os.fstat(file.fileno()).st_size
-
-
-def _sha256(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    file.seek(0)
-    while block := file.read(_BLOCK):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _not_fetched(weights: PublishedWeights, url: str, target: Path, reason: str, arrived: int) -> DownloadError:
