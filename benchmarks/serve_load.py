@@ -27,7 +27,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -37,10 +36,10 @@ import numpy as np
 
 from fastsam_deploy.export.triton.to_triton import build_repository
 from fastsam_deploy.runtime import FastSAM, Segments
-from scripts.triton_server import DEFAULT_ENVIRONMENT, SERVER_VERSION, Environment, Server, make_environment
+from scripts.triton_server import DEFAULT_ENVIRONMENT, Environment, Server, make_environment
 
-from .photographs import RESULTS, ROOT, processor, write_report
-from .triton_load import Arrangement, jpeg
+from .photographs import write_report
+from .triton_load import Arrangement, jpeg, load_environment, load_parser
 
 MODEL = "fastsam_device"
 CONTENDERS = ("fastsam_device", "fastsam serve")
@@ -74,16 +73,11 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Load on fastsam serve against Triton.")
-    parser.add_argument("--model", type=Path, default=ROOT / "models/fastsam-demo.onnx")
-    parser.add_argument("--image", type=Path, default=ROOT / "examples/images/coffee.jpg")
-    parser.add_argument("--megapixels", type=float, nargs="+", default=[0.65, 3.0], help="the image is resized to")
-    parser.add_argument("--imgsz", type=int, default=1024)
+    parser = load_parser("Load on fastsam serve against Triton.")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 4, 8])
     parser.add_argument("--requests", type=int, default=3, help="of each client, in each slice")
     parser.add_argument("--rounds", type=int, default=5, help="slices of each server")
     parser.add_argument("--python", type=Path, default=Path(sys.executable), help="interpreter that runs fastsam serve")
-    parser.add_argument("--output", type=Path, default=RESULTS)
     return parser.parse_args()
 
 
@@ -205,20 +199,8 @@ def _slice(make: Callable[[], Ask], clients: int, requests: int) -> dict[str, fl
 
 
 def _environment(arguments: argparse.Namespace, environment: Environment) -> dict[str, Any]:
-    return {
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        "cpu": processor(),
-        "threads": len(os.sched_getaffinity(0)),
-        "server": f"Triton {SERVER_VERSION}, ONNX Runtime in a Python backend",
-        "packages": {
-            "fastsam_device": _versions(environment.python),
-            "fastsam serve": _versions(arguments.python),
-        },
-        "model": arguments.model.name,
-        "imgsz": arguments.imgsz,
-        "rounds": arguments.rounds,
-        "requests": arguments.requests,
-    }
+    packages = {"fastsam_device": _versions(environment.python), "fastsam serve": _versions(arguments.python)}
+    return {**load_environment(arguments), "packages": packages}
 
 
 def _versions(python: Path) -> str:

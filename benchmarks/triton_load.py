@@ -90,16 +90,22 @@ def main() -> None:
     write_report(arguments.output, "triton_load", report, table)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Load on a Triton server against the same work in one process.")
+def load_parser(description: str) -> argparse.ArgumentParser:
+    """The options of a load: what is asked, and where the results go."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--model", type=Path, default=ROOT / "models/fastsam-demo.onnx")
     parser.add_argument("--image", type=Path, default=ROOT / "examples/images/coffee.jpg")
     parser.add_argument("--megapixels", type=float, nargs="+", default=[0.65, 3.0], help="the image is resized to")
     parser.add_argument("--imgsz", type=int, default=1024)
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    return parser
+
+
+def _arguments() -> argparse.Namespace:
+    parser = load_parser("Load on a Triton server against the same work in one process.")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--requests", type=int, default=30, help="for each of three windows, and in process for all")
     parser.add_argument("--rounds", type=int, default=2, help="how often each is measured; medians are shown")
-    parser.add_argument("--output", type=Path, default=RESULTS)
     return parser.parse_args()
 
 
@@ -241,12 +247,16 @@ def _medians(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _environment(arguments: argparse.Namespace) -> dict[str, Any]:
     import onnxruntime
 
+    return {**load_environment(arguments), "onnxruntime": onnxruntime.__version__}
+
+
+def load_environment(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a load was measured on, and how."""
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "cpu": processor(),
         "threads": len(os.sched_getaffinity(0)),
         "server": f"Triton {SERVER_VERSION}, ONNX Runtime in a Python backend",
-        "onnxruntime": onnxruntime.__version__,
         "model": arguments.model.name,
         "imgsz": arguments.imgsz,
         "rounds": arguments.rounds,

@@ -110,6 +110,22 @@ def reader_of(path: Path, pid: int) -> int | None:
     return None
 
 
+def write_photographs_and_damage(folder: Path) -> Path:
+    """Sixty photographs, one of them damaged."""
+    write_photographs(folder, 60)
+    damaged = folder / "first/00007.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:700])
+    return folder
+
+
+def run_undisturbed(source: Path, output: Path, *arguments: str) -> tuple[dict[str, bytes], str]:
+    """The files of a run over these that nothing has happened to, and what it said."""
+    code, err = run_batch(source, output, *arguments)
+    assert code == 0, err
+    assert len({row["id"] for row in rows_of(output)}) == len(rows_of(output)) == 60
+    return files_of(output), err
+
+
 def files_of(output: Path) -> dict[str, bytes]:
     """Parts and dead letters, by name: all that a run promises."""
     return {

@@ -20,8 +20,10 @@ from tests.batch_runs import (
     reader_of,
     rows_of,
     run_batch,
+    run_undisturbed,
     started_batch,
     write_photographs,
+    write_photographs_and_damage,
 )
 
 pytest.importorskip("pyarrow", reason="the extra [batch]")
@@ -35,22 +37,15 @@ CHUNK = ("--chunk", "5", "--workers", "2")
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty photographs, one of them damaged."""
-    folder = tmp_path_factory.mktemp("source") / "photos"
-    write_photographs(folder, 60)
-    damaged = folder / "first/00007.jpg"
-    damaged.write_bytes(damaged.read_bytes()[:700])
-    return folder
+    return write_photographs_and_damage(tmp_path_factory.mktemp("source") / "photos")
 
 
 @pytest.fixture(scope="module")
 def undisturbed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a run that nothing has happened to."""
-    output = tmp_path_factory.mktemp("undisturbed")
-    code, err = run_batch(photos, output, *CHUNK)
-    assert code == 0, err
+    files, err = run_undisturbed(photos, tmp_path_factory.mktemp("undisturbed"), *CHUNK)
     assert "59 done, 1 failed" in err
-    assert len({row["id"] for row in rows_of(output)}) == len(rows_of(output)) == 60
-    return files_of(output)
+    return files
 
 
 def waited(process: subprocess.Popen[str], condition: Callable[[], object]) -> bool:

@@ -13,7 +13,16 @@ from unittest import mock
 
 import pytest
 
-from tests.batch_runs import ROOT, files_of, rows_of, run_batch, started_batch, write_photographs
+from tests.batch_runs import (
+    ROOT,
+    files_of,
+    rows_of,
+    run_batch,
+    run_undisturbed,
+    started_batch,
+    write_photographs,
+    write_photographs_and_damage,
+)
 from tests.object_store import ObjectStore, object_store_on_this_machine
 from tests.ray_cluster import RayCluster, cluster_on_this_machine, wait_until
 
@@ -58,21 +67,13 @@ def cluster(store: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty photographs, one of them damaged."""
-    folder = tmp_path_factory.mktemp("source") / "photos"
-    write_photographs(folder, 60)
-    damaged = folder / "first/00007.jpg"
-    damaged.write_bytes(damaged.read_bytes()[:700])
-    return folder
+    return write_photographs_and_damage(tmp_path_factory.mktemp("source") / "photos")
 
 
 @pytest.fixture(scope="module")
 def undisturbed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a run on one machine without Ray, that nothing has happened to."""
-    output = tmp_path_factory.mktemp("undisturbed")
-    code, err = run_batch(photos, output, *SLOWER, "--workers", "2")
-    assert code == 0, err
-    assert len({row["id"] for row in rows_of(output)}) == len(rows_of(output)) == 60
-    return files_of(output)
+    return run_undisturbed(photos, tmp_path_factory.mktemp("undisturbed"), *SLOWER, "--workers", "2")[0]
 
 
 def test_killed_workers_nodes_and_drivers_leave_no_trace(
