@@ -1,0 +1,101 @@
+"""What a network gains when it leaves the decoding of boxes to the runtime: python -m benchmarks.undecoded
+
+The demo checkpoint is exported without PyTorch in both ways, in FP32 and in INT8 for processors, and the files run in
+turn in one process. A row has the medians on the clock, and the median of the ratios within a round. The runtime's own
+decoding is not in it: it takes about as long for both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from itertools import product
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from fastsam_deploy.export.direct.to_onnx import export_direct
+from fastsam_deploy.export.quantize.to_int8 import quantize_model
+from fastsam_deploy.runtime import EngineSettings
+from fastsam_deploy.runtime.engines import open_engine
+from fastsam_deploy.runtime.engines.interface import Engine
+
+from .photographs import RESULTS, ROOT, write_report
+from .suite.machine import environment
+
+SHAPE = (1, 3, 768, 1024)
+WAYS = {"decoded": True, "undecoded": False}
+ENGINES = {
+    "ONNX Runtime": {"engine": "onnxruntime"},
+    "OpenVINO": {"engine": "openvino", "precision": "fp32"},
+}
+"""OpenVINO would compute in BF16 where the processor can."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Networks with and without the decoding of boxes.")
+    parser.add_argument("--checkpoint", type=Path, default=ROOT / "models/fastsam-demo.pt")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = _files(arguments.checkpoint, Path(folder))
+        for engine, precision in product(ENGINES, ("fp32", "int8")):
+            settings = EngineSettings(threads=arguments.threads, **ENGINES[engine])
+            rows.append(_row(engine, precision, files[precision], settings, arguments.rounds))
+    settings = {"checkpoint": arguments.checkpoint.name, "input": SHAPE, "rounds": arguments.rounds}
+    report = {"environment": environment([arguments.threads], quick=True), "settings": settings, "rows": rows}
+    write_report(arguments.output, "undecoded", report, markdown(report))
+
+
+def _files(checkpoint: Path, folder: Path) -> dict[str, dict[str, Path]]:
+    """Precision → way → file."""
+    files: dict[str, dict[str, Path]] = {"fp32": {}, "int8": {}}
+    for way, decoded in WAYS.items():
+        files["fp32"][way] = export_direct(checkpoint, folder / f"{way}.onnx", imgsz=640, decoded=decoded).path
+        files["int8"][way] = folder / f"{way}-int8.onnx"
+        quantize_model(files["fp32"][way], files["int8"][way], ROOT / "examples/images", target="cpu")
+    return files
+
+
+def _row(engine: str, precision: str, files: dict[str, Path], settings: EngineSettings, rounds: int) -> dict[str, Any]:
+    images = np.random.default_rng(0).random(SHAPE, dtype=np.float32)
+    opened: dict[str, Engine] = {way: open_engine(path, settings) for way, path in files.items()}
+    times: dict[str, list[float]] = {way: [] for way in opened}
+    try:
+        for turn in range(rounds + 2):
+            for way in sorted(opened, reverse=turn % 2 == 0):
+                start = perf_counter()
+                opened[way].run(images)
+                if turn >= 2:
+                    times[way].append((perf_counter() - start) * 1000)
+    finally:
+        for each in opened.values():
+            each.close()
+    ratios = np.array(times["undecoded"]) / np.array(times["decoded"])
+    medians = {f"{way}_ms": round(float(np.median(values)), 2) for way, values in times.items()}
+    return {"engine": engine, "precision": precision, **medians, "ratio": round(float(np.median(ratios)), 3)}
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The table of a report."""
+    lines = ["| engine | weights | decoded, ms | undecoded, ms | ratio |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row['engine']} | {row['precision']} | {row['decoded_ms']:.1f} | {row['undecoded_ms']:.1f} "
+        f"| **{row['ratio']:.3f}** |"
+        for row in report["rows"]
+    ]
+    env, used = report["environment"], report["settings"]
+    made = (
+        f"{used['checkpoint']} at {' × '.join(map(str, used['input'][2:]))}, {used['rounds']} rounds in turn; medians, "
+        f"and of the ratio that of the rounds. {env['cpu']}."
+    )
+    return "\n".join([*lines, "", made]) + "\n"
+
+
+if __name__ == "__main__":
+    main()
