@@ -4,8 +4,10 @@
     python -m benchmarks.batch_scaling --images 64 --imgsz 320 --rounds 3
 
 One worker of one thread has one processor, two workers have two: reading images and making masks is part of the work,
-and has no processor of its own. The rate is that between the first and the last part, without the start of the
-processes. The other ratio is of whole commands, their starts included, each on all processors.
+and has no processor of its own. The rate counts images while every worker has work: from the first part of each to the
+last chunk but one, without the starts of the processes and the wait for the last of them. What the machine itself
+gives is measured beside it: the network alone in two processes that have nothing in common, against one such process.
+The last ratio is of whole commands, their starts included, each on all processors.
 
 The cases of a round follow each other in turn; ratios are medians of those within each round. On a machine that does
 other things too, ratios are less exact: the load is written down.
@@ -20,7 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -37,14 +39,39 @@ from fastsam_deploy.runtime.opening import ModelSettings
 
 from .photographs import RESULTS, ROOT, processor, write_report
 
-CHUNK = 4
+CHUNK = 10
 """Images of a part: few, so that the first and the last part are near the beginning and the end."""
+
+NETWORK_S = 10.0
+"""How long the network alone is measured."""
+
+NETWORK_ALONE = """
+# Opens the network with one thread, waits for a line, then counts what it does in some seconds.
+import sys
+from time import perf_counter
+import numpy as np
+import onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+side, seconds = int(sys.argv[2]), float(sys.argv[3])
+image = {session.get_inputs()[0].name: np.full((1, 3, side * 3 // 4, side), 0.5, np.float32)}
+for _ in range(3):
+    session.run(None, image)
+print("ready", flush=True)
+sys.stdin.readline()
+begin, count = perf_counter(), 0
+while perf_counter() - begin < seconds:
+    session.run(None, image)
+    count += 1
+print(count / (perf_counter() - begin), flush=True)
+"""
 
 
 def main() -> None:
     """Measure, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=200, help="number of images: copies of the shipped photographs")
+    parser.add_argument("--images", type=int, default=300, help="number of images: copies of the shipped photographs")
     parser.add_argument("--imgsz", type=int, default=640, help="longest side of the network's input")
     parser.add_argument("--rounds", type=int, default=5, help="how often each case is measured")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
@@ -72,19 +99,31 @@ def _round(photographs: Path, folder: Path, imgsz: int, cpus: list[int]) -> dict
     """Images per second of each case."""
     one = _rate(photographs, folder / "one", 1, imgsz, cpus[:1])
     two = _rate(photographs, folder / "two", 2, imgsz, cpus)
+    alone, both = _network_alone(imgsz, cpus[:1]), _network_alone(imgsz, cpus)
     count = len(list(photographs.iterdir()))
     batch = _command("batch", photographs, folder / "batch", imgsz, ["--workers", "2"])
     segment = _command("segment", photographs, folder / "segment", imgsz, ["--format", "json"])
-    return {"one worker": one, "two workers": two, "fastsam batch": count / batch, "fastsam segment": count / segment}
+    return {
+        "one worker": one,
+        "two workers": two,
+        "network alone, one process": alone,
+        "network alone, two processes": both,
+        "fastsam batch": count / batch,
+        "fastsam segment": count / segment,
+    }
 
 
 def _rate(photographs: Path, output: Path, workers: int, imgsz: int, cpus: list[int]) -> float:
-    """Images per second between the first and the last part, on some processors."""
+    """Images per second while all workers have work, on some processors."""
     job = Job(str(output), settings=ModelSettings.from_keywords(imgsz=imgsz))
-    parts: list[tuple[float, int]] = []
+    images_s: list[float] = []
+    parts_s: list[float] = []
 
-    def note(progress: Progress) -> None:
-        parts.append((perf_counter(), progress.state.images))
+    def note_images(count: int) -> None:
+        images_s.extend([perf_counter()] * count)
+
+    def note_part(_: Progress) -> None:
+        parts_s.append(perf_counter())
 
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cpus)  # its processes inherit it
@@ -92,12 +131,31 @@ def _rate(photographs: Path, output: Path, workers: int, imgsz: int, cpus: list[
         with closing(LocalExecutor(workers, 1)) as executor:
             listed = source_images(str(photographs))
             plan = planned(Store(str(output)), "photos", listed, executor.describe(job), Cut(CHUNK))
-            run_chunks(job, plan, executor, on_progress=note)
+            run_chunks(job, plan, executor, on_images=note_images, on_progress=note_part)
     finally:
         os.sched_setaffinity(0, before)
         shutil.rmtree(output)
-    (first_s, first), (last_s, last) = parts[workers - 1], parts[-1]
-    return (last - first) / (last_s - first_s)
+    begin_s, end_s = parts_s[workers - 1], parts_s[-workers]
+    return sum(begin_s < image_s <= end_s for image_s in images_s) / (end_s - begin_s)
+
+
+def _network_alone(imgsz: int, cpus: list[int]) -> float:
+    """Networks per second of a process on each of these processors, all at the same time."""
+    words = [str(ROOT / "models/fastsam-demo.onnx"), str(imgsz), str(NETWORK_S)]
+    with ExitStack() as stack:
+        processes = []
+        for cpu in cpus:
+            command = ["taskset", "-c", str(cpu), sys.executable, "-c", NETWORK_ALONE, *words]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            processes.append(stack.enter_context(process))
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n", "the network did not start"
+        for process in processes:
+            assert process.stdin
+            process.stdin.write("\n")
+            process.stdin.flush()
+        return sum(float(process.communicate()[0]) for process in processes)
 
 
 def _command(name: str, photographs: Path, output: Path, imgsz: int, options: list[str]) -> float:
@@ -114,7 +172,11 @@ def _command(name: str, photographs: Path, output: Path, imgsz: int, options: li
 def _ratios(rounds: list[dict[str, float]]) -> dict[str, float]:
     return {
         f"{top} / {bottom}": statistics.median(values[top] / values[bottom] for values in rounds)
-        for top, bottom in (("two workers", "one worker"), ("fastsam batch", "fastsam segment"))
+        for top, bottom in (
+            ("two workers", "one worker"),
+            ("network alone, two processes", "network alone, one process"),
+            ("fastsam batch", "fastsam segment"),
+        )
     }
 
 
@@ -134,7 +196,7 @@ def _environment(arguments: argparse.Namespace) -> dict[str, Any]:
 def markdown(report: dict[str, Any]) -> str:
     """The tables of a report."""
     environment, rounds = report["environment"], report["rounds"]
-    lines = ["| | images/s, median of rounds |", "|---|---|"]
+    lines = ["| | images a second, median of rounds |", "|---|---|"]
     lines += [f"| {name} | {statistics.median(values[name] for values in rounds):.2f} |" for name in rounds[0]]
     lines += ["", "| ratio within a round | median |", "|---|---|"]
     lines += [f"| {name} | {value:.2f} |" for name, value in report["ratios"].items()]
@@ -142,7 +204,8 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         f"{environment['images']} photographs of 0.14 and 0.24 megapixels, demo model at {environment['imgsz']}, "
         f"{environment['processor']}, {environment['rounds']} rounds, load {environment['load'][0]} when they ended. "
-        "One worker has one processor, two workers have two; the commands have all.",
+        "One worker has one processor, two workers have two; the commands have all. The network alone does not read, "
+        "make masks or write: its ratio is what two processors of this machine are worth.",
     ]
     return "\n".join(lines) + "\n"
 
