@@ -148,7 +148,7 @@ def markdown(report: dict[str, Any], chunks_per_s: float, prices: dict[str, floa
         "Calculated by `benchmarks/batch_costs.py` from figures that were measured on a small scale "
         f"({report['environment']['cpu']}, {report['environment']['date']}); no run of this size was made.",
         "",
-        f"Measured: {report['image_s']} s an image (demo model, one thread, other programs beside it), "
+        f"Measured: {report['image_s']} s an image (demo model, one thread), "
         f"{report['part_bytes_an_image']:,} bytes of a part an image, "
         f"{report['driver_bytes_an_id']} bytes of the driver an image while it lists, "
         f"{chunks_per_s:g} chunks a second through the driver at most (`batch_ray.json`).",
