@@ -4,15 +4,17 @@
     python -m benchmarks.suite --parts network,memory     # some parts; the others' results stay as they are
     python -m benchmarks.suite --quick                    # does it still run? Its figures mean nothing.
 
-Each part writes results/suite_PART.json (see records.py) when it is done, so that a run that was stopped goes on
-with the parts that are missing. All contenders run on the same checkpoint and images, in processes under this one,
-asked in turn (contenders.py); what they answer is compared before anything is timed. Afterwards REPORT.md and its
-plots are made from all results (report.py).
+Each part writes results/KIND/suite_PART.json (see records.py) when it is done, so that a run that was stopped goes on
+with the parts that are missing; KIND is the kind of processor (machine.py). All contenders run on the same checkpoint
+and images, in processes under this one, asked in turn (contenders.py); what they answer is compared before anything is
+timed. Variables that choose other kernels than users get are taken out of the environment first (libraries.py).
+Afterwards REPORT.md and its plots are made from all results (report).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -24,10 +26,11 @@ from typing import Any
 from fastsam_deploy.runtime.system.atomic import write_atomically
 
 from ..photographs import RESULTS, ROOT, as_json
-from .machine import environment
+from .libraries import steering
+from .machine import environment, kind_here
 from .models import SIZES, ModelFiles
 from .parts import compiled, end_to_end, gpu_host, memory, network, prompts, scaling, startup, stream
-from .records import Record, Settings, contenders
+from .records import Record, Settings, contenders, variants
 
 PARTS: dict[str, Callable[[Settings], Record]] = {
     "network": network.measure,
@@ -48,6 +51,9 @@ MODELS = "models"
 
 def main() -> None:
     arguments = _arguments()
+    if steering():  # some are read while this process starts, so it starts anew
+        command = [sys.executable, "-m", "benchmarks.suite", *sys.argv[1:], "--unset", json.dumps(steering())]
+        os.execve(sys.executable, command, {name: os.environ[name] for name in os.environ.keys() - steering().keys()})
     settings = Settings(
         photographs=arguments.images,
         models=ModelFiles(arguments.models),
@@ -56,21 +62,23 @@ def main() -> None:
         seconds=arguments.seconds,
         quick=arguments.quick,
     )
-    run(arguments.parts, settings, arguments.output)
+    results = arguments.output / kind_here() if arguments.output == RESULTS else arguments.output
+    run(arguments.parts, settings, results, arguments.unset)
     if arguments.report:
         from .report import write
 
         write(arguments.output, arguments.output.parent if arguments.output == RESULTS else arguments.output)
 
 
-def run(parts: list[str], settings: Settings, output: Path) -> None:
+def run(parts: list[str], settings: Settings, output: Path, unset: dict[str, str]) -> None:
     """Measure the parts one after the other, each written when it is done."""
     output.mkdir(parents=True, exist_ok=True)
     if MODELS in parts and not settings.quick:
         for size in SIZES:
             contenders(settings, size, 1)
+        variants(settings, 1)
     parts = [name for name in parts if name != MODELS]
-    machine = environment(settings.threads, quick=settings.quick) if parts else {}
+    machine = environment(settings.threads, quick=settings.quick, unset=unset) if parts else {}
     for name in parts:
         start = time.perf_counter()
         print(f"part {name}", file=sys.stderr, flush=True)
@@ -92,6 +100,7 @@ def as_report(name: str, machine: dict[str, Any], settings: Settings, record: Re
             "threads": list(settings.threads),
             "seconds": settings.seconds,
             "quick": settings.quick,
+            **record.settings,
         },
         "rows": record.rows,
         "ratios": record.ratios,
@@ -115,7 +124,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2] if processors > 1 else [1])
     parser.add_argument("--seconds", type=float, default=20.0, help="of a case, after which no round begins")
     parser.add_argument("--quick", action="store_true", help="everything once and small")
-    parser.add_argument("--output", type=Path, default=None, help="folder of the results; default: results")
+    parser.add_argument("--output", type=Path, default=None, help="folder of the results; default: results/KIND")
+    parser.add_argument("--unset", type=json.loads, default={}, help=argparse.SUPPRESS)
     parser.add_argument("--no-report", dest="report", action="store_false", help="results only")
     arguments = parser.parse_args()
     if arguments.output is None:

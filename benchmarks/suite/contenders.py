@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from fastsam_deploy.runtime.system.variables import variables
-
+from .libraries import measured_environment
 from .workers import Contender, worker_of
 
 STAGES = ("before", "network", "after", "total")
+LEAST = {"bf16": (0.95, 0.97), "fp16": (0.95, 0.98), "int8": (0.9, 0.94)}
+"""Precision → share of masks that must have a partner, and the mean overlap of those that have."""
 _SETTLE_S = 0.02
 """Waited before a contender is asked: thread pools of the one before still spin for some milliseconds."""
 
@@ -35,15 +36,27 @@ class Runner:
         self.contender = contender
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(contender, theirs), daemon=True)
-        with variables(_environment(contender.threads)):
+        with measured_environment(contender.threads):
             self._process.start()
         theirs.close()  # so that a dead child ends the wait
         self.description: dict[str, Any] = self._answer()
 
     @property
     def precision(self) -> str:
-        """Of the network's arithmetic: "fp32" unless the engine says otherwise."""
+        """Of the network's arithmetic, as the engine or the file says; "fp32" where neither does."""
         return str(self.description.get("precision") or "fp32")
+
+    def require_threads(self) -> dict[str, int]:
+        """Threads that each library of the contender uses, once it has run. Ends the program where they are others.
+
+        OpenCV may have fewer: ultralytics switches its threads off.
+        """
+        used: dict[str, int] = self.ask("library_threads")
+        wanted = self.contender.threads
+        wrong = {name: count for name, count in used.items() if count > wanted or (count < wanted and name != "cv2")}
+        if wrong and not self.contender.as_it_comes:
+            sys.exit(f"{self.contender.name}: threads are {wrong}, expected {wanted}; nothing was timed")
+        return used
 
     def ask(self, request: str, **arguments: Any) -> dict[str, Any]:
         """What the contender's method of that name answers. Ends the program where the contender failed."""
@@ -99,11 +112,18 @@ def in_turn(
     return times
 
 
+def mean_overlap(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> float:
+    """Mean overlap of masks with their best partners, both ways, of those that have one; COCO RLE."""
+    best = _best_ious(ours, theirs)
+    return round(float(best[best >= 0.5].mean()), 4) if (best >= 0.5).any() else 1.0
+
+
 def require_same(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], what: str, precision: str = "fp32") -> float:
     """Least overlap of a mask with its best partner, both ways, COCO RLE; ends the program where answers differ.
 
     In FP32 the numbers of masks are the same and the overlap at least 0.99. In fewer digits detections near the
-    threshold come and go: 95 % must have a partner, with a mean overlap of 0.98. Times of other answers mean nothing.
+    threshold come and go: LEAST says how many must have a partner, with which mean overlap. Times of other answers mean
+    nothing.
     """
     if not ours and not theirs:
         return 1.0
@@ -113,7 +133,8 @@ def require_same(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], what:
         same = len(ours) == len(theirs) and worst >= 0.99
     else:
         paired = best[best >= 0.5]
-        same = len(paired) >= 0.95 * len(best) and paired.mean() >= 0.98
+        partners, overlap = LEAST[precision]
+        same = len(paired) >= partners * len(best) and paired.mean() >= overlap
     if not same:
         sys.exit(
             f"{what}: {len(ours)} masks against {len(theirs)}, least overlap {worst}: not the same answer in "
@@ -146,12 +167,6 @@ def _serve(contender: Contender, parent: Connection) -> None:
     except BaseException:
         parent.send({"error": traceback.format_exc()})
         raise
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """What a process that starts here finds in its environment; libraries read it when they are imported."""
-    # Ultralytics would install what it misses, in the middle of a measurement.
-    return {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads), "YOLO_AUTOINSTALL": "false"}
 
 
 def _keep_to(threads: int) -> None:

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from ..photographs import RESULTS
+from .machine import kind_here
 from .records import load_results
-from .report.goals import Results
+from .report.readings import Results
 
 PARTS = ("end_to_end", "prompts", "memory", "gpu_host")
 FALL = 0.15
@@ -43,7 +44,11 @@ class Figure:
 
 def main() -> int:
     arguments = _arguments()
-    committed = {name: part for name, part in load_results(arguments.committed).items() if name in arguments.parts}
+    kept = load_results(arguments.committed)
+    if not kept and arguments.committed == RESULTS / kind_here():
+        print(f"not compared: no rows of a processor of the kind {kind_here()} are committed; measure it here first")
+        return 2
+    committed = {name: part for name, part in kept.items() if name in arguments.parts}
     missing = [name for name in arguments.parts if name not in committed]
     if missing:
         print(
@@ -78,8 +83,8 @@ def not_comparable(committed: Results, measured: Results) -> str | None:
             old, new = part["environment"][key], measured[name]["environment"][key]
             if old != new:
                 return f"part {name} was committed with {key} {old}, this machine has {new}; measure it here first"
-        for key in ("imgsz", "quick"):
-            old, new = part["settings"][key], measured[name]["settings"][key]
+        for key in ("imgsz", "quick", "conf"):
+            old, new = part["settings"].get(key), measured[name]["settings"].get(key)
             if old != new:
                 return f"part {name} was committed with {key} {old}, now it is {new}"
     return None
@@ -134,7 +139,12 @@ def _measure(parts: Sequence[str], folder: Path) -> Path:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Have the suite's ratios fallen?")
-    parser.add_argument("--committed", type=Path, default=RESULTS, help="folder of the rows to compare with")
+    parser.add_argument(
+        "--committed",
+        type=Path,
+        default=RESULTS / kind_here(),
+        help="folder of the rows to compare with; default: those of this kind of processor",
+    )
     parser.add_argument("--measured", type=Path, help="folder of new rows; default: measured now")
     parser.add_argument("--parts", type=lambda text: text.split(","), default=list(PARTS))
     parser.add_argument("--fall", type=float, default=FALL, help="allowed, 0.15 is 15 %%")

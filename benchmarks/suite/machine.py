@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from math import prod
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any
 from fastsam_deploy.runtime.system.cpu import name_and_flags
 from fastsam_deploy.runtime.system.packages import version_of
 
+from .libraries import clean_environment, math_libraries
+
 PACKAGES = {
     "opencv-python": "cv2",
     **{name: name for name in ("fastsam-deploy", "numpy", "onnxruntime", "openvino", "torch", "ultralytics")},
@@ -22,6 +24,14 @@ PACKAGES = {
 """Name in the results → module."""
 
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+KINDS = {
+    "amx": {"amx_bf16", "amx_int8"},
+    "avx512-bf16": {"avx512_vnni", "avx512_bf16"},
+    "avx512-vnni": {"avx512_vnni"},
+    "avx512": {"avx512f"},
+    "avx2": {"avx2"},
+}
+"""Kind → flags that it has, newest first."""
 
 _PEAK = """
 import json, sys, time
@@ -37,6 +47,7 @@ def best_s(work, times=7):
     return min(found)
 a, b = np.random.default_rng(0).random((2, side, side), np.float32)
 product = np.empty_like(a)
+narrow = {}
 gflops = {"numpy": 2 * side**3 / best_s(lambda: np.matmul(a, b, out=product)) / 1e9}
 try:
     if not with_torch:
@@ -44,19 +55,45 @@ try:
     import torch
     torch.set_num_threads(threads)
     c, d = torch.from_numpy(a), torch.from_numpy(b)
-    gflops["torch"] = 2 * side**3 / best_s(lambda: torch.mm(c, d)) / 1e9
+    def rate(x, y, product):
+        return 2 * side**3 / best_s(lambda: product(x, y)) / 1e9
+    gflops["torch"] = rate(c, d, torch.mm)
+    narrow["bf16"] = rate(c.bfloat16(), d.bfloat16(), torch.mm)
+    narrow["int8"] = rate((100 * c).to(torch.int8), (100 * d).to(torch.int8), torch._int_mm)
 except ImportError:
     pass
 parts = [np.zeros((2, megabytes * (1 << 20) // threads), np.uint8) for _ in range(threads)]
 with ThreadPoolExecutor(threads) as pool:
     seconds = best_s(lambda: list(pool.map(lambda part: np.copyto(part[0], part[1]), parts)))
 copied = 2 * sum(part[0].nbytes for part in parts)  # read once, written once
-print(json.dumps({"gflops": gflops, "gb_per_s": copied / seconds / 1e9}))
+print(json.dumps({"gflops": gflops, "narrow": narrow, "gb_per_s": copied / seconds / 1e9}))
 """
 
 
-def environment(threads: Sequence[int], *, quick: bool) -> dict[str, Any]:
-    """What results depend on, and the peak of the machine at each number of threads, measured now."""
+def kind_of(flags: Iterable[str]) -> str:
+    """The kind of a processor: its newest instructions that networks gain from. Results are kept by it.
+
+    Example:
+        >>> kind_of(["avx2", "avx512f", "avx512_vnni", "avx512_bf16"]), kind_of(["avx2"]), kind_of(["neon"])
+        ('avx512-bf16', 'avx2', 'other')
+    """
+    held = set(flags)
+    return next((kind for kind, needed in KINDS.items() if needed <= held), "other")
+
+
+def kind_here() -> str:
+    """The kind of this machine's processor."""
+    return kind_of(name_and_flags()[1])
+
+
+def environment(threads: Sequence[int], *, quick: bool, unset: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What results depend on, and the peak of the machine at each number of threads, measured now.
+
+    Args:
+        threads: numbers of threads.
+        quick: a rough peak.
+        unset: variables that would have steered libraries, and were taken out.
+    """
     name, flags = name_and_flags()
     machine = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
@@ -67,6 +104,8 @@ def environment(threads: Sequence[int], *, quick: bool) -> dict[str, Any]:
         "system": platform.system(),
         "python": platform.python_version(),
         "packages": {package: version_of(module) for package, module in PACKAGES.items()},
+        "math_libraries": math_libraries(),
+        "unset_variables": dict(unset or {}),
     }
     return {**machine, "peak": {str(count): peak(count, quick=quick) for count in threads}}
 
@@ -74,23 +113,24 @@ def environment(threads: Sequence[int], *, quick: bool) -> dict[str, Any]:
 def peak(threads: int, *, quick: bool = False) -> dict[str, float]:
     """Largest FP32 product and largest copy: {"gflops": …, "gb_per_s": …}, the best of several runs and libraries.
 
-    In a fresh process that keeps to that many processors.
+    Of BF16 and INT8 products, which PyTorch alone has, "bf16_gflops" and "int8_gflops". In a fresh process that keeps
+    to that many processors.
     """
     import json
 
     side, megabytes = (512, 64) if quick else (2048, 256)
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     allowed = sorted(os.sched_getaffinity(0))[:threads]
     done = subprocess.run(
         [sys.executable, "-c", _PEAK, str(threads), str(side), str(megabytes), str(int(not quick))],
-        env={**os.environ, **dict.fromkeys(names, str(threads))},
+        env=clean_environment(threads),
         preexec_fn=lambda: os.sched_setaffinity(0, allowed),
         capture_output=True,
         text=True,
         check=True,
     )
     found = json.loads(done.stdout)
-    return {"gflops": round(max(found["gflops"].values()), 1), "gb_per_s": round(found["gb_per_s"], 1)}
+    narrow = {f"{precision}_gflops": round(rate, 1) for precision, rate in found["narrow"].items()}
+    return {"gflops": round(max(found["gflops"].values()), 1), **narrow, "gb_per_s": round(found["gb_per_s"], 1)}
 
 
 def network_operations(path: Path, shape: tuple[int, int, int, int]) -> int:

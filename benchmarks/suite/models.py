@@ -19,7 +19,8 @@ from fastsam_deploy.runtime.system.packages import version_of
 from ..photographs import ROOT
 
 DEMO = {"checkpoint": ROOT / "models/fastsam-demo.pt", "onnx": ROOT / "models/fastsam-demo.onnx"}
-KINDS = ("checkpoint", "onnx", "ultralytics_onnx", "ultralytics_openvino")
+KINDS = ("checkpoint", "onnx", "undecoded", "int8", "ultralytics_onnx", "ultralytics_openvino")
+"""Of the demo model only: "undecoded", which leaves the boxes to the runtime, and "int8", that file in INT8."""
 SIZES = ("n", "s", "x")
 FASTSAM_BINS = 26
 """Bins of each box side in the official FastSAM-s and FastSAM-x; stock YOLOv8-seg has 16."""
@@ -36,12 +37,15 @@ class ModelFiles:
         if size == "n" and kind in DEMO:
             return DEMO[kind]
         path = self._folder / _name(size, kind)
+        if kind == "int8":
+            path = path.with_name(f"{path.stem}-{_quantizer()}.onnx")
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            checkpoint = None if kind == "checkpoint" else self.path(size, "checkpoint")
+            made_of = {"checkpoint": None, "int8": "undecoded"}.get(kind, "checkpoint")
+            source = None if made_of is None else self.path(size, made_of)
             print(f"making {path.name}", file=sys.stderr, flush=True)
             # In a process of its own: the parent of a measurement should be small.
-            maker = multiprocessing.get_context("spawn").Process(target=_make, args=(size, kind, checkpoint, path))
+            maker = multiprocessing.get_context("spawn").Process(target=_make, args=(size, kind, source, path))
             maker.start()
             maker.join()
             if not path.exists():
@@ -54,6 +58,8 @@ def _name(size: str, kind: str) -> str:
     return {
         "checkpoint": f"random-{size}.pt",
         "onnx": f"random-{size}.onnx",
+        "undecoded": f"ours-{size}-undecoded.onnx",
+        "int8": f"ours-{size}-int8.onnx",
         "ultralytics_onnx": f"ultralytics-{size}.onnx",
         "ultralytics_openvino": f"ultralytics-{size}_openvino_model",
     }[kind]
@@ -67,17 +73,27 @@ def _stamp() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
-def _make(size: str, kind: str, checkpoint: Path | None, target: Path) -> None:
+def _quantizer() -> str:
+    """A name for the code that makes INT8 files."""
+    sources = sorted((ROOT / "export/quantize").glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
+
+
+def _make(size: str, kind: str, source: Path | None, target: Path) -> None:
     """Under another name first: a file that is there is whole."""
     os.environ["YOLO_AUTOINSTALL"] = "false"
     with scratch_beside(target) as folder:
         draft = folder / target.name
-        if checkpoint is None:
+        if source is None:
             _save_random(size, draft)
         elif kind == "onnx":
-            _export(checkpoint, draft)
+            _export(source, draft)
+        elif kind == "undecoded":
+            _export_undecoded(source, draft)
+        elif kind == "int8":
+            _quantize(source, draft)
         else:
-            _export_with_ultralytics(checkpoint, "openvino" if kind.endswith("openvino") else "onnx", draft)
+            _export_with_ultralytics(source, "openvino" if kind.endswith("openvino") else "onnx", draft)
         rename_synced(draft, target)
 
 
@@ -134,6 +150,20 @@ def _export(checkpoint: Path, path: Path) -> None:
     )
     graph = graph_from_network(source.network, (2, 256, 320), dynamic=True, opset=DEFAULT_OPSET, exporter="dynamo")
     onnx.save(finished(graph, spec, {}, simplify=True), path)
+
+
+def _export_undecoded(checkpoint: Path, path: Path) -> None:
+    from fastsam_deploy.export.direct.to_onnx import export_direct
+
+    export_direct(checkpoint, path, decoded=False)
+
+
+def _quantize(model: Path, path: Path) -> None:
+    """For processors, as `fastsam-export quantize` does it. What INT8 costs in masks is another part's question: so
+    few photographs serve for the ranges and for the comparison."""
+    from fastsam_deploy.export.quantize.to_int8 import quantize_model
+
+    quantize_model(model, path, ROOT / "examples/images", target="cpu")
 
 
 def _export_with_ultralytics(checkpoint: Path, form: str, path: Path) -> None:

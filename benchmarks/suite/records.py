@@ -1,6 +1,6 @@
 """What every part of the suite gets and gives: settings, rows, ratios, and what was left out and why.
 
-A part writes results/suite_PART.json:
+A part writes results/KIND/suite_PART.json:
 
     part         its name
     environment  machine, versions and the machine's peak (machine.py)
@@ -25,9 +25,12 @@ import cv2
 import numpy as np
 
 from ..photographs import RESULTS, photographs
+from .machine import KINDS, kind_of
 from .models import ModelFiles
 from .workers import Contender
 
+OF_ANY_PROCESSOR = ("accuracy", "precisions")
+"""Parts whose figures are no times: they lie in the folder of the results itself."""
 ASPECT = 4 / 3
 """Photographs are cut to it: all of them then have one network input, 768×1024 at imgsz 1024."""
 
@@ -73,6 +76,8 @@ class Record:
     rows: list[dict[str, Any]] = field(default_factory=list)
     ratios: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What differs from the suite's own."""
 
     def row(self, contender: Contender, case: dict[str, Any], ms: Sequence[dict[str, float]], **more: Any) -> None:
         """One contender's times of one case."""
@@ -136,6 +141,21 @@ def segmenters(settings: Settings, threads: int) -> dict[str, Contender]:
     return {name: one if one.ours else replace(one, title=f"{one.title}, retina_masks") for name, one in found.items()}
 
 
+def variants(settings: Settings, threads: int) -> dict[str, Contender]:
+    """Ours with other files of the demo model: boxes left to the runtime, and that in INT8."""
+    if settings.quick:
+        return {}
+    files = {kind: str(settings.models.path("n", kind)) for kind in ("undecoded", "int8")}
+    return {
+        f"ours_{engine}_{kind}": Contender(
+            f"ours_{engine}_{kind}", f"ours, {title}, {about}", files[kind], True, engine, threads=threads,
+            imgsz=settings.imgsz, precision="int8" if kind == "int8" else None,
+        )
+        for engine, title in (("onnxruntime", "ONNX Runtime"), ("openvino", "OpenVINO"))
+        for kind, about in (("undecoded", "undecoded"), ("int8", "undecoded INT8"))
+    }  # fmt: skip
+
+
 def photograph_sizes(folder: Path, megapixels: Sequence[float], names: int | None = None) -> dict[str, np.ndarray]:
     """Label → (h, w, 3) uint8 RGB: the photographs, cut to ASPECT in their middle, at each size; the first `names`."""
     cut = {}
@@ -162,7 +182,21 @@ def megapixels(image: np.ndarray) -> float:
     return round(image.shape[0] * image.shape[1] / 1e6, 2)
 
 
-def load_results(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
+def load_kinds(folder: Path = RESULTS) -> dict[str, dict[str, dict[str, Any]]]:
+    """Kind of processor → part → what its file holds; newest kind first, and "" for what no processor changes.
+
+    Files may lie in the folder itself, as those of a run into a folder of its own.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for path in [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]:
+        for name, part in load_results(path).items():
+            kind = "" if name in OF_ANY_PROCESSOR else kind_of(part["environment"]["cpu_flags"])
+            found.setdefault(kind, {})[name] = part
+    order = [*KINDS, "other", ""]
+    return {kind: found[kind] for kind in sorted(found, key=order.index)}
+
+
+def load_results(folder: Path) -> dict[str, dict[str, Any]]:
     """Part → what its file holds, for the parts that have one."""
     paths = sorted(folder.glob("suite_*.json"))
     return {path.stem.removeprefix("suite_"): json.loads(path.read_text(encoding="utf-8")) for path in paths}

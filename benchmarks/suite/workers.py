@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import os
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,10 @@ class Contender:
         ours: our runtime; else ultralytics.
         engine: of ours, "onnxruntime" or "openvino"; None where the installed runtime shall choose.
         retina: of ultralytics, masks at the size of the image.
-        threads: 1: the process also keeps to one processor, which every library understands.
+        threads: of every library; 1: the process also keeps to one processor.
+        as_it_comes: of ultralytics: leave PyTorch the threads that ultralytics chooses, which are one fewer than the
+            processors of the machine.
+        precision: of the file, where the engine does not say it; None: what the engine says.
     """
 
     name: str
@@ -36,6 +40,8 @@ class Contender:
     conf: float = 0.4
     iou: float = 0.9
     max_det: int = 300
+    as_it_comes: bool = False
+    precision: str | None = None
 
     @property
     def missing(self) -> str | None:
@@ -60,7 +66,12 @@ class Ours:
         self._images: list[np.ndarray] = []
         self._found: Any = None
         self._blob: np.ndarray | None = None
-        self.description = {**self._model.description, "memory": memory_mb()}
+        precision = contender.precision or self._model.description.get("precision") or self._model.spec.precision
+        self.description = {**self._model.description, "precision": precision, "memory": memory_mb()}
+
+    def library_threads(self) -> dict[str, int]:
+        """Threads of each library."""
+        return {self.description["engine"]: self.description["threads"]}
 
     def show(self, images: list[np.ndarray]) -> dict[str, Any]:
         self._images = images
@@ -128,12 +139,18 @@ class Ultralytics:
         import ultralytics
 
         torch.set_num_threads(contender.threads)
+        torch.set_num_interop_threads(contender.threads)
+        if contender.source.endswith(".onnx"):
+            _limit_onnxruntime(contender.threads)
         self._contender = contender
+        self._set_threads = torch.set_num_threads
         self._model = ultralytics.FastSAM(contender.source)
         self._backend: Any = None
         self._images: list[np.ndarray] = []
         self._blob: Any = None
         self.description = {"engine": f"ultralytics {ultralytics.__version__}", "memory": memory_mb()}
+        if contender.source.endswith("_openvino_model"):
+            self.description["precision"] = self._openvino_precision()
 
     def show(self, images: list[np.ndarray]) -> dict[str, Any]:
         # BGR is what it takes; turning it round is not counted.
@@ -159,6 +176,22 @@ class Ultralytics:
             found = [coco.encode(np.asfortranarray(mask)) for mask in dense]
         return {"ms": ms, "count": len(result), "masks": found}
 
+    def library_threads(self) -> dict[str, int]:
+        """Threads of each library, after a run."""
+        import cv2
+        import torch
+
+        self._keep_threads()
+        threads = {"torch": torch.get_num_threads(), "torch, between operations": torch.get_num_interop_threads()}
+        backend = self._opened_backend().backend
+        if hasattr(backend, "ov_compiled_model"):
+            threads["openvino"] = int(backend.ov_compiled_model.get_property("INFERENCE_NUM_THREADS"))
+        if hasattr(backend, "session"):
+            # 0 stands for all cores of the machine.
+            count = backend.session.get_session_options().intra_op_num_threads
+            threads["onnxruntime"] = count or os.cpu_count() or 1
+        return {**threads, "cv2": cv2.getNumThreads()}
+
     def box_pixels(self) -> dict[str, Any]:
         """Its masks are as large as the image, or the network's input."""
         return {"box_pixels": None}
@@ -170,15 +203,13 @@ class Ultralytics:
 
     def network(self, blob: np.ndarray | None = None, outputs: bool = False) -> dict[str, Any]:
         import torch
-        from ultralytics.nn.autobackend import AutoBackend
 
-        if self._backend is None:
-            source = self._contender.source
-            self._backend = AutoBackend(source, device=torch.device("cpu"), fuse=True, verbose=False)
+        backend = self._opened_backend()
+        self._set_threads(self._contender.threads)
         self._blob = self._blob if blob is None else torch.from_numpy(blob)
         with torch.inference_mode():
             start = time.perf_counter()
-            raw = self._backend(self._blob)
+            raw = backend(self._blob)
             ms = {"network": (time.perf_counter() - start) * 1000}
         # The checkpoint's network gives ((detections, prototypes), training outputs), the exports the first of these.
         pair = raw[0] if isinstance(raw[0], (list, tuple)) else raw
@@ -190,8 +221,35 @@ class Ultralytics:
     def memory(self, small: np.ndarray, image: str, **how: Any) -> dict[str, Any]:
         return _memory_of(self, small, image, how)
 
+    def _opened_backend(self) -> Any:
+        """The network as ultralytics' predictor opens it: that of the predictor itself once it has run."""
+        import torch
+        from ultralytics.nn.autobackend import AutoBackend
+
+        predictor = self._model.predictor
+        if predictor is not None and predictor.model is not None:
+            return predictor.model
+        if self._backend is None:
+            source = self._contender.source
+            self._backend = AutoBackend(source, device=torch.device("cpu"), fuse=True, verbose=False)
+        return self._backend
+
+    def _openvino_precision(self) -> str:
+        """What OpenVINO computes in: on some processors BF16, of its own accord."""
+        self.show([np.zeros((64, 64, 3), np.uint8)])
+        self.segment()
+        compiled = self._opened_backend().backend.ov_compiled_model
+        name = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+        return {"f32": "fp32", "f16": "fp16"}.get(name, name)
+
+    def _keep_threads(self) -> None:
+        """Its first run gives PyTorch other threads."""
+        if not self._contender.as_it_comes and self._model.predictor is not None:
+            self._set_threads(self._contender.threads)
+
     def _predict(self, images: Any, conf: float | None, max_det: int | None, **more: Any) -> Any:
         own = self._contender
+        self._keep_threads()
         return self._model(
             images,
             retina_masks=own.retina,
@@ -203,6 +261,24 @@ class Ultralytics:
             max_det=max_det or own.max_det,
             **more,
         )
+
+
+def _limit_onnxruntime(threads: int) -> None:
+    """Give sessions that others open this many threads. By themselves they take all cores of the machine, also in a
+    process that keeps to one of them; where all cores are wanted, they are left alone."""
+    import onnxruntime
+
+    if threads >= (os.cpu_count() or 1):
+        return
+    opened = onnxruntime.InferenceSession
+
+    class Session(opened):  # type: ignore[misc,valid-type]
+        def __init__(self, path: Any, sess_options: Any = None, **more: Any) -> None:
+            options = sess_options or onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            super().__init__(path, options, **more)
+
+    onnxruntime.InferenceSession = Session
 
 
 def worker_of(contender: Contender) -> Ours | Ultralytics:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,8 +27,17 @@ def _as_a_script(monkeypatch: pytest.MonkeyPatch):
 def test_the_whole_suite_runs_once_and_small(tmp_path: Path):
     pytest.importorskip("ultralytics", reason="the reference needs the extra [export]")
     pytest.importorskip("matplotlib", reason="the plots need the extra [dev]")
+    from benchmarks.suite.machine import kind_here
+
     command = [sys.executable, "-m", "benchmarks.suite", "--quick", "--models", str(tmp_path / "models")]
-    done = subprocess.run([*command, "--output", str(tmp_path)], capture_output=True, text=True, check=False, cwd=ROOT)
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path)],
+        env={**os.environ, "OPENBLAS_CORETYPE": "Haswell"},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     parts = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.glob("suite_*.json")}
     names = ("network", "end_to_end", "prompts", "memory", "startup", "scaling", "stream", "gpu_host", "compiled")
@@ -47,9 +57,13 @@ def test_the_whole_suite_runs_once_and_small(tmp_path: Path):
     assert wanted[10] == 10
     report = (tmp_path / "REPORT.md").read_text(encoding="utf-8")
     assert "its figures mean nothing" in report
+    kind = kind_here()
     for plot in ("end_to_end", "networks", "prompts", "memory", "size", "masks"):
-        assert f"plots/{plot}.png" in report
-        assert (tmp_path / f"plots/{plot}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"plots/{kind}/{plot}.png" in report
+        assert (tmp_path / f"plots/{kind}/{plot}.png").read_bytes().startswith(b"\x89PNG")
+    assert all(part["environment"]["unset_variables"] == {"OPENBLAS_CORETYPE": "Haswell"} for part in parts.values())
+    libraries = parts["suite_network"]["environment"]["math_libraries"]
+    assert "OpenBLAS of NumPy" in libraries and "oneDNN of PyTorch" in libraries
     assert not list(tmp_path.glob("models/*/random-*")), "a quick run makes no models"
 
 
@@ -83,6 +97,8 @@ def test_other_answers_are_not_timed():
     moved = _rle((1, 0, 51, 50), (50, 50, 100, 100))
     with pytest.raises(SystemExit, match=r"least overlap 0\.96"):
         require_same(moved, masks, "photo")
+    with pytest.raises(SystemExit, match="not the same answer in int8"):
+        require_same(_rle((8, 0, 58, 50), (50, 50, 100, 100)), masks, "photo", "int8")
     # Of fewer digits a pixel of a border may be another, but not a mask.
     assert require_same(_rle((1, 0, 50, 50), (50, 50, 100, 100)), masks, "photo", "bf16") == 0.98
     with pytest.raises(SystemExit, match="not the same answer in bf16"):
@@ -144,6 +160,77 @@ def test_a_contender_answers_as_the_library_does(coffee: Path, demo_onnx: Path):
     assert memory["peak"] >= memory["now"] > 20
 
 
+def test_nothing_steers_the_libraries_of_a_measured_process(monkeypatch: pytest.MonkeyPatch):
+    from benchmarks.suite.libraries import measured_environment
+
+    steering = {"OPENBLAS_CORETYPE": "Haswell", "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "7", "HOME": "/here"}
+    for name, value in steering.items():
+        monkeypatch.setenv(name, value)
+    with measured_environment(1):
+        inside = dict(os.environ)
+    assert not {"OPENBLAS_CORETYPE", "ONEDNN_MAX_CPU_ISA"} & inside.keys()
+    assert (inside["OMP_NUM_THREADS"], inside["HOME"]) == ("1", "/here")
+    assert {name: os.environ[name] for name in steering} == steering, "afterwards all is as before"
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ultralytics_has_the_threads_that_its_row_says(threads: int, coffee: Path):
+    pytest.importorskip("ultralytics", reason="the reference needs the extra [export]")
+    from benchmarks.suite.contenders import running
+    from benchmarks.suite.workers import Contender
+    from fastsam_deploy.runtime import load_image
+
+    if threads > len(os.sched_getaffinity(0)):
+        pytest.skip("one processor only")
+    contender = Contender("theirs", "theirs", str(ROOT / "models/fastsam-demo.pt"), threads=threads, imgsz=160)
+    with running([contender]) as runners:
+        runners["theirs"].ask("show", images=[load_image(coffee)[:200, :300]])
+        for _ in range(2):  # its first run gives PyTorch other threads
+            runners["theirs"].ask("segment")
+        used = runners["theirs"].require_threads()
+    assert (used["torch"], used["torch, between operations"]) == (threads, threads) and used["cv2"] <= threads
+
+
+@pytest.mark.export
+def test_a_session_of_others_keeps_to_one_thread(demo_onnx: Path):
+    code = (
+        "import onnxruntime, sys; from benchmarks.suite.workers import _limit_onnxruntime; _limit_onnxruntime(1); "
+        "session = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider']); "
+        "print(session.get_session_options().intra_op_num_threads)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(demo_onnx)], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    expected = 1 if (os.cpu_count() or 1) > 1 else 0
+    assert done.stdout.split() == [str(expected)], done.stderr
+
+
+def test_a_contender_with_other_threads_is_not_timed():
+    from benchmarks.suite.contenders import Runner
+
+    runner = Runner.__new__(Runner)
+    runner.contender = SimpleNamespace(name="peer", threads=1, as_it_comes=False)  # type: ignore[assignment]
+    runner.ask = lambda *_, **__: {"torch": 2, "cv2": 1}  # type: ignore[method-assign]
+    with pytest.raises(SystemExit, match=r"peer: threads are \{'torch': 2\}, expected 1"):
+        runner.require_threads()
+
+
+def test_results_are_kept_by_the_kind_of_processor(tmp_path: Path):
+    from benchmarks.suite.records import load_kinds
+
+    parts = {"avx2": ["avx2"], "avx512-bf16": ["avx2", "avx512f", "avx512_vnni", "avx512_bf16"]}
+    for kind, flags in parts.items():
+        (tmp_path / kind).mkdir()
+        part = {"environment": {"cpu_flags": flags}}
+        (tmp_path / kind / "suite_network.json").write_text(json.dumps(part), encoding="utf-8")
+    (tmp_path / "suite_accuracy.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "suite_stream.json").write_text(json.dumps({"environment": {"cpu_flags": []}}), encoding="utf-8")
+    found = load_kinds(tmp_path)
+    assert list(found) == ["avx512-bf16", "avx2", "other", ""], "newest first"
+    assert [list(results) for results in found.values()] == [["network"], ["network"], ["stream"], ["accuracy"]]
+
+
 def test_operations_of_a_network(demo_onnx: Path, tmp_path: Path):
     onnx = pytest.importorskip("onnx", reason="counting reads the graph: needs the extra [export]")
     from benchmarks.suite.machine import network_operations
@@ -202,7 +289,7 @@ def _results(total: float, cpu: str = "A", memory: float = 100) -> dict[str, Any
     cost = {"case": {"count": 9}, "of": "ours", "over": "ours", "values": {"total": 1.0}}
     row = {"case": case, "contender": "ours_onnxruntime", "over_engine_mb": memory}
     machine = {"cpu": cpu, "processors": 2, "cpu_flags": ["avx2"]}
-    settings = {"imgsz": 1024, "quick": False}
+    settings = {"imgsz": 1024, "quick": False, "conf": 0.4}
     part = {"part": "end_to_end", "environment": machine, "settings": settings, "skipped": []}
     return {"end_to_end": {**part, "ratios": [ratio, cost], "rows": [row]}}
 

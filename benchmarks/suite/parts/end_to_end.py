@@ -1,6 +1,8 @@
 """Part "end_to_end": image in, segments out, per stage, one image and batches, all contenders, 1 and 2 threads.
 
 With the demo model (n): its detections are real. For s and x the report adds their networks' times to what is around.
+Single images are segmented at a low threshold, of which the best MASKS are kept; what the contenders answer is compared
+without that limit, as scores in fewer digits change who is among the best.
 """
 
 from __future__ import annotations
@@ -11,18 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from ..contenders import STAGES, Runner, in_turn, require_same, running
-from ..records import Record, Settings, megapixels, photograph_sizes, segmenters
+from ..contenders import STAGES, Runner, in_turn, mean_overlap, require_same, running
+from ..records import Record, Settings, megapixels, photograph_sizes, segmenters, variants
 from ..workers import Contender
 
 MEGAPIXELS = (0.65, 3.0)
+CONF, MASKS = 0.25, 60
 BATCH = 4
 RUNS = 11
 
 
 def measure(settings: Settings) -> Record:
     """Rows: case {image, megapixels, threads, batch}, "masks", "worst_iou"; ratios "total" and "around"."""
-    record = Record()
+    record = Record(settings={"conf": CONF, "max_det": MASKS})
     for threads in settings.threads[-1:] if settings.quick else settings.threads:
         field = record.available(_contenders(settings, threads))
         # One thread is the smaller case: half of the photographs and a third of the rounds.
@@ -38,11 +41,14 @@ def measure(settings: Settings) -> Record:
 
 
 def _contenders(settings: Settings, threads: int) -> list[Contender]:
-    found = segmenters(settings, threads)
+    found = {**segmenters(settings, threads), **variants(settings, threads)}
     plain = replace(
         found["ultralytics"], name="ultralytics_default", title="ultralytics, PyTorch, default¹", retina=False
     )
-    return [*found.values()] if settings.quick else [*found.values(), plain]
+    name, title = "ultralytics_as_it_comes", "ultralytics, PyTorch, retina_masks, threads as it comes²"
+    as_it_comes = replace(found["ultralytics"], name=name, title=title, as_it_comes=True)
+    more = [plain, as_it_comes] if threads > 1 else [plain]  # on one processor it takes one thread
+    return [*found.values()] if settings.quick else [*found.values(), *more]
 
 
 def _measure(
@@ -53,24 +59,29 @@ def _measure(
         runner.ask("show", images=[image])
     # Masks at network size have no equal here: what they are is checked in no way.
     comparable = {name: runner for name, runner in runners.items() if runner.contender.retina}
-    answers = {name: runner.ask("segment", masks=True) for name, runner in comparable.items()}
+    answers = {name: runner.ask("segment", masks=True, conf=CONF) for name, runner in comparable.items()}
     reference = answers["ultralytics"]["masks"]
-    worst = {
-        name: require_same(answer["masks"], reference, f"{label}, {name}", runners[name].precision)
+    likeness = {
+        name: {
+            "worst_iou": require_same(answer["masks"], reference, f"{label}, {name}", runners[name].precision),
+            "mean_iou": mean_overlap(answer["masks"], reference),
+        }
         for name, answer in answers.items()
     }
-    for name in runners.keys() - comparable.keys():
-        runners[name].ask("segment")
+    limits = {"conf": CONF, "max_det": MASKS}
+    counts = {name: runner.ask("segment", **limits)["count"] for name, runner in runners.items()}
+    used = {name: runner.require_threads() for name, runner in runners.items()}
     # Twice the time of other cases: these are the figures that count most.
-    times = in_turn(list(runners.values()), runs, 2 * settings.seconds)
+    times = in_turn(list(runners.values()), runs, 2 * settings.seconds, **limits)
     threads = next(iter(runners.values())).contender.threads
     case = {"image": label, "megapixels": megapixels(image), "threads": threads, "batch": 1}
     pixels = runners["ours_onnxruntime"].ask("box_pixels")["box_pixels"]
-    more = {"masks": len(reference), "box_pixels": pixels}
+    more = {"box_pixels": pixels, "compared": len(reference)}
     for name, ms in times.items():
         stages = [{**{stage: one[stage] for stage in STAGES}, "around": one["before"] + one["after"]} for one in ms]
         times[name] = stages
-        record.row(runners[name].contender, case, stages, **more, worst_iou=worst.get(name))
+        more |= {"masks": counts[name], "precision": runners[name].precision, "library_threads": used[name]}
+        record.row(runners[name].contender, case, stages, **more, **likeness.get(name, {}))
     _add_ratios(record, case, runners, times, ("total", "around"))
 
 
@@ -94,7 +105,8 @@ def _measure_batch(settings: Settings, record: Record, runners: dict[str, Runner
         "batch": len(images),
     }
     for name, ms in times.items():
-        record.row(runners[name].contender, case, ms, masks=sum(counts[name]))
+        precision = runners[name].precision
+        record.row(runners[name].contender, case, ms, masks=sum(counts[name]), precision=precision)
     _add_ratios(record, case, runners, times, ("total",))
 
 

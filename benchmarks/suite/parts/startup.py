@@ -6,13 +6,18 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from dataclasses import replace
 from typing import Any
 
+from ..libraries import clean_environment
 from ..records import Record, Settings, segmenters
 from ..workers import Contender
 
 RUNS = 5
+CACHED = "_cached"
+"""After the name of a contender that keeps its prepared network."""
 STEPS = ("import", "open", "first", "second", "until_answer")
 
 _TAIL = """
@@ -29,8 +34,8 @@ _OURS = (
 import json, sys, time
 from fastsam_deploy.runtime import FastSAM
 imported = time.monotonic()
-_, _, source, engine, image, imgsz, threads = sys.argv
-model = FastSAM(source, engine=engine, imgsz=int(imgsz), threads=int(threads))
+_, _, source, engine, image, imgsz, threads, cache = sys.argv
+model = FastSAM(source, engine=engine, imgsz=int(imgsz), threads=int(threads), cache=cache or False)
 opened = time.monotonic()
 count = len(model.segment(image))
 answered = time.monotonic()
@@ -44,7 +49,7 @@ import json, sys, time
 from ultralytics import FastSAM
 import torch
 imported = time.monotonic()
-_, _, source, _, image, imgsz, threads = sys.argv
+_, _, source, _, image, imgsz, threads, _ = sys.argv
 torch.set_num_threads(int(threads))
 model = FastSAM(source)
 opened = time.monotonic()
@@ -63,18 +68,22 @@ def measure(settings: Settings) -> Record:
     field = record.available(segmenters(settings, max(settings.threads)).values())
     if settings.quick:
         field = [one for one in field if one.ours]
+    field += [replace(one, name=f"{one.name}{CACHED}", title=f"{one.title}, cache") for one in field if one.ours]
     image = sorted(settings.photographs.glob("*.jpg"))[0]
     answers: dict[str, list[dict[str, Any]]] = {one.name: [] for one in field}
-    for run in range(settings.runs(RUNS) + 1):
-        shift = run % len(field)
-        for one in field[shift:] + field[:shift]:
-            answers[one.name].append(_start(one, str(image)))
+    with tempfile.TemporaryDirectory() as folder:
+        for run in range(settings.runs(RUNS) + 1):
+            shift = run % len(field)
+            for one in field[shift:] + field[:shift]:
+                answers[one.name].append(_start(one, str(image), folder if one.name.endswith(CACHED) else ""))
     masks = {name: found[0]["masks"] for name, found in answers.items()}
     # The masks themselves are compared in the other parts; one process in fewer digits may have one more or less.
     if min(masks.values()) < 0.95 * max(masks.values()):
         sys.exit(f"{image.name}: numbers of masks differ: {masks}")
     case = {"image": image.name}
-    times = {name: [one["ms"] for one in found[1:]] for name, found in answers.items()}  # the first reads the disk
+    times = {
+        name: [one["ms"] for one in found[1:]] for name, found in answers.items()
+    }  # the first reads the disk, and writes the caches
     for one in field:
         peak = max(found["peak_mb"] for found in answers[one.name])
         record.row(one, case, times[one.name], masks=masks[one.name], peak_mb=round(peak, 1))
@@ -86,14 +95,14 @@ def measure(settings: Settings) -> Record:
     return record
 
 
-def _start(one: Contender, image: str) -> dict[str, Any]:
+def _start(one: Contender, image: str, cache: str) -> dict[str, Any]:
     code = _OURS if one.ours else _ULTRALYTICS
-    arguments = [one.source, str(one.engine), image, str(one.imgsz), str(one.threads)]
+    arguments = [one.source, str(one.engine), image, str(one.imgsz), str(one.threads), cache]
     allowed = sorted(os.sched_getaffinity(0))[: one.threads]
     start = time.monotonic()  # of the system: the same clock in every process
     done = subprocess.run(
         [sys.executable, "-c", code, str(start), *arguments],
-        env={**os.environ, "YOLO_AUTOINSTALL": "false"},
+        env=clean_environment(one.threads),
         preexec_fn=lambda: os.sched_setaffinity(0, allowed),
         capture_output=True,
         text=True,

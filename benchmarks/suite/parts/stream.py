@@ -13,7 +13,7 @@ import numpy as np
 
 from fastsam_deploy.runtime import FastSAM, Segments
 
-from ..records import Record, Settings, photograph_sizes, segmenters
+from ..records import Record, Settings, photograph_sizes, segmenters, variants
 
 ROUNDS, FILES = 7, 8
 
@@ -33,7 +33,9 @@ def stream(model: FastSAM, paths: Sequence[Path]) -> list[Segments]:
 def measure(settings: Settings) -> Record:
     """Rows: case {way, images, megapixels} with "total", milliseconds an image; ratios of the loop over the stream."""
     record = Record()
-    field = [one for one in segmenters(settings, max(settings.threads)).values() if one.ours]
+    threads = max(settings.threads)
+    field = [one for one in segmenters(settings, threads).values() if one.ours]
+    field += [one for name, one in variants(settings, threads).items() if name.endswith("int8")]
     size = settings.megapixels([3.0])[-1]
     ways: dict[str, Way] = {"loop": loop, "stream": stream}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,6 @@
-"""REPORT.md and its plots from results/suite_*.json: no figure is written by hand.
+"""REPORT.md and its plots from results/KIND/suite_*.json: no figure is written by hand.
 
-    python -m benchmarks.suite.report          # benchmarks/REPORT.md, benchmarks/plots/*.png
+    python -m benchmarks.suite.report          # benchmarks/REPORT.md, benchmarks/plots/KIND/*.png
 
 The text is a function of the results alone; a test holds that REPORT.md is what the results say.
 """
@@ -8,15 +8,16 @@ The text is a function of the results alone; a test holds that REPORT.md is what
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fastsam_deploy.runtime.system.atomic import write_atomically
 
-from ..records import load_results
+from ..records import load_kinds
 from . import paper
-from .goals import TRIED, Goal, Results, goals, rows_of, threads_of
+from .reached import processor_of, reached
+from .readings import Results, rows_of, threads_of
 from .tables import (
     batch_table,
     compiled_table,
@@ -28,7 +29,6 @@ from .tables import (
     startup_table,
     stream_table,
     sums_table,
-    table,
 )
 
 
@@ -36,51 +36,77 @@ def write(results_folder: Path, folder: Path) -> None:
     """REPORT.md and plots/ into a folder, from the results in another."""
     from .plots import draw
 
-    results = load_results(results_folder)
-    if not results:
+    kinds = load_kinds(results_folder)
+    if not kinds:
         sys.exit(f"{results_folder}: no suite_*.json in it; run python -m benchmarks.suite first")
-    draw(results, folder / "plots")
-    write_atomically(folder / "REPORT.md", markdown(results).encode())
+    for kind, results in kinds.items():
+        if kind:
+            draw(results, folder / "plots" / kind)
+    write_atomically(folder / "REPORT.md", markdown(kinds).encode())
 
 
-def markdown(results: Results) -> str:
-    """REPORT.md."""
-    sections = [
-        "# Benchmark report\n\nMade by `python -m benchmarks.suite.report` from `benchmarks/results/suite_*.json`, "
-        "which `python -m benchmarks.suite` measures.\nTimes are medians in milliseconds.",
-        _machine(results),
-        _goals(goals(results)),
-        _section("End to end", ["end_to_end.png"], end_to_end_table(results), _END_TO_END),
-        _section("Larger networks", [], sums_table(results), _SUMS),
-        _section("Batches", [], batch_table(results), _BATCHES),
-        _section("Networks alone", ["networks.png"], network_table(results), _NETWORKS),
-        _section("Prompts", ["prompts.png"], prompts_table(results), _PROMPTS),
-        _section("Prompts, in the paper's layout", [], paper.speed_by_prompts(results), _PAPER_SPEED),
-        _section("Many files", [], stream_table(results), _STREAM),
-        _section("Compiled code and NumPy", [], compiled_table(results), _COMPILED),
-        _section("Memory", ["memory.png"], memory_table(results), _MEMORY),
-        _section("Memory, in the paper's layout", [], paper.memory(results), _PAPER_MEMORY),
-        _section("Accuracy", [], paper.edges(results), _ACCURACY),
+def markdown(kinds: Mapping[str, Results]) -> str:
+    """REPORT.md.
+
+    Args:
+        kinds: kind of processor → results; "": those that no processor changes.
+    """
+    with_times = {kind: results for kind, results in kinds.items() if kind}
+    parts = ["# Benchmark report", *(reached(kind, results) for kind, results in with_times.items()), _HOW]
+    for kind, results in with_times.items():
+        parts += [f"## All figures: {processor_of(kind, results)}", *_sections(kind, results)]
+    accuracy = kinds.get("", {})
+    parts += [
+        _section("Accuracy", [], paper.edges(accuracy), _ACCURACY, level=2),
         _section(
             "Accuracy of the precisions",
             [],
-            paper.precisions(results),
-            f"{_PRECISIONS} {paper.about_precisions(results)}",
+            paper.precisions(accuracy),
+            f"{_PRECISIONS} {paper.about_precisions(accuracy)}",
+            level=2,
         ),
-        _section("Start-up and first image", [], startup_table(results), _STARTUP),
-        _section("Size of the image", ["size.png"], scaling_table(results, "size"), _SIZE),
-        _section("Number of masks", ["masks.png"], scaling_table(results, "masks"), _MASKS),
-        _skipped(results),
+        *(_machine(kind, results) for kind, results in kinds.items()),
+        *(_skipped(results) for results in kinds.values()),
     ]
-    return "\n\n".join(section for section in sections if section) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _sections(kind: str, results: Results) -> list[str]:
+    """Everything with times, of one kind of processor."""
+
+    def section(title: str, plots: Sequence[str], figures: str, text: str) -> str:
+        return _section(title, [f"plots/{kind}/{plot}" for plot in plots], figures, text)
+
+    return [
+        section("End to end", ["end_to_end.png"], end_to_end_table(results), f"{_END_TO_END}\n\n{_FOOTNOTES}"),
+        section("Larger networks", [], sums_table(results), _SUMS),
+        section("Batches", [], batch_table(results), _BATCHES),
+        section("Networks alone", ["networks.png"], network_table(results), _NETWORKS),
+        section("Prompts", ["prompts.png"], prompts_table(results), _PROMPTS),
+        section("Prompts, in the paper's layout", [], paper.speed_by_prompts(results), _PAPER_SPEED),
+        section("Many files", [], stream_table(results), _STREAM),
+        section("Compiled code and NumPy", [], compiled_table(results), _COMPILED),
+        section("Memory", ["memory.png"], memory_table(results), _MEMORY),
+        section("Memory, in the paper's layout", [], paper.memory(results), _PAPER_MEMORY),
+        section("Start-up and first image", [], startup_table(results), _STARTUP),
+        section("Size of the image", ["size.png"], scaling_table(results, "size"), _SIZE),
+        section("Number of masks", ["masks.png"], scaling_table(results, "masks"), _MASKS),
+    ]
+
+
+_HOW = (
+    "Made by `python -m benchmarks.suite.report` from `benchmarks/results`, which `python -m benchmarks.suite` "
+    "measures and keeps by the kind of processor. Times are medians in milliseconds."
+)
 _README_PACKAGES = ("onnxruntime", "openvino", "torch", "ultralytics")
-_FOOTNOTE = "¹ Its masks have the size of the network's input, not of the image; they are not compared."
+_FOOTNOTES = (
+    "¹ Its masks have the size of the network's input, not of the image; they are not compared.\n"
+    "² By itself ultralytics gives PyTorch one thread fewer than the machine has processors."
+)
 _END_TO_END = (
     "RGB arrays in memory to segments with masks at the size of the image; the demo model, photographs cut to 4:3 and "
     "enlarged, input 768×1024. Masks were compared with those of ultralytics before timing. Ratios are ultralytics "
-    "over ours with ONNX Runtime, medians of ratios within a round.\n\n" + _FOOTNOTE
+    "over ours with ONNX Runtime, medians of ratios within a round."
 )
 _COMPILED = (
     "The stages around the network with the same outputs of it, in turn in one process: compiled code on one thread, "
@@ -131,14 +157,12 @@ _SIZE = "One photograph enlarged; “around” is everything but the network."
 _MASKS = "At 3 MP, the best so many detections of a low threshold; “around” is everything but the network."
 
 
-_MISSED = (
-    "Missed, with the profile and the floor under it (operations over the measured peak, bytes over the measured "
-    "bandwidth); “at the floor” is what would be measured if ours took the floor alone."
-)
+def _limit(settings: dict[str, Any]) -> str:
+    return f"the best {settings['max_det']} masks; " if "max_det" in settings else ""
 
 
 def readme_table(part: dict[str, Any]) -> str:
-    """What docs/performance.md shows of results/suite_end_to_end.json: the table, and under it how it was measured."""
+    """What docs/performance.md shows of results/KIND/suite_end_to_end.json: the table, and how it was measured."""
     results = {"end_to_end": part}
     found, settings = part["environment"], part["settings"]
     versions = ", ".join(f"{name} {found['packages'][name]}" for name in _README_PACKAGES if found["packages"][name])
@@ -146,53 +170,38 @@ def readme_table(part: dict[str, Any]) -> str:
     how = (
         f"Milliseconds, medians of {min(runs)} to {max(runs)} runs taken in turn; {found['cpu']} "
         f"({', '.join(found['cpu_flags'])}), {threads_of(results)} threads; imgsz {settings['imgsz']}, conf "
-        f"{settings['conf']}, iou {settings['iou']}; {versions}. Ratios: over ours with ONNX Runtime."
+        f"{settings['conf']}, iou {settings['iou']}, {_limit(settings)}{versions}. {found['date']}. Ratios: "
+        "over ours with ONNX Runtime."
     )
-    return "\n".join([end_to_end_table(results), "", how, _FOOTNOTE]) + "\n"
+    return "\n".join([end_to_end_table(results), "", how, _FOOTNOTES]) + "\n"
 
 
-def _machine(results: Results) -> str:
-    lines = ["## Machine", ""]
-    said = None
+def _machine(kind: str, results: Results) -> str:
+    """Parts with the same machine and versions share a line."""
+    described: dict[str, list[str]] = {}
     for name, part in results.items():
-        found = part["environment"]
-        packages = ", ".join(f"{package} {version}" for package, version in found["packages"].items() if version)
-        peak = "; ".join(
-            f"{threads} thread{'s' if threads != '1' else ''}: {one['gflops']:g} GFLOP/s FP32 (largest product), "
-            f"{one['gb_per_s']:g} GB/s (copy, read and written)"
-            for threads, one in found["peak"].items()
-        )
-        text = (
-            f"{found['cpu']}, {found['processors']} processors ({', '.join(found['cpu_flags'])}), "
-            f"{found['memory_mb']} MB; {found['system']}, Python {found['python']}, {packages}. Peak measured in the "
-            f"same run, {peak}. {found['date']}."
-        )
         quick = " **Quick run: its figures mean nothing.**" if part["settings"]["quick"] else ""
-        lines.append(f"- {name}: {'the same' if text == said else text}{quick}")
-        said = text
-    return "\n".join(lines)
+        described.setdefault(_environment(part["environment"]) + quick, []).append(name)
+    lines = [f"- {', '.join(names)}: {text}" for text, names in described.items()]
+    return "\n".join([f"## Machine and versions{f': {kind}' if kind else ', accuracy'}", "", *lines])
 
 
-def _goals(found: Sequence[Goal]) -> str:
-    cells = []
-    for goal in found:
-        sign = "≥" if goal.at_least else "≤"
-        measured = "not measured" if goal.measured is None else f"{_short(goal.measured)}{goal.unit}"
-        met = {True: "yes", False: "**no**", None: ""}[goal.met]
-        cells.append([goal.text, f"{sign} {goal.wanted:g}{goal.unit}", measured, met])
-    lines = ["## Goals", "", table(["goal", "wanted", "measured", "met"], cells)]
-    missed = [goal for goal in found if goal.met is False]
-    if missed:
-        lines += ["", _MISSED, ""]
-        rows = []
-        for goal in missed:
-            for i, (what, measured, floor, unit) in enumerate(goal.profile):
-                best = f"{_short(goal.best)}{goal.unit}" if i == 0 and goal.best is not None else ""
-                least = "" if floor is None else f"{_short(floor)} {unit}"
-                rows.append([goal.text if i == 0 else "", what, f"{_short(measured)} {unit}", least, best])
-        lines += [table(["goal", "what", "measured", "floor", "at the floor"], rows), ""]
-        lines += [f"- {topic}: {TRIED[topic]}" for topic in dict.fromkeys(goal.topic for goal in missed)]
-    return "\n".join(lines)
+def _environment(found: dict[str, Any]) -> str:
+    packages = ", ".join(f"{package} {version}" for package, version in found["packages"].items() if version)
+    peak = "; ".join(
+        f"{threads} thread{'s' if threads != '1' else ''}: {one['gflops']:g} GFLOP/s FP32 (largest product), "
+        + "".join(f"{one[f'{name}_gflops']:g} {name.upper()}, " for name in ("bf16", "int8") if f"{name}_gflops" in one)
+        + f"{one['gb_per_s']:g} GB/s (copy, read and written)"
+        for threads, one in found["peak"].items()
+    )
+    libraries = "; ".join(f"{name}: {text}" for name, text in found.get("math_libraries", {}).items())
+    unset = found.get("unset_variables")
+    steered = "" if unset is None else f" Variables unset: {', '.join(f'{a}={b}' for a, b in unset.items()) or 'none'}."
+    return (
+        f"{found['cpu']}, {found['processors']} processors ({', '.join(found['cpu_flags'])}), {found['memory_mb']} MB; "
+        f"{found['system']}, Python {found['python']}, {packages}. {f'{libraries}.' if libraries else ''}{steered} "
+        f"Peak measured in the same run, {peak}. {found['date']}."
+    )
 
 
 def _skipped(results: Results) -> str:
@@ -200,14 +209,9 @@ def _skipped(results: Results) -> str:
     return "\n".join(["## Left out", "", *lines]) if lines else ""
 
 
-def _section(title: str, plots: Iterable[str], figures: str, text: str) -> str:
+def _section(title: str, plots: Iterable[str], figures: str, text: str, level: int = 3) -> str:
     """ "" where there is nothing to show."""
     if not figures:
         return ""
-    pictures = [f"![{title}](plots/{plot})" for plot in plots]
-    return "\n\n".join([f"## {title}", text, figures, *pictures])
-
-
-def _short(value: float) -> str:
-    """Three digits."""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    pictures = [f"![{title}]({plot})" for plot in plots]
+    return "\n\n".join([f"{'#' * level} {title}", text, figures, *pictures])

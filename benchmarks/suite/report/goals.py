@@ -6,11 +6,32 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-Results = dict[str, dict[str, Any]]
+from .readings import (
+    LARGE,
+    SMALL,
+    Results,
+    around_floor_ms,
+    is_near,
+    network_floor_ms,
+    network_ms,
+    precision_of,
+    rows_of,
+    threads_of,
+)
 
-LARGE, SMALL = 3.0, 0.65
-"""Image sizes of the goals, MP."""
-_ENGINES = {"ours_openvino": "OpenVINO", "ours_onnxruntime": "ONNX Runtime"}
+_AVX512 = {"fp32": 42.0, "int8": 80.0}
+END_TO_END = {
+    "amx": {**_AVX512, "bf16": 70.0},
+    "avx512-bf16": {**_AVX512, "bf16": 70.0},
+    "avx512-vnni": _AVX512,
+    "avx2": {"fp32": 10.0, "int8": 14.0},
+}
+"""Kind of processor → precision → times as fast as ultralytics' PyTorch at LARGE."""
+AROUND = {LARGE: 250.0, SMALL: 60.0}
+INT8_NETWORK = 0.4
+_ENGINES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+STREAM = 1.25
+STARTUP_MS = {"ours_onnxruntime": 450.0, "ours_onnxruntime_cached": 350.0}
 
 TRIED = {
     "network": "The network takes most of the time; how near it is to what this processor can do, the floor tells. "
@@ -26,6 +47,8 @@ TRIED = {
     "gpu_host": "On an idle emulated device, so without what a real driver's calls cost more. The image is copied into "
     "page-locked memory once, the masks not at all; tables and records are made once for a size. What is left of a "
     "small image is Python: some 15 calls of the driver, and the checks of `Segments` and `Masks`.",
+    "startup": "Most of it is loading NumPy, OpenCV and ONNX Runtime; all else is imported when it is used.",
+    "stream": "One run of the network takes all processors; what overlaps is what is around it.",
     "prompts": "Points are looked up as bits, all masks and points at once (PackedMasks.contain); making masks for "
     "chosen points only was not taken (docs/adr/0013-packed-masks.md).",
 }
@@ -54,6 +77,13 @@ class Goal:
     best: float | None = field(default=None)
 
     @property
+    def out_of_reach(self) -> bool:
+        """Whether this machine's floor is short of the goal."""
+        if self.best is None or self.met:
+            return False
+        return self.best < self.wanted if self.at_least else self.best > self.wanted
+
+    @property
     def met(self) -> bool | None:
         """None where it was not measured."""
         if self.measured is None:
@@ -61,17 +91,50 @@ class Goal:
         return self.measured >= self.wanted if self.at_least else self.measured <= self.wanted
 
 
-def goals(results: Results) -> list[Goal]:
-    """All goals, in the order of the table. What was not measured has no figure."""
+def goals(results: Results, kind: str) -> list[Goal]:
+    """All goals of a kind of processor, in the order of the table. What was not measured has no figure."""
     return [
-        *_end_to_end(results, LARGE, {"ours_openvino": (20, 15), "ours_onnxruntime": (10, 5)}),
-        *_end_to_end(results, SMALL, {"ours_openvino": (4, 4), "ours_onnxruntime": (2, 2)}),
-        _around(results),
+        *(_against_pytorch(results, precision, wanted) for precision, wanted in END_TO_END.get(kind, {}).items()),
+        *(_around(results, megapixels, wanted) for megapixels, wanted in AROUND.items()),
+        *_int8_network(results, kind),
+        *_compiled(results),
+        *_startup(results),
+        *_stream(results),
         *_memory(results),
         _points(results),
         *_gpu_host(results),
-        *_compiled(results),
     ]
+
+
+def _int8_network(results: Results, kind: str) -> Iterator[Goal]:
+    """The network's time in INT8 as a part of that in FP32, both in ONNX Runtime."""
+    text = "network n in INT8 over FP32, ONNX Runtime"
+    times = network_ms(results, "n", threads_of(results))
+    if "int8" not in END_TO_END.get(kind, {}) or kind == "avx2":
+        return
+    pair = times.get("ours_onnxruntime_int8"), times.get("ours_onnxruntime")
+    share = None if None in pair else pair[0] / pair[1]  # type: ignore[operator]
+    yield Goal(text, INT8_NETWORK, share, False, "", "network")
+
+
+def _startup(results: Results) -> Iterator[Goal]:
+    rows = {row["contender"]: row for row in rows_of(results, "startup")}
+    for name, wanted in STARTUP_MS.items():
+        text = f"command to first answer{', prepared network kept (cache)' if name.endswith('cached') else ''}"
+        measured = rows[name]["ms"]["until_answer"]["median"] if name in rows else None
+        yield Goal(text, wanted, measured, False, " ms", "startup")
+
+
+def _stream(results: Results) -> Iterator[Goal]:
+    """Many files in a stream against a loop, in INT8."""
+    ratios = {
+        ratio["of"]: ratio["values"]["total"]
+        for ratio in results.get("stream", {"ratios": []})["ratios"]
+        if ratio["of"].endswith("int8")
+    }
+    for name, measured in ratios.items() or [("ours_onnxruntime_int8", None)]:
+        text = f"loop over segment_stream, {LARGE:g} MP, INT8, {_ENGINES[name.split('_')[1]]}"
+        yield Goal(text, STREAM, measured, True, "×", "stream")
 
 
 def _gpu_host(results: Results) -> Iterator[Goal]:
@@ -87,98 +150,53 @@ def _compiled(results: Results) -> Iterator[Goal]:
     """Compiled code: 300 masks of 24 MP, and the RLE of 100 masks of 3 MP."""
     for row in rows_of(results, "compiled"):
         case, is_compiled = row["case"], row["contender"] == "ours_compiled"
-        if is_compiled and _same(case["megapixels"], 24.0) and row["masks"] == 300:
+        if is_compiled and is_near(case["megapixels"], 24.0) and row["masks"] == 300:
             yield Goal(f"300 masks, {case['image']}", 60, row["ms"]["after"]["median"], False, " ms", "around")
-        if is_compiled and _same(case["megapixels"], LARGE) and row["masks"] >= 100:
+        if is_compiled and is_near(case["megapixels"], LARGE) and row["masks"] >= 100:
             yield Goal(f"RLE of 100 masks, {case['image']}", 5, row["ms"]["rle"]["median"], False, " ms", "around")
 
 
-def threads_of(results: Results) -> int:
-    """The number of threads that the goals are for: the most that was measured."""
-    return max((max(part["settings"]["threads"]) for part in results.values()), default=1)
-
-
-def rows_of(results: Results, part: str, **case: Any) -> Iterator[dict[str, Any]]:
-    """Rows of a part whose case has these values; sizes of images within 2 %."""
-    for row in results.get(part, {"rows": []})["rows"]:
-        found = row["case"]
-        if all(_same(found.get(key), value) for key, value in case.items()):
-            yield row
-
-
-def network_ms(results: Results, size: str, threads: int) -> dict[str, float]:
-    """Contender → median of its network alone."""
-    rows = rows_of(results, "network", size=size, threads=threads)
-    return {row["contender"]: row["ms"]["network"]["median"] for row in rows}
-
-
-def sums(results: Results, size: str, megapixels: float) -> list[dict[str, Any]]:
-    """End to end: n as it ran; of others the network's time alone, plus what the demo model's detections take around.
-
-    For each photograph and contender {"image", "contender", "network", "around", "total"}, medians in milliseconds.
-    """
+def _against_pytorch(results: Results, precision: str, wanted: float) -> Goal:
+    """The best of our ways to compute in a precision, each judged by the least of the photographs."""
+    text = f"end to end, {LARGE:g} MP, {precision.upper()}, against ultralytics PyTorch with retina_masks"
     threads = threads_of(results)
-    networks = network_ms(results, size, threads)
-    found = []
-    for row in rows_of(results, "end_to_end", megapixels=megapixels, threads=threads, batch=1):
-        case = {"image": row["case"]["image"], "contender": row["contender"], "row": row}
-        stages = {stage: row["ms"][stage]["median"] for stage in ("network", "around", "total")}
-        if size == "n":
-            found.append({**case, **stages})
-        elif row["contender"] in networks:
-            network, around = networks[row["contender"]], stages["around"]
-            found.append({**case, "network": network, "around": around, "total": network + around})
-    return found
+    judged = []
+    for own in rows_of(results, "end_to_end", megapixels=LARGE, threads=threads, batch=1):
+        if own["contender"].startswith("ours") and precision_of(own) == precision:
+            ratio = _ratio(results, own, threads)
+            if ratio is not None:
+                judged.append((own["contender"], ratio, own))
+    if not judged:
+        return Goal(text, wanted, None, True, "×", "network")
+    least = {name: min((one for one in judged if one[0] == name), key=lambda one: one[1]) for name, *_ in judged}
+    _, ratio, own = max(least.values(), key=lambda one: one[1])
+    theirs = _row_beside(results, own, "ultralytics")
+    floor = network_floor_ms(results, "n", threads, precision)
+    around, image = around_floor_ms(results, own), own["case"]["image"]
+    median = {stage: own["ms"][stage]["median"] for stage in ("network", "around")}
+    profile = (
+        (f"{image}: network", median["network"], floor, "ms"),
+        (f"{image}: around it", median["around"], around, "ms"),
+    )
+    best = theirs["ms"]["total"]["median"] / (floor + around) if floor is not None else None
+    return Goal(f"{text} ({own['title'].removeprefix('ours, ')})", wanted, ratio, True, "×", "network", profile, best)
 
 
-def network_floor_ms(results: Results, size: str, threads: int) -> float | None:
-    """Operations of the network over the measured peak of the processor."""
-    for row in rows_of(results, "network", size=size, threads=threads):
-        peak = results["network"]["environment"]["peak"][str(threads)]["gflops"]
-        return float(row["gflop"] / peak * 1000)
+def _ratio(results: Results, own: dict[str, Any], threads: int, what: str = "total") -> float | None:
+    """Ultralytics over ours of a row, of the rounds."""
+    for ratio in results["end_to_end"]["ratios"]:
+        if _is_pair(ratio, own["contender"], threads) and ratio["case"]["image"] == own["case"]["image"]:
+            return float(ratio["values"][what])
     return None
 
 
-def around_floor_ms(results: Results, row: dict[str, Any]) -> float:
-    """The image read once, and the masks written once at a bit a pixel, over the measured bandwidth."""
-    peak = results["end_to_end"]["environment"]["peak"][str(row["threads"])]["gb_per_s"]
-    return float((row["case"]["megapixels"] * 3e6 + row["box_pixels"] / 8) / peak / 1e6)
-
-
-def _end_to_end(results: Results, megapixels: float, wanted: dict[str, tuple[float, float]]) -> Iterator[Goal]:
-    for ours, (n, s) in wanted.items():
-        text = f"end to end, {megapixels:g} MP, {{}}, {_ENGINES[ours]} against ultralytics PyTorch with retina_masks"
-        yield _against_pytorch(results, text.format("n"), "n", ours, megapixels, n)
-        yield _against_pytorch(results, text.format("s (sum of medians)"), "s", ours, megapixels, s)
-
-
-def _against_pytorch(results: Results, text: str, size: str, ours: str, megapixels: float, wanted: float) -> Goal:
-    """The least of the photographs."""
-    by_image: dict[str, dict[str, dict[str, Any]]] = {}
-    for one in sums(results, size, megapixels):
-        by_image.setdefault(one["image"], {})[one["contender"]] = one
-    found = {}
-    for image, who in by_image.items():
-        if ours in who and "ultralytics" in who:
-            found[image] = who["ultralytics"]["total"] / who[ours]["total"]
-    if size == "n":  # really run, and ratios taken round by round
-        found = {
-            ratio["case"]["image"]: ratio["values"]["total"]
-            for ratio in results.get("end_to_end", {"ratios": []})["ratios"]
-            if ratio["case"]["image"] in found and _is_pair(ratio, ours, threads_of(results))
-        }
-    if not found:
-        return Goal(text, wanted, None, True, "×", "network")
-    image = min(found, key=lambda name: found[name])
-    own, theirs = by_image[image][ours], by_image[image]["ultralytics"]
-    floor = network_floor_ms(results, size, threads_of(results))
-    around = around_floor_ms(results, own["row"])
-    profile = (
-        (f"{image}: network", own["network"], floor, "ms"),
-        (f"{image}: around it", own["around"], around, "ms"),
+def _row_beside(results: Results, row: dict[str, Any], contender: str) -> dict[str, Any]:
+    """Of another contender, the same case."""
+    return next(
+        other
+        for other in results["end_to_end"]["rows"]
+        if other["contender"] == contender and other["case"] == row["case"]
     )
-    best = theirs["total"] / (floor + around) if floor is not None else None
-    return Goal(text, wanted, found[image], True, "×", "network", profile, best)
 
 
 def _is_pair(ratio: dict[str, Any], ours: str, threads: int) -> bool:
@@ -186,28 +204,25 @@ def _is_pair(ratio: dict[str, Any], ours: str, threads: int) -> bool:
     return ratio["of"] == "ultralytics" and ratio["over"] == ours and case["threads"] == threads and case["batch"] == 1
 
 
-def _around(results: Results) -> Goal:
-    text = f"everything around the network, {LARGE:g} MP, against ultralytics PyTorch with retina_masks"
-    threads = threads_of(results)
-    found = {
-        ratio["case"]["image"]: ratio["values"]["around"]
-        for ratio in results.get("end_to_end", {"ratios": []})["ratios"]
-        if _is_pair(ratio, "ours_onnxruntime", threads) and _same(ratio["case"]["megapixels"], LARGE)
-    }
+def _around(results: Results, megapixels: float, wanted: float) -> Goal:
+    """On one thread, the least of the photographs."""
+    text = f"everything around the network, {megapixels:g} MP, one thread, against ultralytics with retina_masks"
+    found = []
+    for own in rows_of(results, "end_to_end", megapixels=megapixels, threads=1, batch=1):
+        ratio = _ratio(results, own, 1, "around") if own["contender"] == "ours_onnxruntime" else None
+        if ratio is not None:
+            found.append((ratio, own))
     if not found:
-        return Goal(text, 100, None, True, "×", "around")
-    image = min(found, key=lambda name: found[name])
-    rows = {row["contender"]: row for row in rows_of(results, "end_to_end", image=image, threads=threads, batch=1)}
-    own = rows["ours_onnxruntime"]
-    floor = around_floor_ms(results, own)
+        return Goal(text, wanted, None, True, "×", "around")
+    ratio, own = min(found, key=lambda one: one[0])
+    image, floor = own["case"]["image"], around_floor_ms(results, own)
     profile = (
         (f"{image}: before the network", own["ms"]["before"]["median"], None, "ms"),
         (f"{image}: after it, {own['masks']} masks", own["ms"]["after"]["median"], None, "ms"),
         (f"{image}: both", own["ms"]["around"]["median"], floor, "ms"),
     )
-    return Goal(
-        text, 100, found[image], True, "×", "around", profile, rows["ultralytics"]["ms"]["around"]["median"] / floor
-    )
+    theirs = _row_beside(results, own, "ultralytics")["ms"]["around"]["median"]
+    return Goal(text, wanted, ratio, True, "×", "around", profile, theirs / floor)
 
 
 def _memory(results: Results) -> Iterator[Goal]:
@@ -241,9 +256,3 @@ def _points(results: Results) -> Goal:
     more = many["prompt"]["median"] - one["prompt"]["median"]
     profile = (("select, 1 point", one["prompt"]["median"], None, "ms"), ("4096", many["prompt"]["median"], None, "ms"))
     return Goal(text, 2, 100 * more / one["total"]["median"], False, " %", "prompts", profile)
-
-
-def _same(found: Any, wanted: Any) -> bool:
-    if isinstance(wanted, float) and isinstance(found, (int, float)):
-        return abs(found - wanted) <= 0.02 * wanted
-    return bool(found == wanted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastsam_deploy.runtime.accuracy.paper import EDGES
 
-from .goals import Results
+from .readings import Results
 from .tables import table
 
 _POINTS = ("1", "10", "100", "E(16×16)", "E(32×32)", "E(64×64)")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastsam_deploy.runtime.system.atomic import write_atomically
 
-from .goals import Results, network_floor_ms, rows_of, threads_of
+from .readings import Results, network_floor_ms, rows_of, threads_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .goals import Results, network_floor_ms, rows_of, sums, threads_of
+from .readings import Results, network_floor_ms, precision_of, rows_of, sums, threads_of
 
 STAGES = ("before", "network", "after", "total")
 
@@ -21,7 +21,7 @@ def end_to_end_table(results: Results) -> str:
         first = [image, str(row["masks"])] if before is None or before["case"]["image"] != image else ["", ""]
         ratio = ratios.get((row["contender"], image, threads, 1))
         shown = [f"{ratio['around']:.0f}×", f"{ratio['total']:.1f}×"] if ratio else ["", ""]
-        title = f"**{row['title']}**" if row["contender"].startswith("ours") else row["title"]
+        title = f"**{_title(row)}**" if row["contender"].startswith("ours") else _title(row)
         cells.append([*first, title, *[_ms(row, stage) for stage in STAGES], *shown])
     head = ["image", "masks", "", "before", "network", "after", "**end to end**", "around", "end to end"]
     return table(head, cells)
@@ -64,7 +64,7 @@ def batch_table(results: Results) -> str:
             "" if one is None else f"{1000 / one:.2f}",
             f"{case['batch'] * 1000 / row['ms']['total']['median']:.2f}",
         ]
-        cells.append([str(row["threads"]), row["title"], *rates])
+        cells.append([str(row["threads"]), _title(row), *rates])
     return table(["threads", "", "one by one", "in one call"], cells)
 
 
@@ -72,11 +72,12 @@ def network_table(results: Results) -> str:
     cells = []
     for row in results.get("network", {"rows": []})["rows"]:
         case = row["case"]
-        floor = network_floor_ms(results, case["size"], case["threads"])
+        floor = network_floor_ms(results, case["size"], case["threads"], precision_of(row))
         share = f"{100 * floor / row['ms']['network']['median']:.0f} %" if floor else ""
-        worst = f"{row['worst_difference']:.1g}"
+        worst = "" if row["worst_difference"] is None else f"{row['worst_difference']:.1g}"
         first = [case["size"], str(case["threads"]), row["title"], row["precision"], _ms(row, "network")]
-        cells.append([*first, _p95(row, "network"), str(row["runs"]), worst, f"{floor:.1f}", share])
+        least = "" if floor is None else f"{floor:.1f}"
+        cells.append([*first, _p95(row, "network"), str(row["runs"]), worst, least, share])
     head = ["size", "threads", "", "precision", "median", "p95", "runs", "worst", "floor", "of the peak"]
     return table(head, cells)
 
@@ -198,6 +199,16 @@ def table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
 
 def _ms(row: dict[str, Any], stage: str, digits: int = 1) -> str:
     return f"{row['ms'][stage]['median']:.{digits}f}"
+
+
+def _title(row: dict[str, Any]) -> str:
+    """With the precision, where it is not what the title leads one to expect."""
+    precision = precision_of(row)
+    return (
+        row["title"]
+        if precision == "fp32" or precision.upper() in row["title"]
+        else f"{row['title']} ({precision.upper()})"
+    )
 
 
 def _p95(row: dict[str, Any], stage: str) -> str:
