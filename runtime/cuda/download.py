@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from .runs import Answer, Run
 
 TOTAL = 16
 """Bytes before the records of an answer: the total of its words, and nothing."""
+
+_TOTAL = struct.Struct("<q")
 
 _DECAY = 0.9
 """Words are downloaded together with the records, as many as the largest of the last answers had; an answer counts for
@@ -49,7 +52,7 @@ class Downloads:
             piece = self._pool.take(fetched * 4)
             stream.copy_out(piece.array[: fetched * 4], space["words"])
         stream.synchronize()
-        total = int(host[:8].view(np.int64)[0])
+        (total,) = _TOTAL.unpack_from(host.data)
         words = None
         if piece is not None:
             words = self._whole(run, piece, fetched, total if total <= room else 0)
@@ -58,7 +61,7 @@ class Downloads:
         detections = np.ndarray((batch, run.shapes.max_det), DETECTION_DTYPE, host.data, at)
         return Answer(
             summaries=summaries,
-            detections=detections[:, : int(summaries["kept"].max())].copy(),
+            detections=detections[:, : max(summaries["kept"].tolist())].copy(),
             detections_at=space["answer"] + at,
             words_at=space["words"],
             total_words=total,

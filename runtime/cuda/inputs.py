@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
@@ -18,6 +18,27 @@ KEPT_INPUTS = 64
 
 
 @dataclass(eq=False)
+class Room:
+    """Runs of one input with one room for detections; see `Shapes.with_room_for`.
+
+    Attributes:
+        shapes: of such a run.
+        sizes: `Shapes.nbytes` of them.
+        fitted_at: generation of the shared buffers for which they are known to be large enough; None: never.
+        has_run: whether there was such a run.
+
+    Example:
+        >>> inputs.use((1, 640, 640)).room_for(300).sizes["kept"]  # doctest: +SKIP
+        9600
+    """
+
+    shapes: Shapes
+    sizes: Mapping[str, int]
+    fitted_at: int | None = None
+    has_run: bool = False
+
+
+@dataclass(eq=False)
 class Input:
     """What is kept for one shape of the network's input.
 
@@ -25,8 +46,7 @@ class Input:
         blob: (batch, 3, H, W).
         shapes: of a run, with the least room for detections.
         tensors: bytes of the network's inputs and outputs.
-        fitted: shapes that the shared buffers are large enough for.
-        ran: shapes of the runs that were made, of each room for detections.
+        rooms: by their number of detections.
         users: runs that need it at the moment.
 
     Example:
@@ -37,17 +57,16 @@ class Input:
     blob: Shape
     shapes: Shapes
     tensors: dict[str, int]
-    fitted: set[Shapes] = field(default_factory=set)
-    ran: set[Shapes] = field(default_factory=set)
+    rooms: dict[int, Room] = field(default_factory=dict)
     users: int = 0
-    _rooms: dict[int, Shapes] = field(default_factory=dict)
 
-    def shapes_for(self, max_det: int) -> Shapes:
-        """`Shapes.with_room_for`, each made once."""
-        room = self.shapes.room_for(max_det)
-        if room not in self._rooms:
-            self._rooms[room] = self.shapes.with_room_for(max_det)
-        return self._rooms[room]
+    def room_for(self, max_det: int) -> Room:
+        """The room for so many detections of an image; each is made once."""
+        number = self.shapes.room_for(max_det)
+        if number not in self.rooms:
+            shapes = self.shapes.with_room_for(max_det)
+            self.rooms[number] = Room(shapes, shapes.nbytes())
+        return self.rooms[number]
 
 
 class Inputs:
@@ -83,10 +102,11 @@ class Inputs:
         kept = self._kept.pop(blob, None) or self._new(blob)
         self._kept[blob] = kept
         kept.users += 1
-        unused = [other for other in self._kept.values() if not other.users]
-        for other in unused[: max(0, len(self._kept) - self._most)]:
-            del self._kept[other.blob]
-            self._forget(other)
+        if len(self._kept) > self._most:
+            unused = [other for other in self._kept.values() if not other.users]
+            for other in unused[: len(self._kept) - self._most]:
+                del self._kept[other.blob]
+                self._forget(other)
         return kept
 
     def done(self, kept: Input) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections import deque
 from typing import Any
 
@@ -58,10 +57,7 @@ class PinnedPool:
             copied = np.array(piece.array[:nbytes])
             self.put_back(piece)
             return copied
-        loan = _Loan(piece)
-        finalizer = weakref.finalize(loan, self._shelf.returned, piece)
-        finalizer.atexit = False
-        array: NDArray[np.uint8] = np.asarray(loan)
+        array: NDArray[np.uint8] = np.asarray(_Loan(piece, self._shelf))
         return array[:nbytes]
 
     def close(self) -> None:
@@ -70,7 +66,7 @@ class PinnedPool:
 
 
 class _Shelf:
-    """The pieces that nobody uses. `deque` is thread-safe: pieces come back from finalizers, which run anywhere."""
+    """The pieces that nobody uses. `deque` is thread-safe: pieces come back when arrays go, in any thread."""
 
     def __init__(self) -> None:
         self._free: deque[PinnedMemory] = deque()
@@ -114,11 +110,14 @@ class _Shelf:
 class _Loan:
     """The memory of a piece. Arrays that show it keep this alive."""
 
-    def __init__(self, piece: PinnedMemory) -> None:
-        self.piece = piece
+    def __init__(self, piece: PinnedMemory, shelf: _Shelf) -> None:
+        self._piece, self._shelf = piece, shelf
         self.__array_interface__: dict[str, Any] = {
             "version": 3,
             "data": (piece.pointer, False),
             "shape": (piece.nbytes,),
             "typestr": "|u1",
         }
+
+    def __del__(self) -> None:
+        self._shelf.returned(self._piece)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..settings import Thresholds
-from .inputs import Input
+from .inputs import Input, Room
 from .shapes import Shapes
 from .slots import Slot
 from .tables import Tables
@@ -55,8 +55,7 @@ class Run:
         job: what it runs.
         slot: for this run alone until `Stages.release`.
         kept: of its input.
-        shapes: with room for the detections that are asked for.
-        sizes: `Shapes.nbytes` of them.
+        room: for the detections that are asked for.
         turn: number of the run among all that computed, and the generation of the shared buffers then.
 
     Example:
@@ -66,9 +65,18 @@ class Run:
     job: Job
     slot: Slot
     kept: Input
-    shapes: Shapes
-    sizes: Mapping[str, int]
+    room: Room
     turn: tuple[int, int] = (0, 0)
+
+    @property
+    def shapes(self) -> Shapes:
+        """Those of the room."""
+        return self.room.shapes
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Those of the room."""
+        return self.room.sizes
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,8 @@ class Slot:
         stream: for copies, and for questions about the masks.
         space: upload, answer and words; captured graphs hold their addresses.
         questions: for questions and replies; in no graph.
-        graphs: captured with this slot's buffers; None: there are none.
+        graphs: captured with this slot's buffers, by `Room`; None: there are none.
+        graphs_of: generations of the shared and of this slot's buffers when they were captured.
         uploaded: mark behind the upload, on `stream`.
         computed: mark behind the last stage, on the stream that computes.
 
@@ -42,6 +43,7 @@ class Slot:
     def __init__(self, number: int, device: Device, graphs: int) -> None:
         self.number = number
         self.graphs = GraphCache(graphs) if graphs else None
+        self.graphs_of = (0, 0)
         with ExitStack() as stack:
             self.stream = device.stream()
             stack.callback(self.stream.close)

@@ -150,8 +150,7 @@ class Stages:
         except BaseException:
             self._slots.put_back(slot)
             raise
-        shapes = kept.shapes_for(job.max_det)
-        run = Run(job, slot, kept, shapes, shapes.nbytes())
+        run = Run(job, slot, kept, kept.room_for(job.max_det))
         try:
             with self._lock:
                 self._reserve(run)
@@ -171,14 +170,14 @@ class Stages:
         """Free what the network keeps for an input, and before that the graphs that use it."""
         for slot in self._slots:
             if slot.graphs is not None:
-                slot.graphs.drop(lambda key: key[-1].with_room_for(0) == kept.shapes)
+                slot.graphs.drop(lambda room: room in kept.rooms.values())
         self.stream.synchronize()
         self._network.forget({self._spec.input: kept.blob})
 
     def _reserve(self, run: Run) -> None:
         """Make the buffers large enough. Those that grow are not in use: the slot's are idle, the others waited for."""
         sizes, shapes = run.sizes, run.shapes
-        if shapes not in run.kept.fitted:
+        if run.room.fitted_at != self._scratch.generation:
             shared = {name: sizes[name] for name in _SCRATCH}
             shared |= {_tensor(name): nbytes for name, nbytes in run.kept.tensors.items()}
             if shapes.layout == "split":
@@ -186,7 +185,7 @@ class Stages:
             if self._scratch.would_grow(shared):
                 self.stream.synchronize()
             self._scratch.reserve(shared)
-            run.kept.fitted.add(shapes)
+            run.room.fitted_at = self._scratch.generation
         answer = TOTAL + sizes["summaries"] + sizes["detections"]
         upload = sizes["places"] + run.job.nbytes
         run.slot.space.reserve({"upload": upload, "answer": answer, "words": self._room_words * 4})
@@ -229,14 +228,15 @@ class Stages:
     def _launch(self, run: Run) -> None:
         """Put everything between upload and download into the stream: at first kernel by kernel, then as a graph."""
         graphs = run.slot.graphs
-        if graphs is None or run.shapes not in run.kept.ran:
+        if graphs is None or not run.room.has_run:
             self._enqueue(run)  # libraries prepare themselves in a first run, which a capture does not allow
-            run.kept.ran.add(run.shapes)
+            run.room.has_run = True
             return
         generation = self._scratch.generation, run.slot.space.generation
-        graphs.drop(lambda key: key[0] != generation)  # a graph holds addresses: these have moved
-        key = generation, run.shapes
-        graph = graphs.get(key, lambda: Graph.capture(self.stream, lambda: self._enqueue(run)))
+        if run.slot.graphs_of != generation:  # a graph holds addresses: these have moved
+            graphs.close()
+            run.slot.graphs_of = generation
+        graph = graphs.get(run.room, lambda: Graph.capture(self.stream, lambda: self._enqueue(run)))
         graph.launch(self.stream)
 
     def _enqueue(self, run: Run) -> None:

@@ -31,7 +31,7 @@ class Tables:
         packed: uint8, the four tables one after the other: RESIZE_TAP_DTYPE of the resized image's rows and columns,
             MASK_TAP_DTYPE of the image's rows and columns. Rows are numbered as in `rows`.
         offsets: where each of them begins in `packed`, bytes.
-        record: () PLACE_DTYPE, what a place says of the letterbox.
+        record: bytes of one PLACE_DTYPE, what a place says of the letterbox.
         upload_hw: (h, w) of what is uploaded of the image.
         nbytes: room in the upload for that and the tables.
 
@@ -48,7 +48,7 @@ class Tables:
     rows: NDArray[np.int64] | None
     packed: NDArray[np.uint8]
     offsets: tuple[int, ...]
-    record: NDArray[Any]
+    record: bytes
     upload_hw: tuple[int, int]
     nbytes: int
 
@@ -155,11 +155,11 @@ def _packed(*tables: NDArray[Any]) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
     return packed, offsets
 
 
-def _record(place: Letterbox) -> NDArray[Any]:
+def _record(place: Letterbox) -> bytes:
     record = np.zeros((), PLACE_DTYPE)
     record["image_h"], record["image_w"] = place.image_hw
     record["drawn_h"], record["drawn_w"] = place.drawn_hw
     record["drawn_x"], record["drawn_y"] = place.drawn_xy
     record["pad_x"], record["pad_y"] = place.pad_xy
     record["scale_x"], record["scale_y"] = place.scale_xy
-    return record
+    return record.tobytes()

@@ -69,7 +69,7 @@ def pack(
     for image, table in zip(images, tables, strict=True):
         height, width = table.upload_hw
         target = upload[at : at + height * width * 3].reshape(height, width, 3)
-        step = max(1, _SLICE_BYTES // (width * 3))
+        step = -(-_SLICE_BYTES // (width * 3))
         for first in range(0, height, step):
             last = min(first + step, height)
             _copy_rows(image, table.rows, first, last, target)
@@ -105,20 +105,18 @@ def _describe(
     """Write the places."""
     if len(places) > len(images):
         places[len(images) :] = np.zeros((), PLACE_DTYPE)
-    raw, at = (
-        places.view(np.uint8).data,
-        0,
-    )  # fields of a record, set one by one, take as long as the rest of a small upload
-    for i, (image, table, asked) in enumerate(zip(images, tables, thresholds, strict=True)):
+    raw = places.view(np.uint8).data  # fields of a record, set one by one, take as long as the rest of a small upload
+    start = at = 0
+    for image, table, asked in zip(images, tables, thresholds, strict=True):
         if image.shape != (*table.place.image_hw, 3) or image.dtype != np.uint8:
             raise ImageError(f"image is {image.dtype} {image.shape}, expected uint8 {(*table.place.image_hw, 3)}")
-        places[i] = table.record
+        raw[start : start + PLACE_DTYPE.itemsize] = table.record
         height, width = table.upload_hw
         tables_at = at + aligned(height * width * 3)
-        start = i * PLACE_DTYPE.itemsize
         _OFFSETS.pack_into(raw, start, at, *[tables_at + offset for offset in table.offsets])
         _ASKED.pack_into(raw, start + _ASKED_AT, *_as_asked(asked))
         at = tables_at + len(table.packed)
+        start += PLACE_DTYPE.itemsize
 
 
 @lru_cache(64)

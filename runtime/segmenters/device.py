@@ -235,27 +235,36 @@ class DeviceSegmenter:
 
     def _answered(self, stages: Stages, start: float, run: Run, prompt: Prompt | Sequence[Prompt] | None) -> _Answers:
         """Wait for a run. Where no prompt needs the masks on the device, its slot is free before they are looked at."""
+        if run.job.with_words:
+            try:
+                answer = stages.finish(run)
+            finally:
+                stages.release(run)
+            return self._results(stages, start, run, answer, prompt)
+        try:
+            return self._results(stages, start, run, stages.finish(run), prompt)
+        finally:
+            stages.release(run)
+
+    def _results(
+        self, stages: Stages, start: float, run: Run, answer: Answer, prompt: Prompt | Sequence[Prompt] | None
+    ) -> _Answers:
         job = run.job
-        with ExitStack() as stack:
-            stack.callback(stages.release, run)
-            answer = stages.finish(run)
-            if job.with_words:
-                stack.close()
-            device_ms = (perf_counter() - start) * 1000 / len(job.images)
-            results = []
-            for row in range(len(job.images)):
-                start = perf_counter()
-                timing = {"load": 0.0, "device": device_ms}
-                segments = self._segments(stages, run, answer, row, timing)
-                if self._clip is not None:
-                    segments = replace(segments, features=MaskFeatures(job.images[row], self._clip))
-                if prompt is not None:
-                    segments = segments.select(prompt)
-                if not job.with_words:
-                    segments = replace(segments, masks=segments.masks.in_host_memory())
-                timing["prompt"] = (perf_counter() - start) * 1000
-                results.append((segments, timing))
-            return results
+        device_ms = (perf_counter() - start) * 1000 / len(job.images)
+        results = []
+        for row in range(len(job.images)):
+            start = perf_counter()
+            timing = {"load": 0.0, "device": device_ms}
+            segments = self._segments(stages, run, answer, row, timing)
+            if self._clip is not None:
+                segments = replace(segments, features=MaskFeatures(job.images[row], self._clip))
+            if prompt is not None:
+                segments = segments.select(prompt)
+            if not job.with_words:
+                segments = replace(segments, masks=segments.masks.in_host_memory())
+            timing["prompt"] = (perf_counter() - start) * 1000
+            results.append((segments, timing))
+        return results
 
     def _segments(self, stages: Stages, run: Run, answer: Answer, row: int, timing: dict[str, float]) -> Segments:
         """The segments of one image; their masks are where the job wants them."""

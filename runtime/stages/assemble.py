@@ -108,9 +108,9 @@ def snap_to_border(boxes_xyxy: NDArray[np.float32], image_hw: tuple[int, int]) -
     np.copyto(begins, np.float32(0), where=begins < _BORDER_PX)
     np.copyto(ends, size_wh, where=ends > size_wh - np.float32(_BORDER_PX))
     # Clipped boxes lie inside the image, so their IoU with it is their share of its area.
-    share = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / np.float32(width * height)
-    full = share > _FULL_IMAGE_IOU
-    if full.any():
+    sides = ends - begins
+    full = sides[:, 0] * sides[:, 1] / np.float32(width * height) > _FULL_IMAGE_IOU
+    if np.count_nonzero(full):
         boxes[full] = (0, 0, width, height)
     return boxes
 

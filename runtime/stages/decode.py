@@ -102,8 +102,9 @@ def class_numbers(column: NDArray[np.number[Any]]) -> NDArray[np.int64]:
         >>> class_numbers(np.array([0, 79], np.float32))
         array([ 0, 79])
     """
-    wrong = column[(column < 0) | (column >= MAX_CLASSES)]
-    if len(wrong):
+    outside = (column < 0) | (column >= MAX_CLASSES)
+    if np.count_nonzero(outside):
+        wrong = column[outside]
         raise ModelError(
             f"the network's output holds class {wrong[0]:g}, expected 0 to {MAX_CLASSES - 1}; is the column of classes "
             "the sixth, after x1, y1, x2, y2 and the score?"

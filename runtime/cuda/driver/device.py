@@ -159,11 +159,15 @@ class Device:
 
     def call(self, what: str, function: Callable[..., _T], *arguments: Any, **named: Any) -> _T:
         """Call PyCUDA in the context; its errors become a DeviceError that says `what` the call was for."""
-        with self._active:
-            try:
-                return function(*arguments, **named)
-            except self.pycuda.Error as error:
-                raise process.translated(self, what, error) from error
+        stack = process.thread.active
+        if not stack or stack[-1] is not self:
+            with self._active:
+                return self.call(what, function, *arguments, **named)
+        process.require_own_process()
+        try:
+            return function(*arguments, **named)
+        except self.pycuda.Error as error:
+            raise process.translated(self, what, error) from error
 
     def abandon(self) -> None:
         """In a forked child, see `driver.Context`: PyCUDA ends a process that ends with a current context.

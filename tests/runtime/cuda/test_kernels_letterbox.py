@@ -95,6 +95,16 @@ def test_an_upload_that_is_too_small_is_refused():
         pack([_noise((30, 40))], [tables], [Thresholds()], upload, np.zeros(1, records.PLACE_DTYPE))
 
 
+@pytest.mark.parametrize("hw", [(1500, 2000), (700, 933), (2300, 3400)], ids=str)
+def test_the_device_is_told_of_every_megabyte_and_a_half(hw: tuple[int, int]):
+    """While one slice goes up the next one is written: neither is small, nor is the last one large."""
+    tables = Tables.of(fit_rectangle(hw, 1024), (256, 256))
+    upload, places, told = np.zeros(tables.nbytes, np.uint8), np.zeros(1, records.PLACE_DTYPE), [0]
+    pack([_noise(hw)], [tables], [Thresholds()], upload, places, told.append)
+    slices = np.diff(told)
+    assert told[-1] == tables.nbytes and (slices[:-1] >= 3 << 19).all() and slices.max() <= 2 << 20, slices
+
+
 def test_records_have_the_layout_of_the_header(cpu_home: Any):
     types = {
         "Place": records.PLACE_DTYPE,

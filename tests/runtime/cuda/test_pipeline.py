@@ -358,6 +358,39 @@ def test_a_mask_buffer_that_is_too_small_grows(recorded, photos: dict, monkeypat
             same(model.segment(image, thresholds=LOW), wanted(image, LOW))
 
 
+def test_a_batch_without_room_on_the_device_harms_no_other(recorded, photos: dict):
+    """Buffers that should have grown are gone; those of smaller batches are made again."""
+    network, wanted = recorded
+    found = driver()
+    if not isinstance(found, Emulated):
+        pytest.skip("a real device has more room than a test should fill")
+    image = photos["coffee"]
+    with _opened(network, graphs=2) as model:
+        for _ in range(3):
+            model.segment(image, thresholds=LOW)
+        for batch in (3, 4, 5, 6):  # each batch lacks room for another buffer
+            found.set("memory", found.counter("device_bytes") + (batch << 17))
+            with pytest.raises(DeviceError, match="out of memory"):
+                model.segment_batch([image] * (batch * 4), thresholds=LOW)
+            found.set("memory", 8 << 30)
+            same(model.segment(image, thresholds=LOW), wanted(image, LOW))
+
+
+def test_outputs_in_fp16(cuda_device, demo_onnx: Path, photos: dict):
+    """As a plan gives them whose file has FP16 outputs: the kernels read them as they are."""
+    spec, input_hw, outputs = raw_outputs(demo_onnx, photos["coffee"], IMGSZ)
+    halves = {name: values.astype(np.float16) for name, values in outputs.items()}
+    network = RecordedNetwork(cuda_device, spec, input_hw, halves)
+    place = fit_model(photos["coffee"].shape[:2], replace(spec, size_hw=input_hw), max(input_hw))
+    widened = [halves[name][0].astype(np.float32) for name in (spec.detections, spec.prototypes)]
+    with _opened(network, graphs=2) as model:
+        for _ in range(3):
+            found = model.segment(photos["coffee"], thresholds=LOW)
+            same(found, postprocess(*widened, place, spec, LOW))
+        assert len(found) > 5
+    network.close()
+
+
 @pytest.mark.parametrize("broken", ["scores", "prototypes"])
 def test_numbers_that_are_not_finite_are_an_error(recorded, photos: dict, cuda_device, demo_onnx: Path, broken: str):
     spec, input_hw, outputs = raw_outputs(demo_onnx, photos["coffee"], IMGSZ)
