@@ -18,7 +18,8 @@ _FAMILIES = (
     *("OPENBLAS_", "GOTO_", "MKL_", "BLIS_", "ONEDNN_", "DNNL_", "OMP_", "GOMP_", "KMP_", "TBB_", "ATEN_", "TORCH_"),
     *("NPY_", "OPENCV_", "ORT_", "OV_", "OPENVINO_", "MALLOC_"),
 )
-_OTHERS = {"FASTSAM_NATIVE", "GLIBC_TUNABLES", "LD_PRELOAD"}
+_OTHERS = {"FASTSAM_NATIVE", "GLIBC_TUNABLES", "LD_PRELOAD", "PYTHONDONTWRITEBYTECODE"}
+"""Of an installed package the bytecode is there; without it each start of a checkout would compile it again."""
 
 _REPORT = """
 import json, re

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ..libraries import clean_environment
@@ -16,6 +17,8 @@ from ..records import Record, Settings, segmenters
 from ..workers import Contender
 
 RUNS = 5
+COMMAND = "ours_command"
+"""Our command in a terminal, until it ends; of the others the answer is in memory."""
 CACHED = "_cached"
 """After the name of a contender that keeps its prepared network."""
 STEPS = ("import", "open", "first", "second", "until_answer")
@@ -68,22 +71,24 @@ def measure(settings: Settings) -> Record:
     field = record.available(segmenters(settings, max(settings.threads)).values())
     if settings.quick:
         field = [one for one in field if one.ours]
-    field += [replace(one, name=f"{one.name}{CACHED}", title=f"{one.title}, cache") for one in field if one.ours]
+    ours = [one for one in field if one.ours]
+    field += [replace(one, name=f"{one.name}{CACHED}", title=f"{one.title}, cache") for one in ours]
+    field += [replace(one, name=COMMAND, title="ours, `fastsam segment`") for one in ours[:1]]
     image = sorted(settings.photographs.glob("*.jpg"))[0]
     answers: dict[str, list[dict[str, Any]]] = {one.name: [] for one in field}
     with tempfile.TemporaryDirectory() as folder:
         for run in range(settings.runs(RUNS) + 1):
             shift = run % len(field)
             for one in field[shift:] + field[:shift]:
-                answers[one.name].append(_start(one, str(image), folder if one.name.endswith(CACHED) else ""))
+                start = _start_command if one.name == COMMAND else _start
+                answers[one.name].append(start(one, str(image), folder if one.name.endswith(CACHED) else ""))
     masks = {name: found[0]["masks"] for name, found in answers.items()}
     # The masks themselves are compared in the other parts; one process in fewer digits may have one more or less.
     if min(masks.values()) < 0.95 * max(masks.values()):
         sys.exit(f"{image.name}: numbers of masks differ: {masks}")
     case = {"image": image.name}
-    times = {
-        name: [one["ms"] for one in found[1:]] for name, found in answers.items()
-    }  # the first reads the disk, and writes the caches
+    # The first reads the disk, and writes the caches.
+    times = {name: [one["ms"] for one in found[1:]] for name, found in answers.items()}
     for one in field:
         peak = max(found["peak_mb"] for found in answers[one.name])
         record.row(one, case, times[one.name], masks=masks[one.name], peak_mb=round(peak, 1))
@@ -93,6 +98,23 @@ def measure(settings: Settings) -> Record:
             ratios = [theirs["until_answer"] / own["until_answer"] for theirs, own in pairs]
             record.ratio(case, other, ours, {"until_answer": ratios})
     return record
+
+
+def _start_command(one: Contender, image: str, _: str) -> dict[str, Any]:
+    """In the end there is a file of JSON; what the process took is told by the system."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer.jsonl"
+        command = [sys.executable, "-m", "fastsam_deploy.runtime.cli", "segment", image, "--json", str(answer)]
+        options = ["--model", one.source, "--imgsz", str(one.imgsz), "--threads", str(one.threads), "--quiet"]
+        start = time.monotonic()
+        process = subprocess.Popen([*command, *options], env=clean_environment(one.threads))
+        _, status, used = os.wait4(process.pid, 0)
+        ms = (time.monotonic() - start) * 1000
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            sys.exit(f"{one.name} failed with code {process.returncode}; see above")
+        segments = json.loads(answer.read_text(encoding="utf-8"))["segments"]
+    return {"ms": {"until_answer": ms}, "masks": len(segments), "peak_mb": used.ru_maxrss / 1024}
 
 
 def _start(one: Contender, image: str, cache: str) -> dict[str, Any]:

@@ -160,7 +160,8 @@ def startup_table(results: Results) -> str:
     cells = []
     for row in results.get("startup", {"rows": []})["rows"]:
         ratio = f"{ratios[row['contender']]:.1f}×" if row["contender"] in ratios else ""
-        cells.append([row["title"], *[_ms(row, step, 0) for step in steps], ratio, f"{row['peak_mb']:.0f}"])
+        times = [_ms(row, step, 0) if step in row["ms"] else "" for step in steps]
+        cells.append([row["title"], *times, ratio, f"{row['peak_mb']:.0f}"])
     head = ["", "import", "open", "first image", "second image", "**command to first answer**", "", "peak MB"]
     return table(head, cells)
 
