@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import replace
@@ -66,7 +67,8 @@ class LocalSegmenter:
         self._owns_engine = owns_engine
         self._clip = clip
         self.rect = rect
-        self._runs_at_once: int = runs_at_once or engine.description.get("streams", 1)
+        self._useful_runs = _useful_runs(engine)
+        self._runs_at_once: int = runs_at_once or self._useful_runs
         self._turn: AbstractContextManager[Any] = nullcontext()
         try:
             self.imgsz = imgsz_for(engine.spec, imgsz)
@@ -84,9 +86,10 @@ class LocalSegmenter:
         """See `FastSAM.segment_batch`. There is one value of thresholds for each image."""
         loaded = load_images(images, color)
         places = [fit_model(_hw(pixels), self.spec, self.imgsz, self.rect) for pixels, _ in loaded]
-        results: dict[int, Segments] = {}
-        for group in groups(places, lambda _: self.spec.batch):
+
+        def segment(group: list[int]) -> dict[int, Segments]:
             raw, timings = self._run([(*loaded[i], places[i]) for i in group])
+            results = {}
             for row, (i, timing) in enumerate(zip(group, timings, strict=True)):
                 outputs = raw["detections"][row], raw["prototypes"][row]
                 segments = postprocess(*outputs, places[i], self.spec, thresholds[i], timing)
@@ -95,6 +98,13 @@ class LocalSegmenter:
                 start = perf_counter()
                 results[i] = segments if prompt is None else segments.select(prompt)
                 timing["prompt"] = _ms_since(start)
+            return results
+
+        # Where runs gain from each other, one for each image is faster than one for all.
+        runs = [*groups(places, lambda _: self.spec.batch or (1 if self._useful_runs > 1 else None))]
+        results: dict[int, Segments] = {}
+        for done in self._map(segment, runs):
+            results |= done
         return [results[i] for i in range(len(images))]
 
     def sends_undecoded(self, image: ImageSource) -> bool:
@@ -104,8 +114,8 @@ class LocalSegmenter:
     def for_stream(self) -> tuple[LocalSegmenter, int]:
         """A segmenter for one stream, and the number of threads to call it from. Do not close it.
 
-        The threads take turns to run the network, since a single run uses all processors. Meanwhile, other threads read
-        images and make masks. This limits the memory to that of the runs that are useful in parallel.
+        The threads take turns to run the network, as many at once as gain from it. Meanwhile, other threads read images
+        and make masks. This limits the memory to that of the runs that are useful in parallel.
         """
         for_stream = copy(self)
         for_stream._turn = BoundedSemaphore(self._runs_at_once)
@@ -115,6 +125,16 @@ class LocalSegmenter:
         """Close the engine, if this object owns it."""
         if self._owns_engine:
             self.engine.close()
+
+    def _map(
+        self, segment: Callable[[list[int]], dict[int, Segments]], runs: list[list[int]]
+    ) -> Iterator[dict[int, Segments]]:
+        threads = min(self._useful_runs, len(runs))
+        if threads <= 1:
+            yield from map(segment, runs)
+            return
+        with ThreadPoolExecutor(threads, "fastsam-batch") as pool:
+            yield from pool.map(segment, runs)
 
     def _run(
         self, group: list[tuple[NDArray[np.uint8], float, Letterbox]]
@@ -135,6 +155,18 @@ class LocalSegmenter:
         for timing in timings:
             timing["engine"] = engine_ms
         return raw, timings
+
+
+def _useful_runs(engine: Engine) -> int:
+    """Number of parallel runs of the network that the engine gains from.
+
+    OpenVINO says it. Two runs of ONNX Runtime on a processor fill each other's gaps, in which an operator works on a
+    single thread (docs/adr/0009).
+    """
+    description = engine.description
+    shares = engine.device == "cpu" and description.get("engine") == "onnxruntime" and description.get("threads", 1) > 1
+    streams: int = description.get("streams", 2 if shares else 1)
+    return streams
 
 
 def _hw(pixels: NDArray[np.uint8]) -> tuple[int, int]:

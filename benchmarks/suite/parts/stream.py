@@ -1,4 +1,4 @@
-"""Part "stream": a folder of photographs, one after the other in a loop, and through `segment_stream`."""
+"""Part "stream": a folder of photographs: one after the other in a loop, `segment_stream`, and `segment_batch`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastsam_deploy.runtime import FastSAM, Segments
 
 from ..records import Record, Settings, photograph_sizes, segmenters, variants
 
-ROUNDS, FILES = 7, 8
+ROUNDS, FILES, BATCH = 7, 8, 4
 
 Way = Callable[[FastSAM, Sequence[Path]], list[Segments]]
 
@@ -30,25 +30,32 @@ def stream(model: FastSAM, paths: Sequence[Path]) -> list[Segments]:
     return [item.result() for item in model.segment_stream(paths)]
 
 
+def batches(model: FastSAM, paths: Sequence[Path]) -> list[Segments]:
+    """Several in a call."""
+    return [each for i in range(0, len(paths), BATCH) for each in model.segment_batch(paths[i : i + BATCH])]
+
+
 def measure(settings: Settings) -> Record:
-    """Rows: case {way, images, megapixels} with "total", milliseconds an image; ratios of the loop over the stream."""
+    """Rows: case {way, images, megapixels} with "total", milliseconds an image; ratios of the loop over the others."""
     record = Record()
     threads = max(settings.threads)
     field = [one for one in segmenters(settings, threads).values() if one.ours]
     field += [one for name, one in variants(settings, threads).items() if name.endswith("int8")]
     size = settings.megapixels([3.0])[-1]
-    ways: dict[str, Way] = {"loop": loop, "stream": stream}
+    ways: dict[str, Way] = {"loop": loop, "stream": stream, f"batches of {BATCH}": batches}
     with tempfile.TemporaryDirectory() as folder:
         paths = _files(Path(folder), settings, size, 2 if settings.quick else FILES)
         for one in record.available(field):
             with FastSAM(one.source, imgsz=settings.imgsz, threads=one.threads, engine=one.engine) as model:
-                _require_same(loop(model, paths), stream(model, paths), one.title)
+                for way in ways.values():
+                    _require_same(loop(model, paths), way(model, paths), one.title)
                 times = _rounds(model, ways, paths, settings.runs(ROUNDS))
             case = {"images": len(paths), "megapixels": size}
             for way, ms in times.items():
                 record.row(one, {**case, "way": way}, [{"total": each} for each in ms])
-            ratios = [a / b for a, b in zip(times["loop"], times["stream"], strict=True)]
-            record.ratio({**case, "way": "loop over stream"}, one, one, {"total": ratios})
+            for way in list(ways)[1:]:
+                ratios = [a / b for a, b in zip(times["loop"], times[way], strict=True)]
+                record.ratio({**case, "way": f"loop over {way}"}, one, one, {"total": ratios})
     return record
 
 
@@ -75,4 +82,4 @@ def _require_same(one: Sequence[Segments], other: Sequence[Segments], who: str) 
     for found, wanted in zip(one, other, strict=True):
         masks = zip(found.masks, wanted.masks, strict=False)
         if len(found) != len(wanted) or not all(np.array_equal(a, b) for a, b in masks):
-            sys.exit(f"{who}: the stream's masks differ from the loop's: nothing was timed")
+            sys.exit(f"{who}: masks differ from the loop's: nothing was timed")

@@ -143,8 +143,8 @@ _PRECISIONS = (
     "0.4; recall and precision at a mask IoU of 0.5."
 )
 _STREAM = (
-    "JPEG files, read, segmented and kept: `segment` one after the other, and `segment_stream`, which reads and makes "
-    "masks while the network works on another. Both use the same processors; the masks were compared before."
+    "JPEG files, read, segmented and kept: `segment` one after the other, `segment_stream`, which reads and makes "
+    "masks while the network works on others, and `segment_batch`. All use the same processors; masks were compared."
 )
 _MEMORY = (
     "A fresh process for each row: the engine runs on a small image first, then the image is loaded; what segmenting "

@@ -270,7 +270,7 @@ def test_the_network_runs_for_one_while_others_are_read(demo_onnx: Path, cat: Pa
                 return load_image(cat)
 
         first = load_image(cat)
-        segmenter, workers = LocalSegmenter(watched, 320).for_stream()
+        segmenter, workers = LocalSegmenter(watched, 320, runs_at_once=1).for_stream()
 
         def segment(source: Any) -> Any:
             pixels = source if isinstance(source, np.ndarray) else np.asarray(source)
@@ -283,9 +283,26 @@ def test_the_network_runs_for_one_while_others_are_read(demo_onnx: Path, cat: Pa
 
 
 def test_as_many_runs_at_once_as_the_engine_is_made_for(demo_onnx: Path) -> None:
+    for threads, runs in ((1, 1), (2, 2)):  # two runs of ONNX Runtime gain from each other where they can share threads
+        with open_engine(demo_onnx, EngineSettings(threads=threads)) as engine:
+            assert LocalSegmenter(engine).for_stream()[1] == runs + 2
     with open_engine(demo_onnx) as engine:
         assert LocalSegmenter(Watched(engine, streams=4)).for_stream()[1] == 6
         assert LocalSegmenter(Watched(engine), runs_at_once=8).for_stream()[1] == 10
+
+
+def test_images_of_a_batch_have_runs_of_their_own_where_runs_gain_from_each_other(demo_onnx: Path, cat: Path) -> None:
+    images = [load_image(cat)[:, : 300 + 32 * i] for i in range(3)] * 2
+    with open_engine(demo_onnx, EngineSettings(threads=2)) as engine:
+        watched = Watched(engine)
+        watched.other_is_read.set()
+        segmenter = LocalSegmenter(watched, 320)
+        limits = [Thresholds()] * len(images)
+        batch = segmenter.segment_batch(images, None, limits, "RGB")
+        assert watched.most == 2 and len(batch) == len(images), "no more than two at once"
+        for image, segments in zip(images, batch, strict=True):
+            (alone,) = segmenter.segment_batch([image], None, [Thresholds()], "RGB")
+            assert segments.masks == alone.masks and len(segments), "in the order of the images"
 
 
 class Server:

@@ -187,7 +187,8 @@ class Fragile:
 
     def __init__(self, engine: Any, error: Exception) -> None:
         self._engine, self._error = engine, error
-        self.spec, self.device, self.description = engine.spec, engine.device, engine.description
+        # On more threads the images of a batch have runs of their own.
+        self.spec, self.device, self.description = engine.spec, engine.device, {**engine.description, "threads": 1}
         self.runs: list[int] = []
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
