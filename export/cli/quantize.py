@@ -27,7 +27,10 @@ def quantize(
         Path | None, typer.Option("--output", "-o", help="Default: name of the model + -int8.onnx.")
     ] = None,
     target: Annotated[
-        str, typer.Option(help="tensorrt: signed, symmetric; cpu: unsigned, for ONNX Runtime and OpenVINO.")
+        str,
+        typer.Option(
+            help="tensorrt; cpu: ONNX Runtime on any processor; vnni: the same, nearer to FP32, needs VNNI; openvino."
+        ),
     ] = "tensorrt",
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Find the layers that must stay in floating point; takes minutes.")

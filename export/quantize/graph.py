@@ -15,17 +15,17 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from ...runtime.engines.telemetry import without_telemetry
 from ...runtime.errors import ParameterError
 from ..errors import ExportError
 from ..graph.fp16 import computed_in_fp16, decoding_nodes
+from .integers import joined_ranges, with_rounding
+from .placement import Placement, placement_for
+from .signed import with_signed_pairs
 
-with without_telemetry():
-    from onnxruntime.quantization import CalibrationMethod, QuantType
-    from onnxruntime.quantization.calibrate import TensorData, TensorsData
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+TARGETS = ("tensorrt", "cpu", "vnni", "openvino")
 
-TARGETS = ("tensorrt", "cpu")
+WEIGHT_BITS = {"cpu": 7, "vnni": 8, "openvino": 7}
+"""Without VNNI, kernels for x86 add two products of 8 bits in 16 bits, which overflows; with 7 bits it does not."""
 
 _HALF_OPSET = 19
 """The first in which QuantizeLinear accepts FP16."""
@@ -179,16 +179,34 @@ def layers_named(layers: Sequence[Layer], patterns: Collection[str]) -> set[str]
     return selected
 
 
-def tensors_to_calibrate(layers: Collection[Layer], target: str) -> set[str]:
+def tensors_to_calibrate(model: onnx.ModelProto, layers: Collection[Layer], target: str) -> set[str]:
     """Names of the tensors whose ranges `with_qdq` needs.
 
     Example:
-        >>> layer = Layer("model.4.cv1", "node", "model.4", "x", "y", ends_head=False, kept=False)
-        >>> tensors_to_calibrate([layer], "tensorrt"), sorted(tensors_to_calibrate([layer], "cpu"))
-        ({'x'}, ['x', 'y'])
+        >>> tensors_to_calibrate(plain, layers_of(plain), "tensorrt")  # doctest: +SKIP
+        {'images', 'silu', …}
     """
-    sources = {layer.source for layer in layers}
-    return sources if target == "tensorrt" else sources | {layer.result for layer in layers}
+    if target == "tensorrt":
+        return {layer.source for layer in layers}
+    return set(_placement(model, layers, target).calibrated(model))
+
+
+def ranges_for_any_part(
+    model: onnx.ModelProto, layers: Collection[Layer], target: str, ranges: Mapping[str, tuple[float, float]]
+) -> dict[str, tuple[float, float]]:
+    """Ranges of `tensors_to_calibrate` and of all that follow: `with_qdq` can then round any of the layers.
+
+    Example:
+        >>> ranges = ranges_for_any_part(plain, layers, "cpu", ranges)  # doctest: +SKIP
+        >>> with_qdq(plain, layers[3:], ranges, "cpu")  # doctest: +SKIP
+    """
+    if target == "tensorrt":
+        return dict(ranges)
+    return {**joined_ranges(model, _placement(model, layers, target), ranges), **ranges}
+
+
+def _placement(model: onnx.ModelProto, layers: Collection[Layer], target: str) -> Placement:
+    return placement_for(model, {layer.node for layer in layers}, results=target != "openvino")
 
 
 def with_qdq(
@@ -209,9 +227,9 @@ def with_qdq(
         ranges: (lowest, highest) of each tensor of `tensors_to_calibrate`.
         target: "tensorrt": signed activations, symmetric about zero; weights are stored in FP32 before their
             QuantizeLinear; each layer has a QDQ pair to itself, and its output is not quantized, so that SiLU sees the
-            exact sums. "cpu": unsigned activations; outputs are quantized too, or ONNX Runtime would not use its
-            integer kernel; weights are stored as INT8 in 7 bits, because on processors without VNNI those kernels add
-            two products of 8 bits in 16 bits, which overflows.
+            exact sums. "cpu": unsigned activations; all between two such layers is rounded too, so that ONNX Runtime
+            computes it in 8 bits (see `placement_for`); weights have 7 bits (see `WEIGHT_BITS`). "vnni": the same with
+            weights of 8 bits. "openvino": unsigned activations, results of layers are not rounded; weights of 7 bits.
         half: what is not INT8 computes in FP16, up to the head (see `computed_in_fp16`); the graph becomes opset 19.
 
     Example:
@@ -219,53 +237,14 @@ def with_qdq(
         >>> chosen = [layer for layer in layers_of(plain) if not layer.kept]  # doctest: +SKIP
         >>> with_qdq(plain, chosen, ranges, "tensorrt")  # doctest: +SKIP
     """
-    signed = target == "tensorrt"
-    data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
-    quantizer = QDQQuantizer(
-        onnx.ModelProto.FromString(model.SerializeToString()),
-        per_channel=True,
-        reduce_range=not signed,
-        weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QInt8 if signed else QuantType.QUInt8,
-        tensors_range=TensorsData(CalibrationMethod.MinMax, data),
-        nodes_to_quantize=[layer.node for layer in layers],
-        nodes_to_exclude=[],
-        op_types_to_quantize=["Conv"],
-        extra_options={
-            "ActivationSymmetric": signed,
-            "WeightSymmetric": True,
-            "QuantizeBias": not signed,
-            "DedicatedQDQPair": signed,
-            "AddQDQPairToWeight": signed,
-            "OpTypesToExcludeOutputQuantization": ["Conv"] if signed else [],
-        },
-    )
-    quantizer.quantize_model()
-    quantizer.model.topological_sort()  # the pairs were put at the end
-    quantized: onnx.ModelProto = quantizer.model.model
-    _give_others_the_exact_tensor(quantized.graph, layers)
+    if target != "tensorrt":
+        rounded = with_rounding(model, _placement(model, layers, target), ranges, weight_bits=WEIGHT_BITS[target])
+        return _standard(rounded, 0)
+    nodes, sources = [layer.node for layer in layers], {layer.source for layer in layers}
+    quantized = with_signed_pairs(model, nodes, sources - {layer.result for layer in layers}, ranges)
     if half:
         quantized = computed_in_fp16(quantized)
     return _standard(quantized, _HALF_OPSET if half else 0)
-
-
-def _give_others_the_exact_tensor(graph: onnx.GraphProto, layers: Collection[Layer]) -> None:
-    """Let other readers of a layer's input, such as Add and Concat, read it unquantized, so that their sums stay exact.
-
-    The quantizer gives all readers the quantized tensor. Quantized outputs are left as they are: without them the
-    integer kernels are not used.
-    """
-    plain = {layer.source for layer in layers} - {layer.result for layer in layers}
-    maker = {output: node for node in graph.node for output in node.output}
-    before: dict[str, str] = {}
-    for node in graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] in maker:
-            source = maker[node.input[0]].input[0]
-            before |= {node.output[0]: source} if source in plain else {}
-    quantized = {layer.node for layer in layers}
-    for node in graph.node:
-        if node.name not in quantized:
-            node.input[:] = [before.get(name, name) for name in node.input]
 
 
 def _standard(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:

@@ -19,9 +19,20 @@ from ...runtime.system.identity import check_outputs
 from ...runtime.system.packages import version_of
 from ..errors import ExportError
 from ..graph.fp16 import rounded_like_fp16
-from .graph import TARGETS, Layer, layers_named, layers_of, tensors_to_calibrate, with_folded_weights, with_qdq
+from .enlarging import with_plain_enlargement
+from .graph import (
+    TARGETS,
+    Layer,
+    layers_named,
+    layers_of,
+    ranges_for_any_part,
+    tensors_to_calibrate,
+    with_folded_weights,
+    with_qdq,
+)
 from .judge import Judge, Likeness, QuantizationLimits
-from .ranges import METHODS, Floats, histograms, network_inputs, range_of
+from .placement import read_by_silu
+from .ranges import METHODS, Floats, histograms, network_inputs, range_before_silu, range_of
 from .sweep import Sweep, kept_in, sweep
 
 _CHECKED = 12
@@ -85,12 +96,12 @@ def quantize_model(
         output: the `.onnx` file; replaced only after the new one has passed the comparison. A sweep writes its table
             beside it.
         images: a folder of photographs like those that will be segmented, or the photographs.
-        target: "tensorrt" or "cpu", see `with_qdq`.
+        target: one of `TARGETS`, see `with_qdq`.
         method: how ranges are chosen, see `range_of`.
         keep: names of layers or blocks.
         keep_from: a table that a sweep wrote.
         run_sweep: find the layers that have to stay in floating point for this model; takes minutes.
-        half: what is not INT8 computes in FP16; None: with "tensorrt" yes, with "cpu" no.
+        half: what is not INT8 computes in FP16; None: with "tensorrt" yes, for processors no.
         count: photographs to calibrate on, spread evenly over those given.
         imgsz: longest side of the network's input, pixels; None: the model's default.
         limits: what the file has to reach; None: the defaults of `QuantizationLimits`.
@@ -149,7 +160,7 @@ class _Calibrated:
         plain: the graph, with weights in FP32.
         layers: the convolutions that can be quantized.
         ranges: (lowest, highest) of each tensor that is quantized.
-        target: "tensorrt" or "cpu".
+        target: one of `TARGETS`.
     """
 
     plain: onnx.ModelProto
@@ -160,7 +171,7 @@ class _Calibrated:
     @property
     def as_written(self) -> bool:
         """See `Judge.judge`."""
-        return self.target == "tensorrt"
+        return self.target in ("tensorrt", "openvino")
 
     def quantized(self, layers: Collection[Layer], *, half: bool = False) -> onnx.ModelProto:
         """The graph in which these layers compute in INT8."""
@@ -193,10 +204,14 @@ def _calibrate(
     step: Callable[[str], None],
 ) -> _Calibrated:
     plain = with_folded_weights(model)
+    if target in ("cpu", "vnni"):
+        plain = with_plain_enlargement(plain)
     layers = layers_of(plain)
-    counted = histograms(plain, tensors_to_calibrate(layers, target), inputs, step)
+    counted = histograms(plain, tensors_to_calibrate(plain, layers, target), inputs, step)
     ranges = {name: range_of(histogram, method, signed=target == "tensorrt") for name, histogram in counted.items()}
-    return _Calibrated(plain, layers, ranges, target)
+    if target != "tensorrt" and method == "percentile":
+        ranges |= {name: range_before_silu(counted[name]) for name in read_by_silu(plain) & {*counted}}
+    return _Calibrated(plain, layers, ranges_for_any_part(plain, layers, target, ranges), target)
 
 
 def _check(goal: Path, target: str, method: str, *, half: bool, count: int, ways: Sequence[bool]) -> None:
@@ -208,8 +223,8 @@ def _check(goal: Path, target: str, method: str, *, half: bool, count: int, ways
         raise ParameterError(f"calibration method is {method!r}, expected one of {', '.join(METHODS)}")
     if count < 1:
         raise ParameterError(f"{count} photographs to calibrate on, expected 1 or more")
-    if half and target == "cpu":
-        raise ParameterError("FP16 beside INT8 with target cpu: processors compute FP16 slowly; leave --half out")
+    if half and target != "tensorrt":
+        raise ParameterError(f"FP16 beside INT8 with target {target}: processors compute FP16 slowly; leave --half out")
     if sum(ways) > 1:
         raise ParameterError("--keep, --keep-from and --sweep each say what stays in floating point; use one of them")
 

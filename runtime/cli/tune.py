@@ -93,7 +93,7 @@ def tune(
     from ..opening import ModelSettings
     from ..sources.paths import find_images
     from ..tuned import Machine
-    from ..tuning.candidates import Axes, candidates_for, default_threads
+    from ..tuning.candidates import Axes, candidates_for, default_threads, installed_engines
     from ..tuning.choice import best_of
     from ..tuning.report import TuningReport
     from ..tuning.run import Plan, compare_masks, measure
@@ -102,8 +102,9 @@ def tune(
         raise ParameterError(f"{model}: expected an ONNX file that is there; plans and servers go to --candidate")
     paths, folder = find_images(images), model.with_suffix(".tune") if output is None else output
     console = open_console(stderr=True)
-    made = _int8_file(model, images, folder, console) if axes.int8 else None
-    varied = Axes(tuple(axes.engine or ()), tuple(axes.threads or default_threads()), tuple(axes.imgsz or ()))
+    engines = tuple(axes.engine or installed_engines())
+    made = _int8_files(model, images, engines, folder, console) if axes.int8 else {}
+    varied = Axes(engines, tuple(axes.threads or default_threads()), tuple(axes.imgsz or ()))
     ways = candidates_for(model, made, varied)
     extra = [parse_model(text) for text in axes.candidate or []]
     limits = FidelityLimits(mean_iou=min_mean_iou, recall=min_recall)
@@ -126,25 +127,36 @@ def tune(
     say(open_console(), f"{_keep(model, best)}: {best.way.name}, {best.latency_ms:.1f} ms; the run is in {folder}")
 
 
-def _int8_file(model: Path, images: list[str], folder: Path, console: Console) -> Path | None:
-    """The INT8 file of an earlier run into the folder, or a new one; None with a line that says why there is none."""
+def _int8_files(
+    model: Path, images: list[str], engines: tuple[str, ...], folder: Path, console: Console
+) -> dict[str, Path]:
+    """Engine → INT8 file of an earlier run into the folder, or a new one; a line says why one is missing."""
     from ..batch.console import say
-    from .exporter import run_exporter
 
-    target = folder / f"{model.stem}-int8.onnx"
     photographs = next((image for image in images if Path(image).is_dir()), None)
     if find_spec("onnx") is None or photographs is None:
         missing = "the package onnx is not installed" if photographs else "calibration takes a folder in --images"
         say(console, f"no INT8 file: {missing}")
-        return None
-    if target.is_file() and target.stat().st_mtime > model.stat().st_mtime:
-        return target
+        return {}
+    files = {engine: _int8_file(model, photographs, engine, folder, console) for engine in engines}
+    return {engine: file for engine, file in files.items() if file is not None}
+
+
+def _int8_file(model: Path, photographs: str, engine: str, folder: Path, console: Console) -> Path | None:
+    from ..batch.console import say
+    from ..tuning.candidates import int8_target
+    from .exporter import run_exporter
+
+    target = int8_target(engine)
+    file = folder / f"{model.stem}-int8-{target}.onnx"
+    if file.is_file() and file.stat().st_mtime > model.stat().st_mtime:
+        return file
     folder.mkdir(parents=True, exist_ok=True)
-    arguments = ["quantize", str(model), "--calibration", photographs, "--target", "cpu", "--output", str(target)]
+    arguments = ["quantize", str(model), "--calibration", photographs, "--target", target, "--output", str(file)]
     if run_exporter([*arguments, "--quiet"]):
-        say(console, "no INT8 file: it would be too far from the FP32 file, see above")
+        say(console, f"no INT8 file for {engine}: it would be too far from the FP32 file, see above")
         return None
-    return target
+    return file
 
 
 def _keep(model: Path, best: Measured) -> Path:

@@ -15,7 +15,7 @@ from ..errors import DeviceError, ModelError, ParameterError
 from ..network import TensorInfo
 from ..settings import HINTS, EngineSettings
 from ..spec import METADATA_KEY, ModelSpec
-from ..system.cpu import name_and_flags, usable_cpus
+from ..system.cpu import adds_bytes_in_16_bits, name_and_flags, usable_cpus
 from ..system.fork import ForkGate, PerProcess
 from .model_cache import ModelCache, Prepared
 from .telemetry import without_telemetry
@@ -30,7 +30,7 @@ TBB's threads hold locks for a moment longer: without the pause 7 of 64 children
 """
 
 _TYPES = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
-_ADDS_IN_32_BITS = {"avx_vnni", "avx512_vnni", "amx_int8"}
+_SEVEN_BITS = ("for cpu", "for openvino")
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
 
@@ -196,21 +196,20 @@ def _read(core: ov.Core, path: Path) -> tuple[ov.Model, dict[str, str]]:
     model = core.read_model(path)
     metadata = _metadata(model)
     rounds = any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
-    flags = name_and_flags()[1]
-    # Without VNNI two 8-bit products are added in 16 bits, which overflow: scores were off by 0.41 (docs/adr/0011).
-    narrow = "avx2" in flags and not flags & _ADDS_IN_32_BITS
-    if rounds and narrow and not _made_for_processors(metadata, path.name):
+    # Sums of two 8-bit products overflow there: scores were off by 0.41 (docs/adr/0011).
+    narrow = adds_bytes_in_16_bits(name_and_flags()[1])
+    if rounds and narrow and not _has_seven_bits(metadata, path.name):
         raise ModelError(
             f"{path}: an INT8 file with 8-bit weights, which overflow in OpenVINO on a processor without VNNI; "
-            "expected 7-bit ones: fastsam-export quantize --target cpu; or pass engine='onnxruntime'"
+            "expected 7-bit ones: fastsam-export quantize --target openvino; or pass engine='onnxruntime'"
         )
     return model, metadata
 
 
-def _made_for_processors(metadata: Mapping[str, str], source: str) -> bool:
+def _has_seven_bits(metadata: Mapping[str, str], source: str) -> bool:
     if METADATA_KEY not in metadata:
         return False
-    return ModelSpec.from_json(metadata[METADATA_KEY], source).tools.get("int8", "").startswith("for cpu")
+    return ModelSpec.from_json(metadata[METADATA_KEY], source).tools.get("int8", "").startswith(_SEVEN_BITS)
 
 
 def _metadata(model: ov.Model) -> dict[str, str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 _SELF = Path("/proc/self")
 _CPUINFO = Path("/proc/cpuinfo")
+
+_ADDS_BYTES_IN_32_BITS = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
 
 
 def usable_cpus() -> int:
@@ -53,6 +55,19 @@ def name_and_flags() -> tuple[str, frozenset[str]]:
     flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
     model = name[1] if name else platform.processor() or platform.machine()
     return model, frozenset(flags[1].split() if flags else ())
+
+
+def adds_bytes_in_16_bits(flags: Collection[str]) -> bool:
+    """Whether products of bytes are added in 16 bits, two at a time: with weights of 8 bits these sums overflow.
+
+    Args:
+        flags: see `name_and_flags`.
+
+    Example:
+        >>> adds_bytes_in_16_bits({"avx2"}), adds_bytes_in_16_bits({"avx2", "avx512_vnni"})
+        (True, False)
+    """
+    return "avx2" in flags and _ADDS_BYTES_IN_32_BITS.isdisjoint(flags)
 
 
 def _cgroup_folders(process: Path) -> Iterator[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import product
@@ -45,7 +45,7 @@ def installed_engines() -> tuple[str, ...]:
     return tuple(entry.name for entry in _entries() if find_spec(entry.library) is not None)
 
 
-def candidates_for(model: Path, int8: Path | None, axes: Axes) -> list[ModelArgument]:
+def candidates_for(model: Path, int8: Mapping[str, Path], axes: Axes) -> list[ModelArgument]:
     """The ways to run a model: engine, precision, threads, size of the input. The first is the reference.
 
     The reference is the model itself in ONNX Runtime, or in the only engine there is, in FP32, with all processors, at
@@ -53,21 +53,21 @@ def candidates_for(model: Path, int8: Path | None, axes: Axes) -> list[ModelArgu
 
     Args:
         model: an `.onnx` file.
-        int8: the same network in INT8; None: there is none.
+        int8: engine → the same network in INT8, as that engine computes it fastest.
         axes: what is varied.
 
     Example:
-        >>> [way.name for way in candidates_for(Path("m.onnx"), None, Axes(("onnxruntime",), (1, 2)))]
+        >>> [way.name for way in candidates_for(Path("m.onnx"), {}, Axes(("onnxruntime",), (1, 2)))]
         ['ONNX Runtime fp32', 'ONNX Runtime fp32, 1 thread', 'ONNX Runtime fp32, 2 threads']
     """
     engines = axes.engines or installed_engines()
     reference = ModelArgument(_name(engines[0], "fp32"), str(model), _settings(engines[0], "fp32"))
     listed = {reference.name: reference}
-    for engine, (source, precision) in product(engines, _networks(model, int8)):
-        for precise in _precisions(engine, precision):
+    for engine in engines:
+        for source, precision in _networks(engine, model, int8.get(engine)):
             for threads, imgsz in product(axes.threads or (None,), axes.imgsz or (None,)):
-                settings = _settings(engine, precise, threads, imgsz)
-                way = ModelArgument(_name(engine, precise, threads, imgsz), str(source), settings)
+                settings = _settings(engine, precision, threads, imgsz)
+                way = ModelArgument(_name(engine, precision, threads, imgsz), str(source), settings)
                 listed.setdefault(way.name, way)
     return list(listed.values())
 
@@ -94,7 +94,7 @@ def same_results(ways: Sequence[ModelArgument]) -> dict[str, list[ModelArgument]
     """Ways that give the same masks, because only their threads differ: name of the first → all of them.
 
     Example:
-        >>> groups = same_results(candidates_for(Path("m.onnx"), None, Axes(("onnxruntime",), (1, 2))))
+        >>> groups = same_results(candidates_for(Path("m.onnx"), {}, Axes(("onnxruntime",), (1, 2))))
         >>> [len(ways) for ways in groups.values()]
         [3]
     """
@@ -105,18 +105,27 @@ def same_results(ways: Sequence[ModelArgument]) -> dict[str, list[ModelArgument]
     return {ways[0].name: ways for ways in groups.values()}
 
 
-def _networks(model: Path, int8: Path | None) -> Iterator[tuple[Path, str]]:
+def int8_target(engine: str) -> str:
+    """For which target `fastsam-export quantize` makes the INT8 file that an engine computes fastest on this processor.
+
+    Example:
+        >>> int8_target("openvino")
+        'openvino'
+    """
+    if engine == "openvino":
+        return "openvino"
+    return "vnni" if name_and_flags()[1] & {"avx_vnni", "avx512_vnni"} else "cpu"
+
+
+def _networks(engine: str, model: Path, int8: Path | None) -> Iterator[tuple[Path, str]]:
+    """Files and precisions."""
     yield model, "fp32"
-    if int8 is not None:
-        yield int8, "int8"
-
-
-def _precisions(engine: str, precision: str) -> Iterator[str]:
-    yield precision
-    if engine == "openvino" and precision == "fp32":
+    if engine == "openvino":
         flags = name_and_flags()[1]
         if any(entry.name == engine and entry.made_for & flags for entry in _entries()):  # it has BF16 units
-            yield "bf16"
+            yield model, "bf16"
+    if int8 is not None:
+        yield int8, "int8"
 
 
 def _settings(engine: str, precision: str, threads: int | None = None, imgsz: int | None = None) -> dict[str, Any]:

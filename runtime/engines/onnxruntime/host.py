@@ -17,7 +17,7 @@ from ...system.scratch import scratch_folder
 from ..model_cache import ModelCache, Prepared
 from ..reopening import reopening
 from ..telemetry import without_telemetry
-from .provider import CPU, CUDA, checked_precision, cuda_options, preload_cuda
+from .provider import CPU, CUDA, checked_precision, cuda_options, preload_cuda, refuse_overflow
 from .tensors import tensor_infos
 
 with without_telemetry():
@@ -57,7 +57,9 @@ class OnnxRuntimeNetwork:
         self.inputs = tensor_infos(session.get_inputs())
         self.outputs = tensor_infos(session.get_outputs())
         precision = checked_precision(settings, self.metadata, self.inputs, path.name)
-        if provider[0] == CUDA:
+        if provider[0] == CPU:
+            refuse_overflow(self.metadata, path.name)
+        else:
             self.description |= {"precision": precision, "cudnn_search": settings.search or "heuristic"}
 
     def run(self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
-from ...errors import DeviceError
+from ...errors import DeviceError, ModelError
 from ...network import TensorInfo
 from ...settings import EngineSettings
 from ...spec import METADATA_KEY
+from ...system.cpu import adds_bytes_in_16_bits, name_and_flags
 from ..telemetry import without_telemetry
 
 with without_telemetry():
@@ -87,6 +88,27 @@ def checked_precision(
             f"holds; export a file in {asked}, or leave precision out"
         )
     return "tf32" if asked == "tf32" else held
+
+
+def refuse_overflow(metadata: Mapping[str, str], name: str) -> None:
+    """Refuse an INT8 file that this processor would compute wrongly: one for VNNI, where there is none.
+
+    Raises:
+        ModelError: it is one.
+
+    Example:
+        >>> refuse_overflow({}, "s.onnx")
+    """
+    try:
+        for_vnni = str(json.loads(metadata[METADATA_KEY])["tools"]["int8"]).startswith("for vnni")
+    except (KeyError, ValueError, TypeError):
+        return
+    processor, flags = name_and_flags()
+    if for_vnni and adds_bytes_in_16_bits(flags):
+        raise ModelError(
+            f"{name}: an INT8 file with 8-bit weights, which overflow on a processor without VNNI ({processor}); "
+            "expected 7-bit ones: fastsam-export quantize --target cpu"
+        )
 
 
 def _held(metadata: Mapping[str, str], inputs: Sequence[TensorInfo]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,9 +22,10 @@ from fastsam_deploy.export.graph.fp16 import decoding_nodes
 from fastsam_deploy.export.graph.suppression import with_suppression
 from fastsam_deploy.export.proof.inputs import load_photographs
 from fastsam_deploy.export.quantize import to_int8 as module
+from fastsam_deploy.export.quantize.enlarging import with_plain_enlargement
 from fastsam_deploy.export.quantize.graph import layers_named, layers_of, with_folded_weights, with_qdq
 from fastsam_deploy.export.quantize.judge import Judge, Likeness, QuantizationLimits
-from fastsam_deploy.export.quantize.ranges import Histogram, histograms, network_inputs, range_of
+from fastsam_deploy.export.quantize.ranges import Histogram, histograms, network_inputs, range_before_silu, range_of
 from fastsam_deploy.export.quantize.sweep import kept_in, sweep
 from fastsam_deploy.export.quantize.to_int8 import Quantized, quantize_model
 from fastsam_deploy.runtime.engines import open_engine
@@ -57,7 +59,7 @@ def made(demo_onnx: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory
     settings: dict[str, Any] = {"count": 6, "imgsz": IMGSZ, "half": False}
     return {
         target: quantize_model(demo_onnx, folder / f"{target}.onnx", photos, target=target, **settings)
-        for target in ("tensorrt", "cpu")
+        for target in ("tensorrt", "cpu", "vnni", "openvino")
     }
 
 
@@ -66,7 +68,7 @@ def plain(demo_onnx: Path) -> onnx.ModelProto:
     return with_folded_weights(onnx.load(demo_onnx))
 
 
-@pytest.mark.parametrize("target", ["tensorrt", "cpu"])
+@pytest.mark.parametrize("target", ["tensorrt", "cpu", "vnni", "openvino"])
 def test_masks_and_recall_hold_on_photographs_that_were_not_calibrated_on(
     made: dict[str, Quantized], target: str
 ) -> None:
@@ -78,7 +80,7 @@ def test_masks_and_recall_hold_on_photographs_that_were_not_calibrated_on(
     assert found.likeness.mean_iou < 1  # something was rounded
 
 
-@pytest.mark.parametrize("target", ["tensorrt", "cpu"])
+@pytest.mark.parametrize("target", ["tensorrt", "cpu", "vnni", "openvino"])
 def test_the_file_opens_in_our_runtime_and_finds_the_same(
     made: dict[str, Quantized], target: str, demo_onnx: Path, coffee: Path
 ) -> None:
@@ -98,10 +100,15 @@ def test_openvino_takes_what_it_computes_rightly_and_refuses_the_rest(
     from fastsam_deploy.runtime.engines import openvino as engine
 
     settings: dict[str, Any] = {"imgsz": IMGSZ, "engine": "openvino", "precision": "fp32"}
-    with FastSAM(made["cpu"].path, **settings) as model, FastSAM(demo_onnx, **settings) as plain_model:
-        found = compare(plain_model.segment(coffee), model.segment(coffee))
-        assert found.ious.mean() >= 0.95
+    with FastSAM(demo_onnx, **settings) as plain_model:
+        expected = plain_model.segment(coffee)
+    for target in ("cpu", "openvino"):
+        with FastSAM(made[target].path, **settings) as model:
+            assert compare(expected, model.segment(coffee)).ious.mean() >= 0.95
     monkeypatch.setattr(engine, "name_and_flags", lambda: ("an old one", frozenset({"avx2"})))
+    FastSAM(made["openvino"].path, **settings).close()
+    with pytest.raises(ModelError, match="overflow in OpenVINO on a processor without VNNI"):
+        FastSAM(made["vnni"].path, **settings)
     with pytest.raises(ModelError, match="overflow in OpenVINO on a processor without VNNI"):
         FastSAM(made["tensorrt"].path, **settings)
     monkeypatch.setattr(engine, "name_and_flags", lambda: ("a newer one", frozenset({"avx2", "avx512_vnni"})))
@@ -136,13 +143,114 @@ def test_for_tensorrt_nothing_has_a_zero_point_and_each_convolution_its_own_pair
     assert {entry.domain for entry in onnx.load(made["tensorrt"].path).opset_import} == {""}
 
 
-def test_for_a_cpu_activations_are_unsigned_and_weights_have_seven_bits(made: dict[str, Quantized]) -> None:
-    _, constants, quantizing = qdq_of(made["cpu"].path)
+@pytest.mark.parametrize(("target", "most"), [("cpu", 63), ("vnni", 127), ("openvino", 63)])
+def test_for_a_processor_activations_are_unsigned_and_weights_have_few_enough_bits(
+    made: dict[str, Quantized], target: str, most: int
+) -> None:
+    _, constants, quantizing = qdq_of(made[target].path)
     assert {constants[node.input[2]].dtype for node in quantizing} == {np.dtype(np.uint8)}
     weights = [values for values in constants.values() if values.dtype == np.int8 and values.ndim == 4]
-    assert len(weights) == len(made["cpu"].quantized)
-    assert max(int(np.abs(values.astype(int)).max()) for values in weights) <= 64
-    assert made["cpu"].path.stat().st_size < 0.35 * made["tensorrt"].path.stat().st_size
+    assert len(weights) == len(made[target].quantized)
+    assert max(int(np.abs(values.astype(int)).max()) for values in weights) == most
+    assert made[target].path.stat().st_size < 0.35 * made["tensorrt"].path.stat().st_size
+
+
+def test_a_file_for_vnni_is_refused_where_its_sums_would_overflow(
+    made: dict[str, Quantized], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fastsam_deploy.runtime.engines.onnxruntime import provider
+
+    monkeypatch.setattr(provider, "name_and_flags", lambda: ("an old one", frozenset({"avx2"})))
+    with pytest.raises(ModelError, match=r"overflow on a processor without VNNI \(an old one\).*--target cpu"):
+        FastSAM(made["vnni"].path)
+    FastSAM(made["cpu"].path).close()
+
+
+def optimised(path: Path, folder: Path) -> Counter[str]:
+    """What ONNX Runtime runs of a file: operator → how many."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node)
+
+
+@pytest.mark.parametrize("target", ["cpu", "vnni"])
+def test_onnx_runtime_computes_all_between_two_int8_convolutions_in_8_bits(
+    made: dict[str, Quantized], target: str, tmp_path: Path
+) -> None:
+    operators = optimised(made[target].path, tmp_path)
+    quantized = len(made[target].quantized)
+    assert quantized == 61  # all but the stem and the ends of the head; the enlargement of the prototypes is one
+    assert operators["QLinearConv"] == quantized
+    # All have SiLU but the enlargement; the last one's product is an output, in floating point.
+    assert operators["QLinearSigmoid"] == 60 and operators["QLinearMul"] == 59
+    assert operators["QLinearAdd"] == 5 and operators["NhwcMaxPool"] == 3
+    assert operators["QLinearConcat"] == 14  # 12 of the network, two enlargements
+    assert not operators["ConvTranspose"] and not operators["Resize"]
+    # Conversions: into 8 bits after the stem, out of them for the 9 ends of the head and the prototypes.
+    assert operators["QuantizeLinear"] <= 3 and operators["DequantizeLinear"] <= 15
+
+
+def test_what_is_concatenated_has_one_scale(made: dict[str, Quantized]) -> None:
+    graph, constants, quantizing = qdq_of(made["cpu"].path)
+    scales = {node.input[0]: float(constants[node.input[1]]) for node in quantizing}
+    rounded = {f"{name}_rounded": scale for name, scale in scales.items()}
+    joined = [node for node in graph.node if node.op_type == "Concat" and node.input[0] in rounded]
+    assert len(joined) == 14
+    for node in joined:
+        assert {rounded[name] for name in node.input} == {scales[node.output[0]]}
+
+
+def test_for_openvino_what_a_convolution_writes_is_exact(made: dict[str, Quantized]) -> None:
+    graph, _, quantizing = qdq_of(made["openvino"].path)
+    rounded = {node.input[0] for node in quantizing}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert rounded and not rounded & {node.output[0] for node in convolutions}
+    operators = Counter(node.op_type for node in graph.node)
+    assert operators["ConvTranspose"] == 1 and operators["Resize"] == 2
+
+
+@pytest.mark.parametrize("side", [64, 96])
+def test_plain_enlargement_changes_no_value(plain: onnx.ModelProto, side: int) -> None:
+    import onnxruntime
+
+    enlarged = with_plain_enlargement(plain)
+    operators = Counter(node.op_type for node in enlarged.graph.node)
+    assert not operators["ConvTranspose"] and not operators["Resize"]
+    onnx.checker.check_model(enlarged, full_check=True)
+    images = np.random.default_rng(side).random((1, 3, side, 128), np.float32)
+    before, after = (
+        onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            None, {"images": images}
+        )
+        for model in (plain, enlarged)
+    )
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_other_enlargements_stay(plain: onnx.ModelProto) -> None:
+    changed = onnx.ModelProto.FromString(plain.SerializeToString())
+    for node in changed.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "auto_pad":
+                attribute.s = b"VALID"
+            if node.op_type == "Resize" and attribute.name == "mode":
+                attribute.s = b"linear"
+    operators = [
+        Counter(node.op_type for node in graph.graph.node) for graph in (changed, with_plain_enlargement(changed))
+    ]
+    assert operators[0] == operators[1]
+
+
+def test_levels_are_not_spent_on_values_whose_silu_is_zero() -> None:
+    values = np.concatenate((np.linspace(-30, -8, 5000), np.random.default_rng(0).normal(size=100_000)))
+    counts, _ = np.histogram(values, 4096, (-30, 5))
+    low, high = range_before_silu(Histogram(-30.0, 5.0, counts))
+    assert -10 < low < -3 and 3 < high <= 5
 
 
 def test_the_ends_of_the_head_and_the_stem_stay_high(made: dict[str, Quantized], plain: onnx.ModelProto) -> None:
@@ -194,7 +302,7 @@ def test_a_file_that_is_too_far_off_is_refused_and_the_old_one_stays(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"target": "tpu"}, "target is 'tpu', expected one of tensorrt, cpu"),
+        ({"target": "tpu"}, "target is 'tpu', expected one of tensorrt, cpu, vnni, openvino"),
         ({"method": "guess"}, "method is 'guess', expected one of minmax"),
         ({"count": 0}, "0 photographs"),
         ({"target": "cpu", "half": True}, "FP16 beside INT8 with target cpu"),

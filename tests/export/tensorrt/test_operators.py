@@ -99,7 +99,7 @@ def test_its_int8_graph(demo: onnx.ModelProto, half: bool) -> None:
 
     plain = with_folded_weights(demo)
     layers = layers_of(plain)
-    ranges = dict.fromkeys(tensors_to_calibrate(layers, "tensorrt"), (-1.0, 1.0))
+    ranges = dict.fromkeys(tensors_to_calibrate(plain, layers, "tensorrt"), (-1.0, 1.0))
     graph = with_qdq(plain, layers, ranges, "tensorrt", half=half)
     assert sum(node.op_type == "QuantizeLinear" for node in graph.graph.node) > 10
     assert list(problems(graph)) == []

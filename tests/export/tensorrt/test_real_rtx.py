@@ -78,7 +78,7 @@ def int8(graph: Graph, target: str, half: bool) -> Graph:
     """As `fastsam-export quantize` makes it, with ranges out of the air: the graph is the same."""
     plain = with_folded_weights(graph)
     layers = [layer for layer in layers_of(plain) if not layer.kept]
-    ranges = dict.fromkeys(tensors_to_calibrate(layers, target), (-2.0, 2.5))
+    ranges = dict.fromkeys(tensors_to_calibrate(plain, layers, target), (-2.0, 2.5))
     return with_qdq(plain, layers, ranges, target, half=half)
 
 

@@ -90,7 +90,7 @@ def quantized(graph: onnx.ModelProto, target: str) -> onnx.ModelProto:
 
     plain = with_folded_weights(graph)
     layers = [layer for layer in layers_of(plain) if not layer.kept]
-    return with_qdq(plain, layers, dict.fromkeys(tensors_to_calibrate(layers, target), (-2.0, 2.5)), target)
+    return with_qdq(plain, layers, dict.fromkeys(tensors_to_calibrate(plain, layers, target), (-2.0, 2.5)), target)
 
 
 def suppressed(graph: onnx.ModelProto) -> onnx.ModelProto:

@@ -15,7 +15,7 @@ from fastsam_deploy.runtime import FastSAM
 from fastsam_deploy.runtime.errors import ModelError, ParameterError
 from fastsam_deploy.runtime.measure.run import ModelArgument
 from fastsam_deploy.runtime.tuned import Machine, Tuned, tuned_path
-from fastsam_deploy.runtime.tuning.candidates import Axes, candidates_for, same_results
+from fastsam_deploy.runtime.tuning.candidates import Axes, candidates_for, int8_target, same_results
 from fastsam_deploy.runtime.tuning.choice import Measured, best_of, frontier_of
 from tests.command_line import run_fastsam
 
@@ -105,8 +105,9 @@ def test_an_int8_file_is_made_and_chosen(
     int8 = run["ways"][1]
     assert int8["name"] == "ONNX Runtime int8" and 0.5 < int8["mean_iou"] < 1
     tuned = Tuned.read(model)
-    Tuned("m.tune/m-int8.onnx", {**tuned.sha256, "m.tune/m-int8.onnx": _sha(model)}, {}, Machine.this()).write(model)
-    with pytest.raises(ModelError, match=r"another m.tune/m-int8.onnx than the one that is there"):
+    file = Path(int8["file"]).relative_to(model.parent).as_posix()
+    Tuned(file, {**tuned.sha256, file: _sha(model)}, {}, Machine.this()).write(model)
+    with pytest.raises(ModelError, match=f"another {file} than the one that is there"):
         FastSAM(model, engine="tuned")
 
 
@@ -164,7 +165,11 @@ def test_ways_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     from fastsam_deploy.runtime.tuning import candidates
 
     monkeypatch.setattr(candidates, "name_and_flags", lambda: ("x", frozenset({"avx512_bf16"})))
-    ways = candidates_for(Path("m.onnx"), Path("i.onnx"), Axes(("onnxruntime", "openvino"), (1, 2)))
+    ways = candidates_for(
+        Path("m.onnx"),
+        dict.fromkeys(("onnxruntime", "openvino"), Path("i.onnx")),
+        Axes(("onnxruntime", "openvino"), (1, 2)),
+    )
     names = [way.name for way in ways]
     assert names[0] == "ONNX Runtime fp32"
     assert len(names) == 1 + 2 * (2 + 3) == len(set(names))
@@ -172,7 +177,8 @@ def test_ways_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     groups = same_results(ways)
     assert [len(group) for group in groups.values()] == [3, 2, 2, 2, 2]
     monkeypatch.setattr(candidates, "name_and_flags", lambda: ("x", frozenset({"avx2"})))
-    assert not any("bf16" in way.name for way in candidates_for(Path("m.onnx"), None, Axes(("openvino",))))
+    assert [int8_target(engine) for engine in ("onnxruntime", "openvino")] == ["cpu", "openvino"]
+    assert not any("bf16" in way.name for way in candidates_for(Path("m.onnx"), {}, Axes(("openvino",))))
 
 
 def test_the_choice_and_the_frontier() -> None:
