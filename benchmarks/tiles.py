@@ -17,6 +17,10 @@ same threshold and at half of it. (At half of it, because a new segment is often
 A network does not give the same answer for the same photograph twice if it is cut elsewhere: some scores fall below the
 threshold, some rise above it. The line "cut 10 px elsewhere" shows how much of the answer this alone takes: each
 photograph with a strip of 10 px of its neighbours around it, segmented alone.
+
+Tiles must not lie where photographs lie, or they are the photographs. A step of a third of a photograph would do that:
+an overlap of 0.66 finds 93 % at 24 megapixels, as every third tile has the edges of a photograph, and so does 0.65 at 3
+megapixels. With the steps that are measured at 24 megapixels, tiles begin anywhere within a photograph.
 """
 
 from __future__ import annotations
@@ -36,9 +40,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsam_deploy.runtime import FastSAM, Segments, Thresholds, Tiles
+from fastsam_deploy.runtime.native import library as native
 from fastsam_deploy.runtime.segments import join
 from fastsam_deploy.runtime.system.cpu import usable_cpus
-from fastsam_deploy.runtime.tiling.compare import alike, seen_through
+from fastsam_deploy.runtime.tiling.compare import alike
 from fastsam_deploy.runtime.tiling.grid import tile_boxes
 from fastsam_deploy.runtime.tiling.merge import placed
 
@@ -64,6 +69,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=None, help="an .onnx file; default: the demo model")
     parser.add_argument("--conf", type=float, default=0.4, help="threshold of the photographs")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--at-rest", action="store_true", help="nothing else runs on the machine: the times count")
     arguments = parser.parse_args()
     mosaic, cells = build(list(photographs(arguments.images).values()), arguments.megapixels)
     with FastSAM(arguments.model, conf=arguments.conf) as model:
@@ -180,13 +186,13 @@ class Judge:
         for cell in self._cells:
             rows = np.flatnonzero((mine[:, :2] >= cell[:2]).all(1) & (mine[:, 2:] <= cell[2:]).all(1))
             near = np.flatnonzero((theirs[:, :2] < cell[2:]).all(1) & (theirs[:, 2:] > cell[:2]).all(1))
-            seen, other_seen = (
-                seen_through(masks, cell) for masks in (self._candidates.masks[rows], answer.masks[near])
-            )
-            for i, j, shared in alike(seen, other_seen, min(AT_IOU)):
+            others = answer.masks[near]
+            inside = others.box_overlap(cell[None])[:, 0]
+            pairs, counts = alike(self._candidates.masks[rows], others, cell, min(AT_IOU))
+            for (i, j), shared in zip(pairs.tolist(), counts.tolist(), strict=True):
                 row, other = rows[i], near[j]
                 union = int(self._candidates.areas[row]) - shared
-                best[row] = max(best[row], shared / (union + other_seen.areas[j]))
+                best[row] = max(best[row], shared / (union + int(inside[j])))
                 whole[row] = max(whole[row], shared / (union + int(answer.areas[other])))
                 known_low[other] = True
                 known[other] |= self._above[row]
@@ -214,6 +220,8 @@ def _environment(arguments: argparse.Namespace, model: FastSAM, mosaic: Image, c
         "model": model.description.get("file"),
         "imgsz": model.imgsz,
         "conf": arguments.conf,
+        "masks": native.state(),
+        "at_rest": arguments.at_rest,
         "photographs": arguments.images.name,
         "mosaic_hw": list(mosaic.shape[:2]),
         "cells": len(cells),
@@ -237,11 +245,13 @@ def markdown(report: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(map(str, cells))} |")
     height, width = environment["mosaic_hw"]
     cell_h, cell_w = environment["cell_hw"]
+    load = "which did nothing else" if environment["at_rest"] else "not idle: the times are not exact"
     lines += [
         "",
         f"Mosaic of {width} × {height} pixels: {environment['cells']} photographs of {cell_w} × {cell_h}; tiles of "
         f"{cell_w}. {environment['model']} at {environment['imgsz']}, conf {environment['conf']}. "
-        f"{environment['cpu']}, {environment['processors']} processors, not idle: the times are not exact. "
+        f"{environment['cpu']}, {environment['processors']} processors, {load}. Masks: {environment['masks']}. "
+        f"ONNX Runtime {environment['onnxruntime']}, {environment['date']}. "
         f"Peak memory of the process: {report['runs'][-1]['peak_memory_mb']} MB.",
     ]
     return "\n".join(lines) + "\n"

@@ -95,7 +95,7 @@ class TileOptions:
     ] = None
     tile_overlap: Annotated[
         float | None,
-        network_option("Share of a tile that the next one shows too, 0 to 0.75. Default: 0.6.", "--tile-overlap"),
+        network_option("Share of a tile that the next one shows too, 0 to 0.75. Default: 0.65.", "--tile-overlap"),
     ] = None
 
     def parsed(self) -> Tiles | None:

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ParameterError
+from ..native.calls import count_shared
+from ..native.library import library
 from .store import Masks
 
 
@@ -40,15 +42,61 @@ def mask_ious(masks: Masks, others: Masks, at_least: float = 0.0) -> NDArray[np.
     # No more pixels can be shared than the crops share, nor than the smaller mask has.
     at_most = np.minimum(overlap, np.minimum(masks.areas[:, None], others.areas))
     ious = np.zeros(areas.shape)
-    likely = (at_most > 0) & (at_most >= at_least * (areas - at_most))
-    for i in np.flatnonzero(likely.any(1)).tolist():
-        crop = masks.crops[i]  # once: packed masks make it each time
-        for j in np.flatnonzero(likely[i]).tolist():
-            shared = shared_pixels(crop, start[i], others.crops[j], other_start[j])
-            ious[i, j] = shared / (areas[i, j] - shared)
+    pairs = np.argwhere((at_most > 0) & (at_most >= at_least * (areas - at_most)))
+    shared = shared_in_pairs(masks, others, pairs)
+    i, j = pairs.T
+    ious[i, j] = shared / (areas[i, j] - shared)
     ious[ious < at_least] = 0
     ious[areas == 0] = 1
     return ious
+
+
+def shared_in_pairs(
+    masks: Masks, others: Masks, pairs: NDArray[np.int64], window_xyxy: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Pixels that are in both masks of each pair.
+
+    Args:
+        masks, others: over the same image.
+        pairs: (p, 2) int64, rows of `masks` and of `others`; faster if pairs of the same first row follow one another.
+        window_xyxy: (4,) int64, count inside it only; pixels of the image, right and bottom exclusive.
+
+    Returns:
+        (p,) int64.
+
+    Example:
+        >>> masks = Masks.from_dense([[[1, 1, 0]], [[0, 1, 1]]])
+        >>> shared_in_pairs(masks, masks, np.array([[0, 0], [0, 1]])).tolist()
+        [2, 1]
+    """
+    window = np.array([0, 0, *masks.image_hw[::-1]]) if window_xyxy is None else window_xyxy
+    crops, other_crops = masks.crops, others.crops
+    compiled = library()
+    if compiled is not None:
+        words, other_words = crops.as_words(masks.corners_xy), other_crops.as_words(others.corners_xy)
+        return count_shared(compiled, words, other_words, pairs, window)
+    shared = np.zeros(len(pairs), np.int64)
+    row, part, corner = -1, np.zeros((0, 0), np.bool_), window[:2]
+    for k, (i, j) in enumerate(pairs.tolist()):
+        if i != row:  # packed masks make a crop each time
+            row, (part, corner) = i, cut_at(crops[i], masks.corners_xy[i], window)
+        shared[k] = shared_pixels(part, corner, other_crops[j], others.corners_xy[j])
+    return shared
+
+
+def cut_at(
+    crop: NDArray[np.bool_], corner_xy: NDArray[np.int64], window_xyxy: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """The part of a crop inside a window, and where it begins.
+
+    Example:
+        >>> part, corner = cut_at(np.ones((4, 6), bool), np.array([0, 0]), np.array([4, 1, 8, 4]))
+        >>> part.shape, corner.tolist()
+        ((3, 2), [4, 1])
+    """
+    corner = np.maximum(corner_xy, window_xyxy[:2])
+    (x, y), (right, bottom) = (np.maximum(edge - corner_xy, 0) for edge in (corner, window_xyxy[2:]))
+    return crop[y:bottom, x:right], corner
 
 
 def mask_iou(masks: Masks, i: int, others: Masks, j: int) -> float:

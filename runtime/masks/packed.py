@@ -8,6 +8,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from ..native.calls import CropWords, count_inside
+from ..native.library import library
 from .bits import WORD_BITS, cut_rows, pack_rows, unpack_rows, words_per_row
 
 _PAIRS = 1 << 20
@@ -217,6 +219,10 @@ class PackedCrops(Sequence[NDArray[np.bool_]]):
             held[first + row, point] = words >> (column % WORD_BITS).astype(np.uint32) & 1
         return held
 
+    def as_words(self, corners_xy: NDArray[np.int64]) -> CropWords:
+        """The crops as compiled code reads them; `corners_xy` is (n, 2) int64, where they begin in the image."""
+        return CropWords(self.words, self.starts, np.concatenate([corners_xy, corners_xy + self.sizes_wh], 1))
+
     def overlap(self, corners_xy: NDArray[np.int64], boxes_xyxy: NDArray[np.int64]) -> NDArray[np.int64]:
         """(n, m) int64: pixels of mask i inside box j.
 
@@ -224,6 +230,9 @@ class PackedCrops(Sequence[NDArray[np.bool_]]):
             corners_xy: (n, 2) int64, left and top edge of each crop in the image, pixels.
             boxes_xyxy: (m, 4) int64, pixels of the image, right and bottom exclusive.
         """
+        compiled = library()
+        if compiled is not None:
+            return count_inside(compiled, self.as_words(corners_xy), boxes_xyxy)
         pixels = np.zeros((len(self), len(boxes_xyxy)), np.int64)
         for row, crop, (x, y) in zip(pixels, self, corners_xy.tolist(), strict=True):
             for j, (left, top, right, bottom) in enumerate((boxes_xyxy - (x, y, x, y)).clip(0).tolist()):

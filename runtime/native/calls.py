@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,25 @@ from .library import Library
 
 _NOT_FINITE, _NO_MEMORY = 1, 2
 _TAPS = 3
+
+
+class CropWords(NamedTuple):
+    """Crops of masks as the library reads them.
+
+    Attributes:
+        words: uint32, the rows of the crops, each beginning a word.
+        starts: (n,) int64, where each crop begins in `words`.
+        places_xyxy: (n, 4) int64, pixels of the image; right and bottom exclusive.
+
+    Example:
+        >>> crop = CropWords(np.array([3, 1], np.uint32), np.array([0]), np.array([[5, 0, 7, 2]]))
+        >>> crop.places_xyxy.tolist()  # pixels (5, 0), (6, 0) and (5, 1)
+        [[5, 0, 7, 2]]
+    """
+
+    words: NDArray[np.uint32]
+    starts: NDArray[np.int64]
+    places_xyxy: NDArray[np.int64]
 
 
 def write_masks(
@@ -110,6 +131,48 @@ def rle_text(
         capacity = size
 
 
+def count_inside(library: Library, crops: CropWords, boxes_xyxy: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n, m) int64, pixels of each mask inside each of (m, 4) boxes. Twin: `overlap` of `masks/packed.py`.
+
+    Raises:
+        ValueError: an array is of another shape, or names places outside another one.
+    """
+    crops = _checked_crops(crops)
+    boxes = _rows_of(boxes_xyxy, 4)
+    pixels = np.empty((len(crops.starts), len(boxes)), np.int64)
+    library.functions.fastsam_inside(
+        *(*_addresses(crops), len(crops.starts)), *(_at(boxes), len(boxes), _at(pixels), library.level)
+    )
+    return pixels
+
+
+def count_shared(
+    library: Library,
+    crops: CropWords,
+    others: CropWords,
+    pairs: NDArray[np.int64],
+    box_xyxy: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """(m,) int64, pixels in a box that pairs of masks share. Twin: `shared_pixels` of `masks/overlap.py`.
+
+    Args:
+        pairs: (m, 2) int64, rows of `crops` and of `others`.
+        box_xyxy: (4,) int64, pixels of the image; right and bottom exclusive.
+
+    Raises:
+        ValueError: an array is of another shape, or names places outside another one.
+    """
+    crops, others = _checked_crops(crops), _checked_crops(others)
+    pairs, box = _rows_of(pairs, 2), _rows_of(box_xyxy[None], 4)
+    if len(pairs) and (pairs.min() < 0 or (pairs.max(0) >= (len(crops.starts), len(others.starts))).any()):
+        raise ValueError(f"pairs up to {pairs.max(0)} of {len(crops.starts)} and {len(others.starts)} crops")
+    pixels = np.empty(len(pairs), np.int64)
+    library.functions.fastsam_shared(
+        *(*_addresses(crops), *_addresses(others)), *(_at(pairs), len(pairs), _at(box), _at(pixels), library.level)
+    )
+    return pixels
+
+
 def _checked_axis(first: NDArray[np.int32], shares: NDArray[np.float32], source: int) -> int:
     """The side of the image of this axis, whose pixels depend on `source` prototypes."""
     side = len(first)
@@ -125,14 +188,39 @@ def _checked_axis(first: NDArray[np.int32], shares: NDArray[np.float32], source:
 def _check_crops(
     corners_xyxy: NDArray[np.int64], image_wh: tuple[int, int], words: NDArray[np.uint32], starts: NDArray[np.int64]
 ) -> None:
-    if words.dtype != np.uint32 or starts.dtype != np.int64 or not words.flags.c_contiguous:
-        raise ValueError(f"words are {words.dtype}, starts {starts.dtype}")
     sizes = np.maximum(corners_xyxy[:, 2:] - corners_xyxy[:, :2], 0)
     if ((corners_xyxy < 0) | (corners_xyxy > image_wh * 2))[(sizes > 0).all(1)].any():
         raise ValueError(f"a crop leaves the image of {image_wh[0]}×{image_wh[1]} pixels")
-    ends = starts + -(-sizes[:, 0] // 32) * sizes[:, 1]
+    _check_words(words, starts, sizes)
+
+
+def _checked_crops(crops: CropWords) -> CropWords:
+    words, starts, places = crops
+    places = _rows_of(places, 4)
+    sizes = places[:, 2:] - places[:, :2]
+    if starts.shape != (len(places),) or (sizes < 0).any():
+        raise ValueError(f"{len(places)} places, starts {starts.shape}, sizes from {sizes.min(initial=0)}")
+    starts = np.ascontiguousarray(starts)
+    _check_words(words, starts, sizes)
+    return CropWords(words, starts, places)
+
+
+def _check_words(words: NDArray[np.uint32], starts: NDArray[np.int64], sizes_wh: NDArray[np.int64]) -> None:
+    if words.dtype != np.uint32 or starts.dtype != np.int64 or not words.flags.c_contiguous:
+        raise ValueError(f"words are {words.dtype}, starts {starts.dtype}")
+    ends = starts + -(-sizes_wh[:, 0] // 32) * sizes_wh[:, 1]
     if len(starts) and (starts.min() < 0 or ends.max() > len(words)):
         raise ValueError(f"crops end at word {ends.max()} of {len(words)}")
+
+
+def _rows_of(numbers: NDArray[np.int64], columns: int) -> NDArray[np.int64]:
+    if numbers.ndim != 2 or numbers.shape[1] != columns:
+        raise ValueError(f"numbers are {numbers.shape}, expected (n, {columns})")
+    return np.ascontiguousarray(numbers, np.int64)
+
+
+def _addresses(crops: CropWords) -> tuple[int, int, int]:
+    return _at(crops.words), _at(crops.starts), _at(crops.places_xyxy)
 
 
 def _at(array: NDArray[np.generic]) -> int:

@@ -19,7 +19,7 @@ from ..errors import MissingDependencyError, ParameterError
 VARIABLE = "FASTSAM_NATIVE"
 """0 switches the compiled code off; a name of LEVELS chooses among its instruction sets, for comparisons."""
 
-ABI = 1
+ABI = 2
 """FASTSAM_ABI of `source/api.h` that this module was written for."""
 
 LEVELS: Final = ("portable", "neon", "avx2", "avx512")
@@ -49,6 +49,8 @@ _FUNCTIONS: Final = {
     "fastsam_nms": (_I64, (_POINTER, _I64, _F32, _I64, _POINTER, _I32)),
     "fastsam_planes": (_I32, (_POINTER, _I64, _I64, _I64, _POINTER, _I64, _I64, _I32)),
     "fastsam_rle": (_I64, (_POINTER, _I64, _I64, _I64, _I64, _I64, _I64, _POINTER, _I64)),
+    "fastsam_inside": (_I32, (*(_POINTER, _POINTER, _POINTER, _I64), *(_POINTER, _I64, _POINTER, _I32))),
+    "fastsam_shared": (_I32, (*(_POINTER,) * 6, *(_POINTER, _I64, _POINTER, _POINTER, _I32))),
 }
 """Name → type of the answer, and of the arguments."""
 

@@ -35,11 +35,11 @@ class Tiles:
 
     Example:
         >>> Tiles(1024)
-        Tiles(size_px=1024, overlap=0.6, merge_iou=0.8, whole=True, confirmed=0.75)
+        Tiles(size_px=1024, overlap=0.65, merge_iou=0.8, whole=True, confirmed=0.75)
     """
 
     size_px: int | None = None
-    overlap: float = 0.6
+    overlap: float = 0.65
     merge_iou: float = 0.8
     whole: bool = True
     confirmed: float = 0.75

@@ -16,7 +16,7 @@ answer.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ..masks.overlap import mask_ious
 from ..masks.store import PackedMasks, concatenate
 from ..segments import Segments, join
-from .compare import alike, seen_through
+from .compare import alike
 
 _COVERED = 0.8
 """Share of a piece that lies in a whole segment which shows it too."""
@@ -95,15 +95,22 @@ def merged(parts: Sequence[Part], whole: Segments | None = None, merge_iou: floa
 
 
 class _Pool:
-    """All segments of all tiles as rows of one answer, the best first, and which of them are alike."""
+    """All segments of all tiles as rows of one answer, the best first, and which of them are alike.
+
+    Attributes:
+        segments: of all tiles.
+        cut: (n,) bool, may be a piece.
+        counts: (n,) bool, has the score that it needs.
+        pairs: (p, 2) int64, two rows of different tiles that are alike; each pair both ways round, by the first row.
+        shared: (p,) int64, pixels that both rows have.
+    """
 
     def __init__(self, parts: Sequence[Part], merge_iou: float, conf: float) -> None:
-        self._merge_iou = merge_iou
         together = join([part.segments for part in parts])
-        counts = [len(part.segments) for part in parts]
+        sizes = [len(part.segments) for part in parts]
         order = np.argsort(-together.scores, kind="stable")  # of equal scores, that of the first tile
         self.segments = together[order]
-        tile_of = np.repeat(np.arange(len(parts)), counts)[order]
+        tile_of = np.repeat(np.arange(len(parts)), sizes)[order]
         tiles = np.stack([part.tile_xyxy for part in parts])
         margins = np.array([part.margin_px for part in parts])[tile_of]
         extents = self.segments.masks.boxes_xyxy().astype(np.int64)
@@ -113,53 +120,62 @@ class _Pool:
         snapped = inner & (self.segments.boxes_xyxy == tiles[tile_of])
         boxes = np.where(snapped, extents, self.segments.boxes_xyxy).astype(np.float32)
         self.segments = replace(self.segments, boxes_xyxy=boxes)
-        self.alike: defaultdict[int, dict[int, int]] = defaultdict(dict)
-        """Row → rows of other tiles that are alike → pixels that both share."""
-        rows_of = [np.flatnonzero(tile_of == i) for i in range(len(tiles))]
-        for i, tile in enumerate(tiles):
-            for j in range(i + 1, len(tiles)):
-                window = np.concatenate([np.maximum(tile[:2], tiles[j, :2]), np.minimum(tile[2:], tiles[j, 2:])])
-                if (window[:2] < window[2:]).all():
-                    self._compare(rows_of[i], rows_of[j], window, extents)
-        confirmed = np.isin(np.arange(len(order)), list(self.alike))
-        self.counts: NDArray[np.bool_] = (self.segments.scores > conf) | confirmed
+        rows = np.split(np.argsort(order), np.cumsum(sizes)[:-1])
+        self.pairs, self.shared = _both_ways(list(_alike_parts(parts, rows, merge_iou)))
+        self.counts: NDArray[np.bool_] = self.segments.scores > conf
+        self.counts[self.pairs[:, 0]] = True
 
-    def _compare(
-        self, rows: NDArray[np.int64], others: NDArray[np.int64], window: NDArray[np.int64], extents: NDArray[np.int64]
-    ) -> None:
-        """Compare the segments of two tiles on what both of them show."""
-        rows, others = (part[_overlapping(extents[part], window)] for part in (rows, others))
-        seen, other_seen = (seen_through(self.segments.masks[part], window) for part in (rows, others))
-        classes = self.segments.classes
-        for i, j, shared in alike(seen, other_seen, self._merge_iou):
-            row, other = int(rows[i]), int(others[j])
-            if classes[row] == classes[other]:
-                self.alike[row][other] = self.alike[other][row] = shared
+    def are(self, rows: Sequence[int]) -> NDArray[np.bool_]:
+        """(n,) bool: is each row among these?"""
+        flags = np.zeros(len(self.segments), np.bool_)
+        flags[rows] = True
+        return flags
 
 
-def _overlapping(extents: NDArray[np.int64], window: NDArray[np.int64]) -> NDArray[np.bool_]:
-    inside = (extents[:, :2] < window[2:]) & (extents[:, 2:] > window[:2])
-    return np.asarray(inside.all(1))
+def _alike_parts(
+    parts: Sequence[Part], rows: Sequence[NDArray[np.int64]], merge_iou: float
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Pairs of rows of the pool that are alike and the pixels that they share, for each two tiles that overlap."""
+    tiles = np.stack([part.tile_xyxy for part in parts])
+    for i, part in enumerate(parts):
+        windows = np.concatenate([np.maximum(tiles[i, :2], tiles[:, :2]), np.minimum(tiles[i, 2:], tiles[:, 2:])], 1)
+        overlapping = np.flatnonzero((windows[:, :2] < windows[:, 2:]).all(1))
+        for j in overlapping[overlapping > i].tolist():
+            first, second = part.segments, parts[j].segments
+            pairs, shared = alike(first.masks, second.masks, windows[j], merge_iou)
+            same = first.classes[pairs[:, 0]] == second.classes[pairs[:, 1]]
+            yield np.stack([rows[i][pairs[same, 0]], rows[j][pairs[same, 1]]], 1), shared[same]
+
+
+def _both_ways(
+    alike_parts: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    pairs = np.concatenate([np.zeros((0, 2), np.int64), *(pairs for pairs, _ in alike_parts)])
+    shared = np.concatenate([np.zeros(0, np.int64), *(shared for _, shared in alike_parts)])
+    pairs, shared = np.concatenate([pairs, pairs[:, ::-1]]), np.tile(shared, 2)
+    by_row = np.argsort(pairs[:, 0], kind="stable")
+    return pairs[by_row], shared[by_row]
 
 
 def _without_copies(pool: _Pool) -> list[int]:
     """Rows of the segments that are whole, each thing once."""
-    kept: dict[int, None] = {}
+    n = len(pool.segments)
+    starts = np.searchsorted(pool.pairs[:, 0], np.arange(n + 1))
+    others = pool.pairs[:, 1]
+    kept = np.zeros(n, np.bool_)
     for row in np.flatnonzero(pool.counts & ~pool.cut).tolist():
-        if not any(other in kept for other in pool.alike[row]):
-            kept[row] = None
-    return list(kept)
+        kept[row] = not kept[others[starts[row] : starts[row + 1]]].any()
+    rows: list[int] = np.flatnonzero(kept).tolist()
+    return rows
 
 
-def _not_shown(pool: _Pool, kept: Collection[int]) -> list[int]:
+def _not_shown(pool: _Pool, kept: Sequence[int]) -> list[int]:
     """Rows of the pieces that no kept segment shows too."""
-    there = set(kept)
-    areas = pool.segments.areas
-
-    def shown(row: int) -> bool:
-        return any(other in there and shared >= _COVERED * areas[row] for other, shared in pool.alike[row].items())
-
-    return [row for row in np.flatnonzero(pool.counts & pool.cut).tolist() if not shown(row)]
+    row, other = pool.pairs.T
+    covered = pool.are(kept)[other] & (pool.shared >= _COVERED * pool.segments.areas[row])
+    shown = pool.are(row[covered])
+    rows: list[int] = np.flatnonzero(pool.counts & pool.cut & ~shown).tolist()
+    return rows
 
 
 def _groups(pool: _Pool, pieces: Sequence[int]) -> list[list[int]]:
@@ -168,14 +184,13 @@ def _groups(pool: _Pool, pieces: Sequence[int]) -> list[list[int]]:
 
     def leader_of(row: int) -> int:
         while leader[row] != row:
-            row = leader[row]
+            leader[row] = row = leader[leader[row]]
         return row
 
-    for row in pieces:
-        for other in pool.alike[row]:
-            if other in leader:
-                first, second = sorted((leader_of(row), leader_of(other)))
-                leader[second] = first
+    among = pool.are(pieces)[pool.pairs].all(1)
+    for row, other in pool.pairs[among].tolist():
+        first, second = sorted((leader_of(row), leader_of(other)))
+        leader[second] = first
     groups: defaultdict[int, list[int]] = defaultdict(list)
     for row in pieces:
         groups[leader_of(row)].append(row)

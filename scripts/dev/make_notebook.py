@@ -3,8 +3,9 @@
     python scripts/dev/make_notebook.py
 
 Needs the extras [cpu,dev]. Edit the text and the code in the notebook itself, then run this. Pictures are stored as
-JPEG files of at most 480 px, so that the notebook stays small. `tests/scripts/test_make_notebook.py` runs the notebook
-in the same way, and compares the text of the outputs with what is committed.
+JPEG files of at most 480 px, so that the notebook stays small; a cell has their alternative text as `alt` in its
+metadata. `tests/scripts/test_make_notebook.py` runs the notebook in the same way, and compares the text of the outputs with
+what is committed.
 """
 
 from __future__ import annotations
@@ -51,6 +52,12 @@ def shrink(data: dict[str, Any]) -> None:
         data["image/jpeg"] = jpeg(png)
 
 
+def describe(output: Any, text: str | None) -> None:
+    """Give a picture the text for those who do not see it, which the cell has as `alt` in its metadata."""
+    if text is not None and "image/jpeg" in output.get("data", {}):
+        output.metadata["image/jpeg"] = {"alt": text}
+
+
 def executed(source: Path, folder: Path) -> Any:
     """The notebook with the outputs of a run in a copy of what it reads.
 
@@ -74,6 +81,7 @@ def executed(source: Path, folder: Path) -> Any:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             shrink(output.get("data", {}))
+            describe(output, cell.metadata.get("alt"))
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},

@@ -74,6 +74,19 @@ def test_the_committed_notebook_is_small_and_has_pictures(maker: ModuleType) -> 
     assert str(ROOT) not in content
 
 
+def test_every_picture_has_a_text_for_those_who_do_not_see_it(maker: ModuleType) -> None:
+    import nbformat
+
+    notebook = nbformat.read(maker.NOTEBOOK, as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    pictures = [output for output in outputs if "image/jpeg" in output.get("data", {})]
+    described = [output.metadata.get("image/jpeg", {}).get("alt", "") for output in pictures]
+    tags = [tag for output in outputs for tag in re.findall("<img [^>]*>", output.get("data", {}).get("text/html", ""))]
+    described += ["".join(re.findall(r' alt="([^"]*)"', tag)) for tag in tags]
+    assert len(pictures) >= 3 and len(tags) >= 2
+    assert all(len(text) >= 30 for text in described), described
+
+
 @pytest.mark.parametrize(
     ("text", "other", "expected"),
     [

@@ -14,7 +14,7 @@
 #endif
 
 // Raised whenever a function below changes: a library of other sources is then refused.
-#define FASTSAM_ABI 1
+#define FASTSAM_ABI 2
 
 enum FastsamResult : int32_t {
     FASTSAM_OK = 0,
@@ -75,3 +75,23 @@ FASTSAM_API int32_t fastsam_planes(const uint8_t* pixels, int64_t height, int64_
 // words         (rows, pitch): a crop whose left top pixel is (x, y) of the image
 FASTSAM_API int64_t fastsam_rle(const uint32_t* words, int64_t rows, int64_t pitch, int64_t x, int64_t y,
                                 int64_t height, int64_t width, uint8_t* text, int64_t capacity);
+
+// Pixels of each of n masks inside each of m boxes. Twin: `overlap` of `masks/packed.py`.
+//
+// words         the rows of the crops; crop i begins at starts[i]
+// places        (n, 4): x1, y1, x2, y2 of each crop, pixels of the image; right and bottom exclusive
+// boxes         (m, 4): the same of each box
+// pixels        (n, m), written
+FASTSAM_API int32_t fastsam_inside(const uint32_t* words, const int64_t* starts, const int64_t* places, int64_t n,
+                                   const int64_t* boxes, int64_t m, int64_t* pixels, int32_t level);
+
+// Pixels inside a box that two masks share, for m pairs of them. Twin: `shared_pixels` of `masks/overlap.py`.
+//
+// words, …      the crops of one side and of the other, as in fastsam_inside
+// pairs         (m, 2): a crop of the one, a crop of the other
+// box           (4,): x1, y1, x2, y2
+// pixels        (m,), written
+FASTSAM_API int32_t fastsam_shared(const uint32_t* words, const int64_t* starts, const int64_t* places,
+                                   const uint32_t* other_words, const int64_t* other_starts,
+                                   const int64_t* other_places, const int64_t* pairs, int64_t m, const int64_t* box,
+                                   int64_t* pixels, int32_t level);

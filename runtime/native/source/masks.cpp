@@ -11,6 +11,7 @@
 #include <new>
 #include <vector>
 
+#include "bits.h"
 #include "levels.h"
 
 namespace fastsam {
@@ -38,17 +39,6 @@ struct Kernels {
     int64_t (*mix_word)(const float* const[TAPS], const Columns&, int64_t, int32_t, const float*, int64_t, int64_t,
                         float, uint32_t, uint32_t*, int64_t);
 };
-
-// Without an instruction for it: GCC calls a function there, which the portable path can live with.
-inline int64_t count_bits(uint32_t bits) {
-#if defined(__GNUC__) || defined(__clang__)
-    return __builtin_popcount(bits);
-#else
-    bits -= bits >> 1 & 0x55555555U;
-    bits = (bits & 0x33333333U) + (bits >> 2 & 0x33333333U);
-    return ((bits + (bits >> 4)) & 0x0f0f0f0fU) * 0x01010101U >> 24;
-#endif
-}
 
 inline void prefetch(const float* from) {
 #if defined(__GNUC__) || defined(__clang__)

@@ -4,12 +4,11 @@
 #include <new>
 #include <vector>
 
+#include "bits.h"
 #include "levels.h"
 
 namespace fastsam {
 namespace {
-
-constexpr int64_t WORD_BITS = 32;
 
 struct Edge {
     uint32_t column, row;  // of the crop: the pixel differs from the one above it

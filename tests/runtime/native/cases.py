@@ -5,11 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from fastsam_deploy.runtime.masks import rle
+from fastsam_deploy.runtime.masks.overlap import shared_in_pairs
 from fastsam_deploy.runtime.masks.packed import PackedCrops
-from fastsam_deploy.runtime.native.calls import kept_rows, rle_text, write_masks, write_planes
+from fastsam_deploy.runtime.masks.store import Masks, PackedMasks
+from fastsam_deploy.runtime.native.calls import (
+    count_inside,
+    count_shared,
+    kept_rows,
+    rle_text,
+    write_masks,
+    write_planes,
+)
 from fastsam_deploy.runtime.native.library import Library
 from fastsam_deploy.runtime.stages import assemble, decode
 from fastsam_deploy.runtime.stages.letterbox import Letterbox, Resampling, fit, fit_rectangle, mask_resampling
@@ -124,3 +134,28 @@ def check_runs(library: Library, rng: np.random.Generator) -> None:
     words = PackedCrops.of([crop]).words_of(0)
     expected = rle.encode(crop, corner, (h, w))["counts"]
     assert rle_text(library, words, corner, (h, w)).decode("ascii") == expected
+
+
+def check_overlaps(library: Library, rng: np.random.Generator) -> None:
+    """Pixels in boxes and those that pairs share: crops of any width and place, empty ones, boxes beyond the image."""
+    h, w = rng.integers(1, 150, 2).tolist()
+    masks, others = (_random_crops(rng, h, w) for _ in range(2))
+    corners = rng.integers(-20, 160, (int(rng.integers(0, 5)), 2, 2))
+    boxes = np.concatenate([corners.min(1), corners.max(1)], 1)
+    window = np.array([*rng.integers(-5, w, 1), *rng.integers(-5, h, 1), *rng.integers(0, w + 9, 1), h])
+    pairs = np.argwhere(np.ones((len(masks), len(others)), np.bool_))
+    words, other_words = (side.crops.as_words(side.corners_xy) for side in (masks, others))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTSAM_NATIVE", "0")
+        inside, shared = masks.box_overlap(boxes), shared_in_pairs(masks, others, pairs, window)
+    np.testing.assert_array_equal(count_inside(library, words, boxes), inside)
+    np.testing.assert_array_equal(count_shared(library, words, other_words, pairs, window), shared)
+
+
+def _random_crops(rng: np.random.Generator, h: int, w: int) -> PackedMasks:
+    crops, corners = [], []
+    for _ in range(int(rng.integers(0, 8))):
+        ch, cw = int(rng.integers(0, h + 1)), int(rng.integers(0, w + 1))
+        crops.append(rng.random((ch, cw)) < rng.choice([0, 0.05, 0.5, 1]))
+        corners.append((rng.integers(0, w - cw + 1), rng.integers(0, h - ch + 1)))
+    return Masks.from_crops((h, w), crops, np.array(corners, np.int64).reshape(-1, 2))

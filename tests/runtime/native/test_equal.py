@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from fastsam_deploy.runtime import FastSAM, Thresholds, load_image
-from fastsam_deploy.runtime.native.calls import write_masks, write_planes
+from fastsam_deploy.runtime.native.calls import CropWords, count_inside, count_shared, write_masks, write_planes
 from fastsam_deploy.runtime.native.library import LEVELS, PATH, Library, _loaded
 from fastsam_deploy.runtime.stages.decode import decode
 from fastsam_deploy.runtime.stages.letterbox import fit_model, letterbox
 
-from .cases import check_boxes, check_planes, check_runs, masks_equal, random_masks
+from .cases import check_boxes, check_overlaps, check_planes, check_runs, masks_equal, random_masks
 
 if not PATH.is_file():
     pytest.skip("the compiled code was not built", allow_module_level=True)
@@ -66,7 +66,7 @@ def test_large_images_have_the_twins_masks(library: Library, seed: int) -> None:
     masks_equal(library, *random_masks(np.random.default_rng((1, seed)), largest=3000))
 
 
-@pytest.mark.parametrize("check", [check_boxes, check_planes, check_runs])
+@pytest.mark.parametrize("check", [check_boxes, check_planes, check_runs, check_overlaps])
 def test_other_functions_have_the_twins_answers(library: Library, check) -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
@@ -115,6 +115,35 @@ def test_what_does_not_fit_never_reaches_the_library(library: Library, wrong: di
     assert write_masks(library, **_small())
     with pytest.raises(ValueError, match=r"\d"):
         write_masks(library, **{**_small(), **wrong})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"words": np.zeros(7, np.uint32)}, id="too few words"),
+        pytest.param({"words": np.zeros(8, np.int64)}, id="words of another type"),
+        pytest.param({"starts": np.array([1])}, id="a start too far"),
+        pytest.param({"starts": np.array([-1])}, id="a start before the words"),
+        pytest.param({"starts": np.zeros(2, np.int64)}, id="more starts than places"),
+        pytest.param({"places_xyxy": np.array([[8, 0, 0, 8]])}, id="a crop of negative width"),
+    ],
+)
+def test_crops_that_do_not_fit_never_reach_the_library(library: Library, wrong: dict) -> None:
+    crops = CropWords(np.ones(8, np.uint32), np.zeros(1, np.int64), np.array([[0, 0, 8, 8]]))
+    box = np.array([0, 0, 8, 8])
+    pairs = np.array([[0, 0]])
+    assert count_inside(library, crops, box[None]) == count_shared(library, crops, crops, pairs, box) == 8
+    bad = crops._replace(**wrong)
+    calls = [
+        lambda: count_inside(library, bad, box[None]),
+        lambda: count_shared(library, bad, crops, pairs, box),
+        lambda: count_shared(library, crops, bad, pairs, box),
+        lambda: count_shared(library, crops, crops, np.array([[0, 1]]), box),
+        lambda: count_shared(library, crops, crops, np.array([[-1, 0]]), box),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"\d"):
+            call()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

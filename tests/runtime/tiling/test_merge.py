@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fastsam_deploy.runtime import Masks, ParameterError, Segments, Tiles
-from fastsam_deploy.runtime.tiling.compare import alike, seen_through
+from fastsam_deploy.runtime.tiling.compare import alike
 from fastsam_deploy.runtime.tiling.grid import tile_boxes
 from fastsam_deploy.runtime.tiling.merge import Part, merged, placed
 
@@ -103,8 +103,10 @@ def test_a_low_score_counts_where_another_tile_agrees():
     assert len(merged(parts(([0.35], [0.3, 0.39])))) == 2
 
 
+@pytest.mark.parametrize("native", ["", "0"], ids=["compiled", "NumPy"])
 @pytest.mark.parametrize("seed", range(3))
-def test_alike_are_the_pairs_that_counting_all_pixels_gives(seed: int):
+def test_alike_are_the_pairs_that_counting_all_pixels_gives(seed: int, native: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FASTSAM_NATIVE", native)
     rng = np.random.default_rng(seed)
     dense = np.zeros((40, 90, 130), np.bool_)
     for i in range(0, 40, 2):
@@ -116,9 +118,10 @@ def test_alike_are_the_pairs_that_counting_all_pixels_gives(seed: int):
     shared = cut @ cut.T
     union = cut.sum(1)[:, None] + cut.sum(1) - shared
     expected = [(i, j, shared[i, j]) for i, j in np.argwhere((union > 0) & (shared >= 0.8 * union)).tolist()]
-    seen = seen_through(masks, window)
-    assert alike(seen, seen, 0.8) == expected and len(expected) > 40
-    np.testing.assert_array_equal(seen.areas, cut.sum(1))
+    pairs, counts = alike(masks, masks, window, 0.8)
+    assert [(*pair, count) for pair, count in zip(pairs.tolist(), counts, strict=True)] == expected
+    assert len(expected) > 40
+    np.testing.assert_array_equal(masks.box_overlap(window[None])[:, 0], cut.sum(1))
 
 
 def test_the_whole_image_adds_what_no_tile_has():
