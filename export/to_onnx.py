@@ -29,7 +29,7 @@ def export_onnx(
     checkpoint: str | Path,
     output: str | Path,
     *,
-    imgsz: int | tuple[int, int] = 1024,
+    imgsz: int | tuple[int, int] | None = None,
     dynamic: bool = True,
     batch: int = 1,
     opset: int = DEFAULT_OPSET,
@@ -47,7 +47,8 @@ def export_onnx(
     Args:
         checkpoint: a `.pt` file, or FastSAM-s.pt or FastSAM-x.pt, which are downloaded if they are missing.
         output: the `.onnx` file; replaced only after the new one has passed the comparison.
-        imgsz: input size in pixels: (H, W), or the side of a square. For a dynamic file it is the default.
+        imgsz: input size in pixels: (H, W), or the side of a square. For a dynamic file it is the default. None: the
+            size that the network was trained at, or 1024 if the checkpoint does not say it.
         dynamic: batch, height and width may vary.
         batch: of a file that is not dynamic.
         opset: ONNX operator set.
@@ -77,7 +78,7 @@ def export_onnx(
     photographs = load_photographs(images)
     step("reading the checkpoint")
     source = load_checkpoint(checkpoint, trust=trust)
-    height, width = request.size_hw(source.stride)
+    height, width = request.size_hw(source)
     spec = request.spec(source, tool_versions("torch", "ultralytics", "onnx", "onnxslim", "onnxscript"))
     # A folder that cannot be written to raises here, before the work.
     with draft_of(target, parents=True, error=ExportError) as draft:

@@ -21,6 +21,7 @@ from .find import find_checkpoint
 from .rehearsal import limits_for, rehearse
 from .restricted import broken, load_restricted
 from .soundness import check_soundness
+from .trained_size import trained_px
 
 _MOST = 100_000
 """Far above any number of classes, stride or number of coefficients."""
@@ -37,6 +38,7 @@ class Checkpoint:
         class_names: one for each class.
         stride: input sides are multiples of it, pixels.
         mask_dim: mask coefficients of a detection.
+        trained_px: longest side of its input in training, pixels; None if the file does not say it.
         license: licence stated in the file, None if it states none.
 
     Example:
@@ -51,6 +53,7 @@ class Checkpoint:
     class_names: tuple[str, ...]
     stride: int
     mask_dim: int
+    trained_px: int | None = None
     license: str | None = None
 
     def run(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -118,6 +121,7 @@ def _described(network: Any, content: Mapping[Any, Any], path: Path) -> Checkpoi
         class_names=_class_names(network.names, count, path),
         stride=stride,
         mask_dim=mask_dim,
+        trained_px=trained_px(_settings(content.get("train_args")), stride),
         license=content.get("license") if isinstance(content.get("license"), str) else None,
     )
 
@@ -195,6 +199,11 @@ def _ready(network: nn.Module, path: Path) -> Any:
         if not torch.isfinite(value).all():
             raise ExportError(f"{path.name}: {name} holds NaN or Inf; its training failed, use another checkpoint")
     return network
+
+
+def _settings(train_args: Any) -> Mapping[Any, Any]:
+    """Old versions of ultralytics saved an object with attributes."""
+    return train_args if isinstance(train_args, Mapping) else getattr(train_args, "__dict__", {})
 
 
 def _class_names(names: Any, count: int, path: Path) -> tuple[str, ...]:

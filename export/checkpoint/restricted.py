@@ -7,7 +7,8 @@ So the pickle is given
 
 - for each network layer a subclass whose constructor refuses to run: an object can be made and filled with
   its saved attributes, which is all that an honest checkpoint does, and nothing else;
-- for what the trainer leaves beside the network (settings, losses, paths, NumPy scalars) an empty `Discarded`;
+- for what the trainer leaves beside the network (losses, paths, NumPy scalars) an empty `Discarded`, and for
+  settings one that keeps the size of the images;
 - for `getattr` a function that serves the one call that old checkpoints make (`Detect.forward`), and no other.
 
 A file that names anything else is refused, and the error lists what it names.
@@ -47,7 +48,7 @@ _DISCARDED = re.compile(
     r"|numpy\.(_core|core)\.multiarray\.(scalar|_reconstruct)|numpy\.(dtype|ndarray)|numpy\.dtypes\.\w+"
     r"|torch\.optim\.(\w+\.)*\w+"
 )
-"""Never called and never read: each is replaced by an empty object."""
+"""Never called: each is replaced by an empty object, or by `Settings`."""
 
 _LOCK = threading.Lock()
 
@@ -76,6 +77,21 @@ class Discarded:
     def __init__(self, *_: object, **__: object) -> None: ...
 
     def __setstate__(self, state: object) -> None: ...
+
+
+class Settings(Discarded):
+    """Replaces the settings of a training in old checkpoints: it keeps the size of the images alone.
+
+    Example:
+        >>> settings = Settings()
+        >>> settings.__setstate__({"imgsz": 1024, "epochs": 100})
+        >>> vars(settings)
+        {'imgsz': 1024}
+    """
+
+    def __setstate__(self, state: object) -> None:
+        if isinstance(state, dict):
+            self.imgsz = state.get("imgsz")
 
 
 def load_restricted(path: Path) -> Any:
@@ -228,7 +244,7 @@ def _stand_in(name: str) -> Callable[..., Any] | None:
     if name == "builtins.getattr":
         return _getattr_of_old_heads
     if _DISCARDED.fullmatch(name):
-        return Discarded
+        return Settings if name.endswith(".IterableSimpleNamespace") else Discarded
     module, _, attribute = name.rpartition(".")
     if name != _NETWORK and not _LAYER_MODULES.fullmatch(module):
         return None

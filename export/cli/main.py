@@ -54,8 +54,12 @@ def onnx(
         Path | None, typer.Option("--output", "-o", help="Default: name of the checkpoint + .onnx.")
     ] = None,
     imgsz: Annotated[
-        str, typer.Option(help="Side of the input in pixels, or H,W; of a dynamic file the default.")
-    ] = "1024",
+        str | None,
+        typer.Option(
+            help="Side of the input in pixels, or H,W; of a dynamic file the default. Default: the size that the "
+            "network was trained at, or 1024 if the checkpoint does not say it."
+        ),
+    ] = None,
     dynamic: Annotated[bool, typer.Option("--dynamic/--fixed", help="Any batch and size, or a single one.")] = True,
     batch: Annotated[int, typer.Option(help="Batch size of a fixed file.")] = 1,
     opset: Annotated[int, typer.Option(help="ONNX operator set.")] = 18,
@@ -87,7 +91,11 @@ def onnx(
     """
     target = output or Path(Path(checkpoint).stem + ".onnx")
     chosen: dict[str, Any] = {"dynamic": dynamic, "batch": batch, "opset": opset, "half": half, "compact": compact}
-    chosen |= {"images": images, "suppression": suppression.suppression(), "imgsz": size_from_text(imgsz)}
+    chosen |= {
+        "images": images,
+        "suppression": suppression.suppression(),
+        "imgsz": None if imgsz is None else size_from_text(imgsz),
+    }
     tracing: dict[str, Any] = {"simplify": simplify, "exporter": exporter, "trust": trust}
     if direct and (trust or exporter != "dynamo"):
         raise ParameterError("--direct runs nothing and traces nothing: leave --trust and --exporter out")

@@ -10,6 +10,7 @@ from typing import Any
 
 import onnx
 
+from ..checkpoint.trained_size import trained_px
 from ..errors import ExportError
 from .archive import CheckpointArchive
 from .builder import Array, Graph, Value
@@ -36,6 +37,7 @@ class SavedNetwork:
         layers: of the network, in their order; the last is the head.
         head: what the head says of itself.
         class_names: one for each class.
+        trained_px: longest side of its input in training, pixels; None if the file does not say it.
         license: stated in the file, None if it states none.
         version: of ultralytics, with which the file was written; None if it does not say.
 
@@ -49,6 +51,7 @@ class SavedNetwork:
     layers: tuple[Layer, ...]
     head: Head
     class_names: tuple[str, ...]
+    trained_px: int | None
     license: str | None
     version: str | None
 
@@ -145,6 +148,7 @@ def _network(archive: CheckpointArchive) -> SavedNetwork:
         layers,
         head,
         _class_names(record.state.get("names"), head.class_count),
+        trained_px(_settings(about.get("train_args")), max(head.strides)),
         _short_text(about.get("license")),
         _short_text(about.get("version")),
     )
@@ -169,6 +173,12 @@ def _class_names(names: Any, count: int) -> tuple[str, ...]:
     if not all(isinstance(name, str) and len(name) <= _LONGEST_TEXT for name in names):
         raise Refused("has names of classes that are no short texts")
     return tuple(names)
+
+
+def _settings(train_args: Any) -> Mapping[Any, Any]:
+    """Old versions of ultralytics saved an object with attributes."""
+    settings = train_args.state if isinstance(train_args, Record) else train_args
+    return settings if isinstance(settings, Mapping) else {}
 
 
 def _short_text(value: Any) -> str | None:

@@ -42,7 +42,7 @@ def export_direct(
     checkpoint: str | Path,
     output: str | Path,
     *,
-    imgsz: int | tuple[int, int] = 1024,
+    imgsz: int | tuple[int, int] | None = None,
     dynamic: bool = True,
     batch: int = 1,
     opset: int = DEFAULT_OPSET,
@@ -105,7 +105,7 @@ def export_direct(
 
 
 def _graph(network: SavedNetwork, request: FileRequest, spec: ModelSpec) -> onnx.ModelProto:
-    size_hw = None if request.dynamic else request.size_hw(network.stride)
+    size_hw = None if request.dynamic else request.size_hw(network)
     try:
         graph, factors = network.graph(
             request.opset, request.fixed_batch, size_hw, factors=request.compact, decoded=request.decoded

@@ -11,6 +11,9 @@ from ...runtime.spec import ModelSpec, Suppression, check_imgsz
 from .finish import DEFAULT_OPSET
 from .suppression import check_suppression
 
+FASTSAM_PX = 1024
+"""Longest side of the images that FastSAM was trained on."""
+
 
 class NetworkFacts(Protocol):
     """What the spec of a file says of the network that it was made from.
@@ -33,6 +36,9 @@ class NetworkFacts(Protocol):
     @property
     def mask_dim(self) -> int: ...
 
+    @property
+    def trained_px(self) -> int | None: ...
+
 
 @dataclass(frozen=True)
 class FileRequest:
@@ -47,7 +53,7 @@ class FileRequest:
     """
 
     target: Path
-    imgsz: int | tuple[int, int] = 1024
+    imgsz: int | tuple[int, int] | None = None
     dynamic: bool = True
     batch: int = 1
     opset: int = DEFAULT_OPSET
@@ -77,14 +83,15 @@ class FileRequest:
         """Batch size of a fixed file, None of a dynamic one."""
         return None if self.dynamic else self.batch
 
-    def size_hw(self, stride: int) -> tuple[int, int]:
+    def size_hw(self, network: NetworkFacts) -> tuple[int, int]:
         """Height and width of the input in pixels; of a dynamic file the default.
 
         Raises:
-            ParameterError: a side is no multiple of the stride.
+            ParameterError: a side is no multiple of the network's stride.
         """
-        height, width = (self.imgsz, self.imgsz) if isinstance(self.imgsz, int) else self.imgsz
-        return check_imgsz(height, stride), check_imgsz(width, stride)
+        imgsz = (network.trained_px or FASTSAM_PX) if self.imgsz is None else self.imgsz
+        height, width = imgsz if isinstance(imgsz, tuple) else (imgsz, imgsz)
+        return check_imgsz(height, network.stride), check_imgsz(width, network.stride)
 
     def spec(self, network: NetworkFacts, tools: dict[str, str]) -> ModelSpec:
         """What the file will say of itself.
@@ -93,7 +100,7 @@ class FileRequest:
             network: that it is made from.
             tools: name → version of the programs that write it.
         """
-        size_hw = self.size_hw(network.stride)
+        size_hw = self.size_hw(network)
         return ModelSpec(
             batch=self.fixed_batch,
             size_hw=(None, None) if self.dynamic else size_hw,

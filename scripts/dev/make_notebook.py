@@ -4,8 +4,8 @@
 
 Needs the extras [cpu,dev]. Edit the text and the code in the notebook itself, then run this. Pictures are stored as
 JPEG files of at most 480 px, so that the notebook stays small; a cell has their alternative text as `alt` in its
-metadata. `tests/scripts/test_make_notebook.py` runs the notebook in the same way, and compares the text of the outputs with
-what is committed.
+metadata. `tests/scripts/test_make_notebook.py` runs the notebook in the same way, and compares the text of the outputs
+with what is committed.
 """
 
 from __future__ import annotations
