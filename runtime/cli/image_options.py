@@ -39,10 +39,10 @@ class ReadingOptions:
     value_range: Annotated[
         str,
         reading_option(
-            "For values of more than 8 bits, those that become black and white: limits of the type, of the image, or "
-            "two numbers.",
+            "For values of more than 8 bits, those that become black and white. full: the limits of the type; minmax "
+            "or percentile: those of the image; or two numbers, LOW,HIGH.",
             "--range",
-            metavar="full|minmax|percentile|LOW,HIGH",
+            metavar="LIMITS",
         ),
     ] = "full"
     isolate: Annotated[

@@ -33,8 +33,8 @@ def option(text: str, *names: str, panel: str | None = None, **settings: Any) ->
     return typer.Option(*names, help=text, rich_help_panel=panel, **settings)
 
 
-_prompt, reading_option, network_option, result_option = (
-    partial(option, panel=name) for name in ("Prompts", "Images", "Network", "Results")
+_prompt, reading_option, network_option, result_option, _picture = (
+    partial(option, panel=name) for name in ("Prompts", "Images", "Network", "Results", "Pictures")
 )
 
 ImagesArgument = Annotated[
@@ -66,7 +66,7 @@ JsonLinesOption = Annotated[
         metavar="FILE|-",
     ),
 ]
-ContoursOption = Annotated[bool, result_option("Outline the segments.", "--contours/--no-contours")]
+ContoursOption = Annotated[bool, _picture("Outline the segments.", "--contours/--no-contours")]
 
 
 @dataclass(frozen=True)
@@ -224,16 +224,16 @@ class ResultOptions:
     json_target: JsonLinesOption = None
     save: Annotated[
         list[str] | None,
-        result_option(
+        _picture(
             "Pictures to write, with commas between them. overlay: NAME.overlay.jpg; masks: NAME.masks/000.png …, "
             "white inside, black outside; cutouts: NAME.cutouts/000.png …, transparent outside; crops: "
             "NAME.crops/000.jpg …, rectangles. Default: overlay; none with --format, or with --json alone.",
-            metavar="overlay,masks,cutouts,crops",
+            metavar="KINDS",
         ),
     ] = None
-    picture_type: Annotated[PictureType, result_option("Type of overlays and crops.", "--picture-type")] = (
-        PictureType.jpg
-    )
+    picture_type: Annotated[
+        PictureType, _picture("Type of overlays and crops: jpg, png or webp.", "--picture-type", metavar="TYPE")
+    ] = PictureType.jpg
     dataset: Annotated[
         DatasetFormat | None,
         result_option(
@@ -241,6 +241,7 @@ class ResultOptions:
             "one for each image; coco: annotations.json; csv: segments.csv; yolo: images, labels and data.yaml for "
             "ultralytics.",
             "--format",
+            metavar="FORMAT",
         ),
     ] = None
     polygons: Annotated[
@@ -249,8 +250,8 @@ class ResultOptions:
     copy_images: Annotated[
         bool, result_option("With --format yolo: copies of the images instead of links to them.", "--copy-images")
     ] = False
-    masks: Annotated[bool, result_option("The same as to add masks to --save.", "--masks")] = False
-    cutouts: Annotated[bool, result_option("The same as to add cutouts to --save.", "--cutouts")] = False
+    masks: Annotated[bool, _picture("The same as to add masks to --save.", "--masks")] = False
+    cutouts: Annotated[bool, _picture("The same as to add cutouts to --save.", "--cutouts")] = False
     contours: ContoursOption = True
     resume: Annotated[
         bool,

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from ..tuning.choice import Measured
 
 
+_way, _limit = (partial(option, panel=name) for name in ("Ways to try", "Limits"))
+
+
 @dataclass(frozen=True)
 class AxesOptions:
     """What is varied.
@@ -33,27 +37,27 @@ class AxesOptions:
     """
 
     engine: Annotated[
-        list[str] | None, option("Engine to try. May be repeated. Default: all that are installed.", "--engine")
+        list[str] | None, _way("Engine to try. May be repeated. Default: all that are installed.", "--engine")
     ] = None
     threads: Annotated[
         list[int] | None,
-        option("CPU threads to try. May be repeated. Default: all processors, and half of them if there are many."),
+        _way("CPU threads to try. May be repeated. Default: all processors, and half of them if there are many."),
     ] = None
     imgsz: Annotated[
-        list[int] | None, option("Longest side of the input to try. May be repeated. Default: that of the model.")
+        list[int] | None, _way("Longest side of the input to try. May be repeated. Default: that of the model.")
     ] = None
     candidate: Annotated[
         list[str] | None,
-        option(
-            "A further way to run the model, \\[NAME=]PATH|ADDRESS\\[@SETTING=VALUE,…]: another file, a plan, a "
-            "server. It is measured, but not chosen. May be repeated.",
+        _way(
+            "A further way to run the model: another file, a plan, a server, as \\[NAME=]PATH\\[@SETTING=VALUE,…] or "
+            "with an address in place of the path. It is measured, but not chosen. May be repeated.",
             "--candidate",
             metavar="MODEL",
         ),
     ] = None
     int8: Annotated[
         bool,
-        option("Make an INT8 file, calibrated on the images, and try it. Needs the package onnx.", "--int8/--no-int8"),
+        _way("Make an INT8 file, calibrated on the images, and try it. Needs the package onnx.", "--int8/--no-int8"),
     ] = True
 
 
@@ -71,9 +75,9 @@ def tune(
         ),
     ],
     axes: AxesOptions,
-    min_mean_iou: Annotated[float, option("Least mean IoU of masks with those of the FP32 file.")] = 0.95,
-    min_recall: Annotated[float | None, option("Least share of its detections, at mask IoU 0.75.")] = None,
-    max_latency_ms: Annotated[float | None, option("Longest time for an image, milliseconds.")] = None,
+    min_mean_iou: Annotated[float, _limit("Least mean IoU of masks with those of the FP32 file.")] = 0.95,
+    min_recall: Annotated[float | None, _limit("Least share of its detections, at mask IoU 0.75.")] = None,
+    max_latency_ms: Annotated[float | None, _limit("Longest time for an image, milliseconds.")] = None,
     conf: Annotated[float, option("Keep segments with a score above it.")] = 0.4,
     runs: Annotated[int, option("Timed rounds.")] = 10,
     output: Annotated[

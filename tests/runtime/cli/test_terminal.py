@@ -173,3 +173,24 @@ def test_nothing_else_prints():
                 assert called not in {"print", "Console", "rich.print"} or name in allowed, f"{name}:{node.lineno}"
                 if called == "typer.echo":
                     assert name in {"runtime/cli/main.py", "runtime/cli/results.py", "runtime/cli/batch.py"}, name
+
+
+@pytest.mark.parametrize(
+    "command", ["segment", "video", "serve", "tune", "batch run", "bench fidelity", "app", "download"]
+)
+def test_help_leaves_room_for_its_texts_in_80_columns(command: str):
+    """In every panel, an option's description has 30 columns or more."""
+    done = subprocess.run(
+        [sys.executable, "-m", COMMANDS["fastsam"], *command.split(), "--help"],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+        env={**os.environ, "COLUMNS": "80", "TERMINAL_WIDTH": "80", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"},
+    )
+    panels = re.findall(r"^╭─ (.*?) ─+╮\n(.*?)^╰", done.stdout, re.MULTILINE | re.DOTALL)
+    assert panels
+    for name, text in panels:
+        starts = [re.match(r"│ +(?=[^ ])", line) for line in text.splitlines()]
+        continued = [match.end() for match in starts if match is not None and match.end() > 12]
+        assert all(78 - start >= 30 for start in continued), f"{name}:\n{text}"
