@@ -9,6 +9,7 @@ import pytest
 from skimage.morphology import thin
 
 from fastsam_deploy.runtime.accuracy.boundaries import (
+    BoundaryCounts,
     BoundaryScores,
     borders,
     count_edges,
@@ -139,3 +140,12 @@ def test_annotators_agree_with_each_other_as_published():
             for i, one in enumerate(boundaries)
         ]
     assert 0.76 <= scores_of(counts, np.array([0.5])).ods <= 0.83
+
+
+def test_one_hard_image_may_take_ois_below_ods():
+    # Two thresholds. The second image is best at the first, where it draws 200 pixels and 170 of them are wrong.
+    easy = BoundaryCounts(*(np.array(row) for row in ([91, 90], [100, 100], [91, 90], [120, 100])))
+    hard = BoundaryCounts(*(np.array(row) for row in ([30, 10], [100, 100], [30, 10], [200, 12])))
+    scores = scores_of([easy, hard], thresholds(2))
+    assert (scores.ois_recall, scores.ois_precision, scores.ois) == pytest.approx((0.6, 0.4, 0.48))
+    assert scores.ods > 0.64 > scores.ois
