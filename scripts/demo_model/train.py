@@ -25,41 +25,16 @@ import torch
 import ultralytics
 from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import SegmentationModel
-from ultralytics.utils.loss import v8SegmentationLoss
 
 from fastsam_deploy.runtime.system.atomic import draft_of
 
+from .loss import RegionLoss
 from .scenes.pool import BatchMaker, Size, fill_pool
 
 LICENSE = "AGPL-3.0 (https://ultralytics.com/license)"
 NAMES = {0: "object"}
 HELD_OUT_SEED = 900_000_000  # scenes from here on are for evaluation and are never trained on
-MASK_SAMPLES = 64
 WARM_UP = 0.03
-
-
-class RegionLoss(v8SegmentationLoss):
-    """ultralytics' segmentation loss with two changes.
-
-    The mask term takes a random subset of the positives of each image: every object is assigned up to ten anchors,
-    whose full-size masks cost a sixth of a CPU training step, and a sample has the same expected gradient. Positives
-    weigh more in the class term: a model that segments everything is used at thresholds of 0.1 to 0.4, and synthetic
-    training leaves it under-confident on photographs.
-    """
-
-    def __init__(self, model: SegmentationModel, positive_weight: float) -> None:
-        """Set the class term's weight of positive targets."""
-        super().__init__(model)
-        self.bce = torch.nn.BCEWithLogitsLoss(
-            reduction="none", pos_weight=torch.tensor(positive_weight, device=self.device)
-        )
-
-    def calculate_segmentation_loss(self, fg_mask: torch.Tensor, *args: torch.Tensor) -> torch.Tensor:
-        """Drop all but MASK_SAMPLES positives per image from `fg_mask` bool (B, anchors), then defer."""
-        draw = torch.rand(fg_mask.shape, device=fg_mask.device).masked_fill(~fg_mask, -1)
-        count = min(MASK_SAMPLES, fg_mask.shape[1])
-        limit = draw.topk(count, dim=1).values[:, -1:]
-        return super().calculate_segmentation_loss(fg_mask & (draw >= limit), *args)
 
 
 @dataclass(frozen=True)
@@ -212,6 +187,7 @@ def step_once(model: SegmentationModel, loss: RegionLoss, optimizer: torch.optim
     with torch.autocast(device.type, torch.bfloat16):
         found = model(images)
     found = {name: value.float() if torch.is_tensor(value) else value for name, value in found.items()}
+    loss.complete = batch.pop("complete")
     terms, _ = loss(found, batch)
     optimizer.zero_grad(set_to_none=True)
     terms.sum().backward()
@@ -227,6 +203,8 @@ def train(args: argparse.Namespace) -> dict[str, object]:
     torch.manual_seed(args.seed)
     model = build_model(args.init, device).train()
     paths = fill_pool(args.pool, args.first_seed, args.scenes, args.workers)
+    if args.photographs:
+        paths += sorted(args.photographs.glob("*.npz"))
     maker = BatchMaker(paths, args.batch, args.seed, stages[0].size, threads=args.threads)
     loss, optimizer = RegionLoss(model, args.positive_weight), build_optimizer(model, args.decay)
     average = copy.deepcopy(model).eval()
@@ -267,6 +245,7 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="checkpoint to write (.pt)")
     parser.add_argument("--pool", type=Path, required=True, help="folder of painted scenes, filled as needed")
+    parser.add_argument("--photographs", type=Path, help="folder of labelled photographs (scripts.demo_model.guess)")
     parser.add_argument("--scenes", type=int, default=8000, help="number of scenes")
     parser.add_argument("--first-seed", type=int, default=0, help="seed of the first scene")
     parser.add_argument("--minutes", type=float, default=60, help="training time, painting not counted")

@@ -7,10 +7,13 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from .library import Cutout, shared_library
 from .looks import Look
 from .objects import OBJECTS
-from .painter import Mood, Painter, Rect, Rng, shade
+from .painter import Mood, Painter, Rect, Rng, Size, shade
 from .shapes import Part, blob, bounds, limb, raster, ribbon
+
+CUT_OUT = 0.6  # share of objects that are cut-outs, when a library of them is in use
 
 
 def pose(rng: Rng, parts: list[Part], centre: np.ndarray, size: float) -> list[np.ndarray]:
@@ -56,6 +59,57 @@ def volume(rng: Rng, painter: Painter, rect: Rect, visible: np.ndarray) -> None:
     shade(painter.image[y0:y1, x0:x1], np.where(visible, gain, np.float32(1)).astype(np.float32))
 
 
+def _placed(rng: Rng, cutout: Cutout, centre: np.ndarray, size: float, room: Size) -> tuple[Rect, np.ndarray]:
+    """Turn, stretch, mirror and place a cut-out: its rectangle, and the affine map float (2, 3) to the rectangle."""
+    height, width = cutout.parts.shape
+    turn = rng.normal() * 0.12 if rng.random() < 0.85 else rng.uniform(0, 2 * np.pi)
+    stretch = np.exp(rng.normal(size=2) * 0.1) * [rng.choice([-1, 1]), 1] * (2 * size / max(height, width))
+    c, s = np.cos(turn), np.sin(turn)
+    matrix = np.array([[c, -s], [s, c]]) @ np.diag(stretch)
+    corners = (np.array([[0, 0], [width, 0], [width, height], [0, height]]) - [width / 2, height / 2]) @ matrix.T
+    rect = bounds(corners + centre, room)
+    shift = centre - matrix @ [width / 2, height / 2] - rect[:2]
+    return rect, np.concatenate([matrix, shift[:, None]], 1)
+
+
+def _resampled(cutout: Cutout, matrix: np.ndarray, size_wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Warp a cut-out by `matrix` (2, 3): pixels uint8 (height, width, 4) and numbers of parts uint8 (height, width)."""
+    shrink = min(1.0, float(np.hypot(*matrix[:, 0])))
+    pixels, parts = cutout.pixels, cutout.parts
+    if shrink < 0.5:  # a smaller copy first: linear sampling alone would alias
+        smaller = (max(2, round(parts.shape[1] * shrink)), max(2, round(parts.shape[0] * shrink)))
+        matrix = matrix @ np.diag([parts.shape[1] / smaller[0], parts.shape[0] / smaller[1], 1])
+        pixels = cv2.resize(pixels, smaller, interpolation=cv2.INTER_AREA)
+        parts = cv2.resize(parts, smaller, interpolation=cv2.INTER_NEAREST)
+    paint = cv2.warpAffine(pixels, matrix, size_wh, flags=cv2.INTER_LINEAR)
+    return paint, cv2.warpAffine(parts, matrix, size_wh, flags=cv2.INTER_NEAREST)
+
+
+def put_cutout(rng: Rng, painter: Painter, cutout: Cutout, centre: np.ndarray, size: float, parent: int = -1) -> int:
+    """Paint a cut-out. Nodes: one for the whole, one for each of its parts. Returns the whole's."""
+    whole = painter.node(parent)
+    rect, matrix = _placed(rng, cutout, centre, size, painter.size)
+    width, height = rect[2] - rect[0], rect[3] - rect[1]
+    if width < 3 or height < 3:
+        return whole
+    paint, numbers = _resampled(cutout, matrix, (width, height))
+    alpha = np.ascontiguousarray(paint[..., 3])
+    if rng.random() < 0.45:
+        outlines, _ = cv2.findContours((alpha > 127).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        if outlines:
+            drop_shadow(rng, painter, [outline[:, 0].astype(float) + rect[:2] for outline in outlines], size)
+    levels = (np.arange(256)[:, None] - 128) * np.exp(rng.normal() * 0.15) + 128 + rng.normal() * 12
+    tint = np.clip(levels * np.exp(rng.normal(size=3) * 0.08), 0, 255).astype(np.uint8)
+    painter.blend(rect, alpha, cv2.LUT(np.ascontiguousarray(paint[..., :3]), tint[None]))
+    painter.own(rect, alpha, whole)
+    for number in range(1, int(cutout.parts.max()) + 1):
+        shown = np.where((numbers == number) & (alpha > 127), np.uint8(255), np.uint8(0))
+        painter.own(rect, shown, painter.node(whole))
+    if rng.random() < 0.25:
+        volume(rng, painter, rect, alpha > 127)
+    return whole
+
+
 def _wardrobe(rng: Rng, mood: Mood, parts: list[Part], near: np.ndarray | None) -> dict[str, Look]:
     """One look per look name; a camouflaged object starts from the colour `near` (3,)."""
     looks: dict[str, Look] = {}
@@ -66,9 +120,11 @@ def _wardrobe(rng: Rng, mood: Mood, parts: list[Part], near: np.ndarray | None) 
     return looks
 
 
-def put(rng: Rng, painter: Painter, parts: list[Part], centre: np.ndarray, size: float, parent: int = -1,
+def put(rng: Rng, painter: Painter, parts: list[Part] | Cutout, centre: np.ndarray, size: float, parent: int = -1,
         looks: dict[str, Look] | None = None) -> int:  # fmt: skip
     """Paint an object: shadow, parts, volume. Nodes: one for the whole, one per part label. Returns the whole's."""
+    if isinstance(parts, Cutout):
+        return put_cutout(rng, painter, parts, centre, size, parent)
     polygons = pose(rng, parts, centre, size)
     rect = bounds(np.concatenate(polygons), painter.size)
     whole = painter.node(parent)
@@ -100,8 +156,10 @@ def put(rng: Rng, painter: Painter, parts: list[Part], centre: np.ndarray, size:
     return whole
 
 
-def draw_object(rng: Rng, names: tuple[str, ...] = tuple(OBJECTS)) -> list[Part]:
-    """Draw an object of one of `names` by their weights."""
+def draw_object(rng: Rng, names: tuple[str, ...] = tuple(OBJECTS)) -> list[Part] | Cutout:
+    """Draw an object of one of `names` by their weights, or a cut-out of the library."""
+    if shared_library().cutouts and rng.random() < CUT_OUT:
+        return shared_library().draw_cutout(rng)
     weights = np.array([OBJECTS[name][1] for name in names])
     name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
     return OBJECTS[name][0](rng)
@@ -130,7 +188,7 @@ def group(rng: Rng, painter: Painter) -> None:
     """Similar things side by side in similar looks, perhaps labelled together as well."""
     height, width = painter.size
     parts = draw_object(rng)
-    looks = _wardrobe(rng, painter.mood, parts, None)
+    looks = None if isinstance(parts, Cutout) else _wardrobe(rng, painter.mood, parts, None)
     cluster = painter.node(labelled=bool(rng.random() < 0.3))
     centre, spread = rng.uniform(0.25, 0.75, 2) * [width, height], rng.uniform(0.1, 0.3) * min(height, width)
     size = min(height, width) * rng.uniform(0.07, 0.2)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from .library import shared_library
 from .textures import KINDS, MAP_SIZE, PATCH_KINDS, Rng, shared_bank
 
 # Hue (degrees), saturation and value ranges of what photographs are made of; "any" keeps strange colours in.
@@ -26,6 +27,8 @@ FAMILIES: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float,
     "any": ((0, 360), (0.0, 0.8), (0.05, 1.0)),
 }
 
+PHOTOGRAPHED = 0.5  # share of looks that show a photographed texture, when a library of them is in use
+
 
 def colour(rng: Rng, family: str) -> np.ndarray:
     """Draw one RGB colour of `family` as float32 (3,) in 0..255."""
@@ -39,8 +42,8 @@ class Look:
     """What a region is painted with.
 
     Attributes:
-        grey: texture map, uint8 (MAP_SIZE, MAP_SIZE).
-        ramp: colour of each grey level, uint8 (256, 3) RGB.
+        grey: texture map, uint8 (MAP_SIZE, MAP_SIZE), or a photographed texture (MAP_SIZE, MAP_SIZE, 3).
+        ramp: colour of each grey level, uint8 (256, 3) RGB; of each level of each channel for a photographed one.
         scale: pixels of the scene per pixel of the map.
         angle: direction of the texture in radians.
         offset: place in the map that the scene's origin shows, in map pixels.
@@ -68,7 +71,10 @@ class Look:
         return cv2.blendLinear(top, paint, weight, 1 - weight)
 
     def _render_own(self, x: int, y: int, width: int, height: int) -> np.ndarray:
-        return self.ramp[self._warp(self.grey, x, y, width, height)]
+        return self._tinted(self._warp(self.grey, x, y, width, height))
+
+    def _tinted(self, levels: np.ndarray) -> np.ndarray:
+        return self.ramp[levels] if levels.ndim == 2 else cv2.LUT(levels, self.ramp[None])
 
     def _warp(self, grey: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
         c, s = np.cos(self.angle) / self.scale, np.sin(self.angle) / self.scale
@@ -87,7 +93,7 @@ class Look:
         )
         matrix = cv2.getPerspectiveTransform(source, corners)
         grey = cv2.warpPerspective(self.grey, matrix, (width, height), borderMode=cv2.BORDER_REFLECT)
-        return self.ramp[grey]
+        return self._tinted(grey)
 
 
 def _ramp(rng: Rng, base: np.ndarray, contrast: float) -> np.ndarray:
@@ -104,8 +110,24 @@ def _ramp(rng: Rng, base: np.ndarray, contrast: float) -> np.ndarray:
     return np.clip(np.stack(channels, 1), 0, 255).astype(np.uint8)
 
 
+def _photographed_look(rng: Rng, base: np.ndarray, contrast: float) -> Look:
+    """Draw a look of a photographed texture, in its own colours or moved to the colour `base` (3,)."""
+    picture = shared_library().draw_texture(rng)
+    low, spread = picture.reshape(-1, 3).mean(0), max(float(picture.std()), 1.0)
+    moved = rng.random() < 0.6
+    middle = base if moved else low * rng.uniform(0.7, 1.3)
+    gain = np.clip(contrast / spread, 0.15, 1.6) if moved else rng.uniform(0.5, 1.2)
+    ramp = (np.arange(256)[:, None] - low) * gain + middle
+    scale = float(np.exp(rng.uniform(np.log(0.35), np.log(1.6))))
+    offset = tuple(float(v) for v in rng.uniform(0, MAP_SIZE, 2))
+    colours = np.clip(ramp, 0, 255).astype(np.uint8)
+    return Look(picture, colours, scale, rng.uniform(0, 2 * np.pi), offset, np.asarray(middle, np.float32))
+
+
 def _plain_look(rng: Rng, base: np.ndarray, kinds: tuple[str, ...], contrast: float) -> Look:
     """Draw a look of one texture around the colour `base` (3,)."""
+    if shared_library().textures and rng.random() < PHOTOGRAPHED:
+        return _photographed_look(rng, base, contrast)
     grey = shared_bank().pick(rng, str(rng.choice(kinds)))
     scale = float(np.exp(rng.uniform(np.log(0.5), np.log(1.8))))
     offset = tuple(float(v) for v in rng.uniform(0, MAP_SIZE, 2))

@@ -26,6 +26,7 @@ from .scene import MIN_AREA, scene
 from .textures import shared_bank
 
 Size = tuple[int, int]
+PHOTOGRAPH_SEED = 800_000_000  # pool files from here on are photographs, see scripts.demo_model.guess
 LANDSCAPE: Size = (320, 480)
 JPEG_QUALITY = 92
 PORTRAIT_SHARE = 4  # one scene in four stands upright
@@ -58,11 +59,16 @@ def _store(task: tuple[str, int]) -> int:
         return 0
     cv2.setNumThreads(1)
     painted = scene(seed, scene_size(seed))
-    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    jpeg = cv2.imencode(".jpg", painted.image[..., ::-1], quality)[1].ravel()
-    with stream_to(path) as file:
-        np.savez(file, jpeg=jpeg, bits=np.packbits(painted.masks, axis=-1), shape=np.array(painted.masks.shape))
+    store(path, painted.image, painted.masks)
     return len(painted.masks)
+
+
+def store(path: Path, image: np.ndarray, masks: np.ndarray) -> None:
+    """Write an image uint8 (H, W, 3) RGB as JPEG bytes, and masks bool (N, H, W) as packed bits."""
+    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    jpeg = cv2.imencode(".jpg", image[..., ::-1], quality)[1].ravel()
+    with stream_to(path) as file:
+        np.savez(file, jpeg=jpeg, bits=np.packbits(masks, axis=-1), shape=np.array(masks.shape))
 
 
 def load(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -205,7 +211,9 @@ class BatchMaker:
             order += [wanted[i] for i in rng.permutation(len(wanted))]
         chosen = [order.pop(0) for _ in range(self.batch)]
         target = self.target[::-1] if tall else self.target
-        return collate([cut_view(rng, *load(path), target, self.min_area) for path in chosen])
+        batch = collate([cut_view(rng, *load(path), target, self.min_area) for path in chosen])
+        batch["complete"] = torch.tensor([float(int(path.stem) < PHOTOGRAPH_SEED) for path in chosen])
+        return batch
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         """Yield batches without end; an error in a thread is raised here."""
