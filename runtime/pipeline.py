@@ -99,9 +99,9 @@ class FastSAM:
             engine: "onnxruntime" or "openvino", for `.onnx` files; None: ONNX Runtime, or OpenVINO if only that is
                 installed; "tuned": what `fastsam tune` has found for this file on this machine. The networks of the
                 CLIP are opened as for None.
-            precision: "fp32", "bf16" or "tf32"; if the engine cannot compute in it, there is an error. None: the
-                default of the engine, see `description`. OpenVINO uses BF16 on processors that support it, ONNX Runtime
-                the precision of the file, or TF32 on a GPU if asked for.
+            precision: "fp32", "bf16", "mixed" or "tf32"; if the engine cannot compute in it, there is an error. None:
+                the default of the engine, see `description`. OpenVINO uses BF16 on processors that support it; "mixed"
+                keeps some layers in FP32 there. ONNX Runtime uses the precision of the file, or TF32 on a GPU if asked.
             hint: "latency" (also for None) or "throughput", for OpenVINO: several images at once, each on fewer
                 threads.
             cache: keep the network as prepared by the engine, so that it opens faster next time. True: in a file beside

@@ -42,6 +42,7 @@ class EngineSettings:
             an error. None: the default of the engine. ONNX Runtime computes in the precision of the file,
             on a GPU also FP32 files in "tf32", which is faster and less accurate. OpenVINO
             computes in BF16 on processors with AMX or AVX-512 BF16, in FP32 on others; see `description["precision"]`.
+            "mixed" is BF16 with the first layers and the ends of the head in FP32: nearer to FP32, a tenth slower.
         hint: "latency" (also for None): all threads work on one run; "throughput": several runs at once, each on fewer
             threads (OpenVINO).
         cache: keep the network as prepared by the engine for this processor, so that it opens faster next time. True:

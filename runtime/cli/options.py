@@ -171,7 +171,8 @@ class NetworkOptions:
     precision: Annotated[
         str | None,
         network_option(
-            "fp32, bf16 or tf32; an engine that cannot compute in it raises an error. Default: the engine's."
+            "fp32, bf16, mixed (bf16 and fp32) or tf32; an engine that cannot compute in it raises an error. "
+            "Default: the engine's."
         ),
     ] = None
     hint: Annotated[str | None, network_option("latency, or throughput: OpenVINO runs several images at once.")] = None

@@ -22,6 +22,7 @@ from .telemetry import without_telemetry
 
 with without_telemetry():
     import openvino as ov
+from .openvino_mixed import with_fp32_layers
 from .reopening import reopening
 
 _RUNS = ForkGate(settle_s=0.05)
@@ -29,7 +30,7 @@ _RUNS = ForkGate(settle_s=0.05)
 TBB's threads hold locks for a moment longer: without the pause 7 of 64 children hung, with it none of 96.
 """
 
-_TYPES = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
+_TYPES = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "mixed": ov.Type.bf16, "fp16": ov.Type.f16}
 _SEVEN_BITS = ("for cpu", "for openvino")
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
@@ -59,6 +60,8 @@ class OpenVinoNetwork:
         with _RUNS:
             compiled, self.metadata, kept = _compiled(core, path, settings)
         computed = _name_of_type(compiled.get_property("INFERENCE_PRECISION_HINT"))
+        if (precision, computed) == ("mixed", "bf16"):
+            computed = "mixed"
         if precision not in (None, computed):
             # OpenVINO takes the hint and computes in another precision.
             raise DeviceError(
@@ -167,15 +170,16 @@ def _compiled(
     properties, cache = _properties(settings), settings.cache
     try:
         if not cache:
-            model, metadata = _read(core, path)
+            model, metadata = _read(core, path, settings.precision)
             return core.compile_model(model, "CPU", properties), metadata, None
         # OpenVINO's own cache is keyed by path and time of the file; ours by content, processor and version.
-        file = ModelCache(path, cache, f"openvino {ov.get_version()}", {k: str(v) for k, v in properties.items()})
+        keys = {**properties, **({"layers": "fp32 at the ends"} if settings.precision == "mixed" else {})}
+        file = ModelCache(path, cache, f"openvino {ov.get_version()}", {k: str(v) for k, v in keys.items()})
         kept = file.read()
         if kept is not None:
             compiled = core.import_model(io.BytesIO(kept.content), "CPU", properties)
             return compiled, kept.metadata, f"read: {file.path}"
-        model, metadata = _read(core, path)
+        model, metadata = _read(core, path, settings.precision)
         compiled = core.compile_model(model, "CPU", properties)
         content = io.BytesIO()
         compiled.export_model(content)  # what it returns differs between versions
@@ -187,7 +191,7 @@ def _compiled(
         ) from error
 
 
-def _read(core: ov.Core, path: Path) -> tuple[ov.Model, dict[str, str]]:
+def _read(core: ov.Core, path: Path, precision: str | None) -> tuple[ov.Model, dict[str, str]]:
     """The model and its metadata.
 
     Raises:
@@ -203,6 +207,13 @@ def _read(core: ov.Core, path: Path) -> tuple[ov.Model, dict[str, str]]:
             f"{path}: an INT8 file with 8-bit weights, which overflow in OpenVINO on a processor without VNNI; "
             "expected 7-bit ones: fastsam-export quantize --target openvino; or pass engine='onnxruntime'"
         )
+    if precision == "mixed":
+        try:
+            model = with_fp32_layers(core, model)
+        except OSError as error:
+            raise ModelError(
+                f"{path}: precision 'mixed' needs a temporary file: {error}; pass precision='bf16'"
+            ) from error
     return model, metadata
 
 

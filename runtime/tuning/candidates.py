@@ -123,7 +123,7 @@ def _networks(engine: str, model: Path, int8: Path | None) -> Iterator[tuple[Pat
     if engine == "openvino":
         flags = name_and_flags()[1]
         if any(entry.name == engine and entry.made_for & flags for entry in _entries()):  # it has BF16 units
-            yield model, "bf16"
+            yield from ((model, "bf16"), (model, "mixed"))
     if int8 is not None:
         yield int8, "int8"
 
@@ -131,7 +131,7 @@ def _networks(engine: str, model: Path, int8: Path | None) -> Iterator[tuple[Pat
 def _settings(engine: str, precision: str, threads: int | None = None, imgsz: int | None = None) -> dict[str, Any]:
     settings = {"engine": engine, "threads": threads, "imgsz": imgsz}
     if engine == "openvino":  # it may compute in less than the file holds
-        settings["precision"] = "bf16" if precision == "bf16" else "fp32"
+        settings["precision"] = precision if precision in ("bf16", "mixed") else "fp32"
     return {name: value for name, value in settings.items() if value is not None}
 
 

@@ -94,9 +94,9 @@ def network_from_file(path: Path, settings: EngineSettings) -> OnnxRuntimeNetwor
         raise ParameterError(f"{path.name}: cache is {settings.cache!r}; it is for device 'cpu': leave cache out")
     if settings.search is not None and settings.device == "cpu":
         raise ParameterError(f"{path.name}: search is {settings.search!r}; it is for device 'cuda': leave search out")
-    if settings.precision == "bf16":
+    if settings.precision in ("bf16", "mixed"):
         raise DeviceError(
-            f"{path.name}: precision 'bf16' on ONNX Runtime, which computes in what the file holds; "
+            f"{path.name}: precision {settings.precision!r} on ONNX Runtime, which computes in what the file holds; "
             "pass engine='openvino' on a CPU with AMX or AVX-512 BF16, or leave precision out"
         )
     return OnnxRuntimeNetwork(path, settings)

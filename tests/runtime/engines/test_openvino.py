@@ -159,6 +159,53 @@ def test_bf16_is_used_and_told_or_refused(demo_onnx: Path, coffee: Path, cat: Pa
 
 
 @needs_openvino
+def test_mixed_keeps_the_first_layers_and_the_ends_of_the_head_in_fp32(demo_onnx: Path) -> None:
+    import openvino as ov
+
+    from fastsam_deploy.runtime.engines.openvino_mixed import kept_in_fp32, with_fp32_layers
+
+    core = ov.Core()
+    model = core.read_model(demo_onnx)
+    kept = kept_in_fp32(model)
+    convolutions = [
+        node.get_friendly_name() for node in model.get_ordered_ops() if node.get_type_name() == "Convolution"
+    ]
+    assert len(convolutions) == 76
+    # Six up to a quarter of the input's size, nine ends of the head, and the mean of the distributions.
+    assert len(kept & {*convolutions}) == 16
+    assert {*convolutions[:6]} <= kept
+    assert not kept & {*convolutions[6:40]}
+    marked = with_fp32_layers(core, model)
+    assert [port.any_name for port in marked.inputs] == ["images"]
+    assert [port.any_name for port in marked.outputs] == [port.any_name for port in model.outputs]
+    compiled = core.compile_model(marked, "CPU", {"INFERENCE_PRECISION_HINT": ov.Type.bf16})
+    computed = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    kinds = [(info["layerType"].astype(str), info["runtimePrecision"].astype(str)) for info in computed]
+    in_fp32 = kinds.count(("Convolution", "f32"))
+    assert in_fp32 == (16 if name_and_flags()[1] & {"amx_bf16", "avx512_bf16"} else 76)
+
+
+@needs_openvino
+def test_mixed_is_nearer_to_fp32_than_bf16(demo_onnx: Path, coffee: Path, cat: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"conf": 0.25, "imgsz": 640, "engine": "openvino"}
+    if not name_and_flags()[1] & {"amx_bf16", "avx512_bf16"}:
+        with pytest.raises(DeviceError, match=r"asked for precision 'mixed', this processor .* computes in 'fp32'"):
+            FastSAM(demo_onnx, precision="mixed", **settings)
+        return
+    with FastSAM(demo_onnx, precision="fp32", **settings) as exact:
+        expected = [exact.segment(path) for path in (coffee, cat)]
+    ious = {}
+    for precision in ("bf16", "mixed"):
+        for _ in range(2):  # the second one reads the cache, which must not mix them up
+            with FastSAM(demo_onnx, precision=precision, cache=tmp_path, **settings) as model:
+                assert model.spec.precision == precision
+                found = [model.segment(path) for path in (coffee, cat)]
+            shares = [_ious(*pair).mean() for pair in zip(found, expected, strict=True)]
+            assert ious.setdefault(precision, shares) == shares
+    assert np.mean(ious["mixed"]) > np.mean(ious["bf16"]) + 0.002
+
+
+@needs_openvino
 def test_the_precision_is_that_of_the_compiled_model_and_not_of_the_request(
     demo_onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
