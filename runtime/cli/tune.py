@@ -17,6 +17,7 @@ from ..errors import ParameterError
 from .bench_fidelity import NOT_KEPT
 from .groups import with_groups
 from .options import option, result_option
+from .tune_triton import TargetOptions, measure_served, write_repository
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,6 +76,7 @@ def tune(
         ),
     ],
     axes: AxesOptions,
+    target: TargetOptions,
     min_mean_iou: Annotated[float, _limit("Least mean IoU of masks with those of the FP32 file.")] = 0.95,
     min_recall: Annotated[float | None, _limit("Least share of its detections, at mask IoU 0.75.")] = None,
     max_latency_ms: Annotated[float | None, _limit("Longest time for an image, milliseconds.")] = None,
@@ -99,13 +101,14 @@ def tune(
     from ..tuned import Machine
     from ..tuning.candidates import Axes, candidates_for, default_threads, installed_engines
     from ..tuning.choice import best_of
+    from ..tuning.loads import ServedLoad, best_load
     from ..tuning.report import TuningReport
     from ..tuning.run import Plan, compare_masks, measure
 
     if model.suffix != ".onnx" or not model.is_file():
         raise ParameterError(f"{model}: expected an ONNX file that is there; plans and servers go to --candidate")
     paths, folder = find_images(images), model.with_suffix(".tune") if output is None else output
-    console = open_console(stderr=True)
+    repository, console = target.folder(folder), open_console(stderr=True)
     engines = tuple(axes.engine or installed_engines())
     made = _int8_files(model, images, engines, folder, console) if axes.int8 else {}
     varied = Axes(engines, tuple(axes.threads or default_threads()), tuple(axes.imgsz or ()))
@@ -121,7 +124,11 @@ def tune(
     measured = measure(plan, compared, console, lambda text: say(console, text))
     command = shlex.join(["fastsam", *sys.argv[1:]])
     best = best_of([each for each in measured if each.way not in extra])
-    report = TuningReport(measured, best, command, len(paths), Machine.this())
+    to_serve, served = best, list[ServedLoad]()
+    if best is not None and repository is not None:
+        to_serve, served = measure_served(measured, plan, target.batch, console)
+    load = best_load(served, max_latency_ms)
+    report = TuningReport(measured, best, command, len(paths), Machine.this(), served, load)
     if (reason := report.write(folder)) is not None:
         say(console, reason)
     open_console().print(report.table())
@@ -129,6 +136,8 @@ def tune(
         say(console, f"nothing meets the limits; see {folder / 'tune.md'}")
         raise typer.Exit(NOT_KEPT)
     say(open_console(), f"{_keep(model, best)}: {best.way.name}, {best.latency_ms:.1f} ms; the run is in {folder}")
+    if repository is not None:
+        write_repository(report, to_serve or best, repository)
 
 
 def _int8_files(

@@ -120,7 +120,7 @@ def rle_text(
     """COCO RLE of one crop, (rows, words of a row) uint32. Twin: `encode` of `masks/rle.py`."""
     words = np.ascontiguousarray(words, np.uint32)
     rows, pitch = words.shape
-    capacity = 1 << 16
+    capacity = 1 << 17  # only the pages that are written take memory
     while True:
         text = np.empty(capacity, np.uint8)
         size = library.functions.fastsam_rle(_at(words), rows, pitch, *corner_xy, *image_hw, _at(text), capacity)

@@ -14,10 +14,12 @@ from ..measure.report import environment
 from ..system.atomic import os_errors_as, write_atomically
 from ..tuned import Machine
 from .choice import Measured, frontier_of
+from .loads import ServedLoad
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+_LOAD_COLUMNS = ("instances", "threads of each", "images in a batch", "images/s", "ms", "")
 _COLUMNS = ("way", "ms", "p95", "× reference", "mask IoU", "recall", "")
 
 
@@ -31,6 +33,8 @@ class TuningReport:
         command: that repeats it.
         images: number of images.
         machine: on which it was measured.
+        served: how the best way serves many requests; empty: not measured.
+        load: that was chosen of these.
 
     Example:
         >>> TuningReport([], None, "fastsam tune m.onnx", 8, Machine("a processor", 2)).rows()
@@ -42,6 +46,8 @@ class TuningReport:
     command: str
     images: int
     machine: Machine
+    served: Sequence[ServedLoad] = ()
+    load: ServedLoad | None = None
 
     def rows(self) -> list[tuple[str, ...]]:
         """Cells of the table, a row for each way."""
@@ -72,6 +78,29 @@ class TuningReport:
             table.add_row(*row, style="bold" if row[-1].startswith("chosen") else None)
         return table
 
+    def load_rows(self) -> list[tuple[str, ...]]:
+        """Cells of the table of loads."""
+        return [
+            (
+                *map(str, (each.load.instances, each.load.threads, each.load.batch)),
+                f"{each.images_per_second:.2f}",
+                f"{each.latency_ms:.1f}",
+                "chosen" if each is self.load else "",
+            )
+            for each in self.served
+        ]
+
+    def loads_table(self) -> Table:
+        """The table of loads for a terminal."""
+        from rich.table import Table
+
+        table = Table(caption="All instances busy; the time is that of a call.", caption_justify="left")
+        for name in _LOAD_COLUMNS:
+            table.add_column(name, justify="right" if name else "left")
+        for row in self.load_rows():
+            table.add_row(*row, style="bold" if row[-1] else None)
+        return table
+
     def markdown(self, chart: str | None) -> str:
         """The report as Markdown."""
         head = f"| {' | '.join(_COLUMNS)} |\n|---|{'---:|' * (len(_COLUMNS) - 2)}---|\n"
@@ -80,12 +109,21 @@ class TuningReport:
         return (
             f"# Tuning on {self.machine}\n\n{head}{rows}\nMilliseconds for an image, from its file to its segments; "
             f"median and 95th percentile over {self.images} images. Mask IoU and recall (at IoU 0.75) are those with "
-            f"the first row. *Frontier*: none is both faster and nearer to the first row.\n\n{picture}"
+            f"the first row. *Frontier*: none is both faster and nearer to the first row.\n\n{picture}{self._loads()}"
             f"```bash\n{self.command}\n```\n"
         )
 
+    def _loads(self) -> str:
+        """The table of loads as Markdown."""
+        if not self.served:
+            return ""
+        head = f"## Many requests at once\n\n| {' | '.join(_LOAD_COLUMNS)} |\n|{'---:|' * 5}---|\n"
+        return head + "".join(f"| {' | '.join(row)} |\n" for row in self.load_rows()) + "\n"
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
+        loads = {"loads": [each.to_json() for each in self.served]} if self.served else {}
+        chosen = {} if self.load is None else {"load": self.load.to_json()}
         return {
             "command": self.command,
             "environment": environment(),
@@ -93,6 +131,8 @@ class TuningReport:
             "chosen": None if self.best is None else self.best.way.name,
             "frontier": [each.way.name for each in frontier_of(self.measured)],
             "ways": [each.to_json() for each in self.measured],
+            **loads,
+            **chosen,
         }
 
     def write(self, folder: Path) -> str | None:

@@ -17,6 +17,7 @@ from fastsam_deploy.runtime.measure.run import ModelArgument
 from fastsam_deploy.runtime.tuned import Machine, Tuned, tuned_path
 from fastsam_deploy.runtime.tuning.candidates import Axes, candidates_for, int8_target, same_results
 from fastsam_deploy.runtime.tuning.choice import Measured, best_of, frontier_of
+from fastsam_deploy.runtime.tuning.loads import Load, ServedLoad, best_load, loads_for
 from tests.command_line import run_fastsam
 
 
@@ -92,6 +93,55 @@ def test_a_further_candidate_is_measured_and_not_chosen(
     run = json.loads((model.with_suffix(".tune") / "tune.json").read_text())
     assert [way["name"] for way in run["ways"]] == ["ONNX Runtime fp32", "other"]
     assert run["chosen"] == "ONNX Runtime fp32"
+
+
+@pytest.mark.export
+def test_a_triton_repository_has_the_load_that_served_most(
+    model: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnx", reason="needs the extra [export]")
+    monkeypatch.setattr("fastsam_deploy.runtime.system.cpu.usable_cpus", lambda: 2)
+    sizes = ("--imgsz", "320", "--min-mean-iou", "0", "--batch", "1", "--batch", "3")
+    assert _tune(monkeypatch, model, photographs, "--target", "triton", *sizes) == 0
+    run = json.loads((model.with_suffix(".tune") / "tune.json").read_text())
+    keys = ("instances", "threads", "batch")
+    assert [tuple(load[key] for key in keys) for load in run["loads"]] == [(1, 2, 1), (1, 2, 3), (2, 1, 1), (2, 1, 3)]
+    assert all(load["images_per_second"] > 0 and load["latency_ms"] > 0 for load in run["loads"])
+    assert run["load"] in run["loads"]
+    repository = model.with_suffix(".tune") / "model_repository"
+    config = (repository / "fastsam_device/config.pbtxt").read_text()
+    chosen = run["load"]
+    assert f"instance_group [ {{ count: {chosen['instances']} kind: KIND_CPU }} ]" in config
+    assert f"max_batch_size: {chosen['batch']}\n" in config
+    assert f'key: "threads" value: {{ string_value: "{chosen["threads"]}" }}' in config
+    side = dict(next(way for way in run["ways"] if way["name"] == run["chosen"])["settings"]).get("imgsz", 640)
+    assert f'key: "imgsz" value: {{ string_value: "{side}" }}' in config
+    page = (model.with_suffix(".tune") / "tune.md").read_text()
+    assert "## Many requests at once" in page and page.count("| chosen |") == 1
+    capsys.readouterr()
+    assert _tune(monkeypatch, model, photographs, "--target", "triton") == 2, "before anything is measured"
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_batches_are_for_a_server(
+    model: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _tune(monkeypatch, model, photographs, "--batch", "2") == 2
+    assert "add --target triton" in capsys.readouterr().err
+    assert _tune(monkeypatch, model, photographs, "--target", "triton", "--batch", "0") == 2
+    assert "--batch is 0, expected 1 or more" in capsys.readouterr().err
+
+
+def test_of_loads_the_fastest_within_the_limit_counts() -> None:
+    assert [load.instances for load in loads_for(1, [4, 1, 4])] == [1, 1]
+    slow, fast, wide = (
+        ServedLoad(Load(*settings), rate, ms)
+        for settings, rate, ms in (((1, 2, 1), 15.0, 66.0), ((2, 1, 1), 23.0, 86.0), ((2, 1, 4), 24.5, 330.0))
+    )
+    assert best_load([slow, fast, wide]) is wide
+    assert best_load([slow, fast, wide], max_latency_ms=100) is fast
+    assert best_load([slow, fast, wide], max_latency_ms=70) is slow
+    assert best_load([slow, fast, wide], max_latency_ms=10) is None
 
 
 @pytest.mark.export
