@@ -27,8 +27,8 @@ Each step runs whatever became of the others. At the end there is a line for eac
   --only STEPS       these steps, separated by commas
   --quick            a few runs instead of fifty
 
-Python: $PYTHON if set, else python3, with this package as [gpu,cuda,dev] ([trt,trt-export] for plans; [export] for INT8
-and to compare with ultralytics).
+Python: $PYTHON if set, else python3, with this package as [gpu,cuda,dev] ([trt,trt-export] for plans; [export] to compare
+with ultralytics).
 
 Exit status: 0 if nothing failed, 1 if a step failed, 2 if there is no GPU or an option is wrong.
 TEXT
@@ -131,10 +131,12 @@ tests() {
   "${pytest[@]}" "$root/tests/runtime/cuda"
 }
 sanitized() { # tool
-  command -v compute-sanitizer >/dev/null || { skip "compute-sanitizer is not on the path"; return; }
+  local sanitizer
+  sanitizer=$(PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin command -v compute-sanitizer) ||
+    { skip "compute-sanitizer is neither on the path nor in ${CUDA_HOME:-/usr/local/cuda}/bin"; return; }
   # One kind of test for each kernel, at its edges: the tools make a kernel fifty times as slow.
   local edges="edge or counts or column or bits or split or past or finite or thumbnail or fit"
-  compute-sanitizer --tool "$1" --error-exitcode 99 --target-processes all "${pytest[@]}" --timeout 3600 \
+  "$sanitizer" --tool "$1" --error-exitcode 99 --target-processes all "${pytest[@]}" --timeout 3600 \
     -k "($edges) and not 30000 and not photographs" "$root"/tests/runtime/cuda/test_kernels_{letterbox,decode,masks,prompts}.py
 }
 measure() { # name of the report, model
@@ -153,18 +155,24 @@ onnxruntime() {
     { skip "this ONNX Runtime has no CUDA provider"; return; }
   measure onnxruntime "$model"
 }
+plan_file() { # precision; the model's name says which goals are its own
+  local name=${model##*/}
+  echo "$output/${name%.onnx}-$1.plan"
+}
 plan() { # precision
-  has 'import tensorrt' || { skip "TensorRT is not installed"; return; }
+  has 'import tensorrt, onnx' || { skip "TensorRT or onnx is not installed: they come with [trt,trt-export]"; return; }
   local more=()
   # Photographs are for what is quantized here; anything else refuses them.
   [ "$1" != int8 ] || more=(--calibration "$calibration")
-  rm -f "$output/$1.plan"
-  "$python" -c 'from fastsam_deploy.export.cli.main import main; main()' engine "$model" --output "$output/$1.plan" \
+  rm -f "$(plan_file "$1")"
+  "$python" -c 'from fastsam_deploy.export.cli.main import main; main()' engine "$model" --output "$(plan_file "$1")" \
     --precision "$1" ${more[@]+"${more[@]}"}
 }
 speed() { # precision
-  [ -f "$output/$1.plan" ] || { skip "there is no plan in $1"; return; }
-  measure "$1" "$output/$1.plan"
+  local file
+  file=$(plan_file "$1")
+  [ -f "$file" ] || { skip "there is no plan in $1"; return; }
+  measure "$1" "$file"
 }
 
 step requirements requirements

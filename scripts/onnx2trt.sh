@@ -37,7 +37,7 @@ done
 python=${PYTHON:-python3}
 if ! "$python" -c 'import importlib.util as u, sys
 sys.exit(not (u.find_spec("fastsam_deploy") and u.find_spec("fastsam_deploy.export") and u.find_spec("typer")))' 2>/dev/null; then
-  echo "onnx2trt.sh: $python has no fastsam-deploy; run: $python -m pip install '$root[trt,cpu]' onnx, or set PYTHON" >&2
+  echo "onnx2trt.sh: $python has no fastsam-deploy; run: $python -m pip install '${root}[gpu,trt,trt-export]', or set PYTHON" >&2
   exit 2
 fi
 exec "$python" -m fastsam_deploy.export.cli.scripts onnx2trt "$@"

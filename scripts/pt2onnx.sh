@@ -47,7 +47,7 @@ if ! has_export "$python"; then
       exit 2
     fi
     "$environment/bin/python" -m pip install --quiet --upgrade pip
-    "$environment/bin/python" -m pip install --quiet -e "$root[cpu,export]"
+    "$environment/bin/python" -m pip install --quiet -e "${root}[cpu,export]"
   fi
   python=$environment/bin/python
 fi

@@ -16,7 +16,7 @@ from ..stages.decode import largest_float32_below
 from .records import PLACE_DTYPE, offset_of
 from .tables import TABLES, Tables, aligned
 
-_SLICE_BYTES = 3 << 19
+_SLICE_BYTES = 2_000_000
 """While one slice goes to the device the next one is written. Smaller ones would cost more calls than they hide."""
 
 _MOST_INT32 = 2**31 - 1

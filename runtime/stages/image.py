@@ -74,6 +74,9 @@ class ImageFile:
         return Selection(self.page, self.bands, self.range)
 
 
+_WHOLE = Selection()
+"""Made once: a small image in memory is read in microseconds."""
+
 ImageSource = EncodedSource | ImageFile | Image.Image | NDArray[Any]
 """What `load_image` takes."""
 
@@ -125,9 +128,9 @@ def load_image(
     """
     if color not in ("RGB", "BGR"):
         raise ParameterError(f"color is {color!r}, expected 'RGB' or 'BGR'; it is the order of an array's channels")
-    selection = Selection(page, bands, range)
+    selection = _WHOLE if page is None and bands is None and range == "full" else Selection(page, bands, range)
     if isinstance(source, ImageFile):
-        if selection != Selection():
+        if selection != _WHOLE:
             raise ParameterError("page, bands or range are given twice; expected them in the ImageFile alone")
         if source.loader is not None:
             return source.loader.load_image(source, color=color, max_pixels=max_pixels, name=name)
@@ -236,7 +239,7 @@ def _copied_pil(image: Image.Image) -> Image.Image:
 
 
 def _without_settings(source: ImageSource) -> ImageSource:
-    return source.source if isinstance(source, ImageFile) and source.selection == Selection() else source
+    return source.source if isinstance(source, ImageFile) and source.selection == _WHOLE else source
 
 
 def _from_array(array: NDArray[Any], color: str, selection: Selection, name: str) -> NDArray[np.uint8]:

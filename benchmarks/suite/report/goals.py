@@ -47,7 +47,8 @@ TRIED = {
     "the image each, and their bits alone are the floor. The mosaic shows an image of many small things.",
     "gpu_host": "On an idle emulated device, so without what a real driver's calls cost more. The image is copied into "
     "page-locked memory once, the masks not at all; tables and records are made once for a size. What is left of a "
-    "small image is Python: some 15 calls of the driver, and the checks of `Segments` and `Masks`.",
+    "small image is Python: some 15 calls of the driver, and the checks of `Segments` and `Masks`. Calls follow each "
+    "other, as in a stream; `cold` in suite_gpu_host.json is a call after something else has had the caches.",
     "startup": "Most of it is loading NumPy, OpenCV and ONNX Runtime; all else is imported when it is used.",
     "stream": "Two runs of ONNX Runtime share the processors; OpenVINO does so with hint='throughput'.",
     "prompts": "Points are looked up as bits, all masks and points at once (PackedMasks.contain); making masks for "

@@ -11,7 +11,9 @@
 #include "layout.cuh"
 #include "number.cuh"
 
-enum { REGION = 4736 };  // logits that a block keeps in its shared memory
+// Logits that a block keeps in its shared memory: few, so that shared memory is not what limits the blocks of a
+// multiprocessor, and as many as a whole tile needs where the image has 1.8 times the prototypes' sides or more.
+enum { REGION = 1760 };
 
 __device__ inline int detection_tiles(const Detection& detection) {
     const int pitch = pitch_of(detection.width);
@@ -100,8 +102,14 @@ struct Source {
         for (int i = 0; i < mask_dim; ++i) sum = fmaf(coefficients[i], as_float(value[(long long)i * plane]), sum);
         return sum;
     }
-    // Not inlined: the loops around it would be unrolled nine times, in registers that the usual way then lacks.
-    __device__ __noinline__ float operator()(int row, int column) const { return logit(row, column); }
+    // Not unrolled: it is rare, and its registers would be lacking elsewhere.
+    __device__ inline float operator()(int row, int column) const {
+        const T* value = prototypes + (row * proto_w + column);
+        float sum = 0.0f;
+#pragma unroll 1
+        for (int i = 0; i < mask_dim; ++i) sum = fmaf(coefficients[i], as_float(value[(long long)i * plane]), sum);
+        return sum;
+    }
 };
 
 // The same logits, made before by the whole block.
@@ -155,9 +163,9 @@ __device__ inline unsigned word_of(const Logits& logit_at, const MaskTap& down, 
 
 // block (128), grid (any): a block takes one tile after the other, one thread makes one word of it.
 //
-// The logits of the tile's prototypes are made once, in shared memory. They fit wherever the image is at least as large
-// as the prototypes; for a smaller one each pixel makes its own nine, as it has fewer pixels than prototypes. Both ways
-// give the same bits. No memory is needed that grows with detections x prototypes.
+// The logits of the tile's prototypes are made once, in shared memory. Where they do not fit, the tile is done in strips of
+// rows. Where not even those of one row fit, in an image with a fraction of the prototypes' pixels, each pixel makes its
+// own nine. All ways give the same bits. No memory is needed that grows with detections x prototypes.
 template <class T>
 __device__ void masks(const unsigned char* upload, const Place* places, Detection* detections,
                       const float* coefficients, const T* prototypes, const int* tile_ends, unsigned* words,
@@ -181,9 +189,8 @@ __device__ void masks(const unsigned char* upload, const Place* places, Detectio
         const Place& place = places[row / max_det];
         const MaskTap* down = reinterpret_cast<const MaskTap*>(upload + place.mask_rows_at) + detection.top;
         const MaskTap* across = reinterpret_cast<const MaskTap*>(upload + place.mask_columns_at) + detection.left;
-        const int top = down[first_row].first, bottom = down[end_row - 1].first + TAPS;
         const int left = across[first_column * WORD_BITS].first, right = across[end_x - 1].first + TAPS;
-        const int region_w = right - left, values = region_w * (bottom - top);
+        const int region_w = right - left;
         for (int i = self; i < mask_dim; i += TILE_WORDS) {
             own_coefficients[i] = coefficients[(long long)row * mask_dim + i];
         }
@@ -192,23 +199,29 @@ __device__ void masks(const unsigned char* upload, const Place* places, Detectio
         const int plane = proto_h * proto_w;
         const Source<T> source = {prototypes + row / max_det * (long long)mask_dim * plane, own_coefficients, mask_dim,
                                   plane, proto_w};
-        if (values <= REGION) {
-            for (int i = self; i < values; i += TILE_WORDS) {
+        const int y = first_row + self / columns, column = first_column + self % columns;
+        for (int strip = first_row, end = end_row; strip < end_row; strip = end, end = end_row) {
+            const int top = down[strip].first;
+            int values = region_w * (down[end - 1].first + TAPS - top);
+            while (values > REGION && end > strip + 1) {
+                end = strip + (end - strip) / 2;
+                values = region_w * (down[end - 1].first + TAPS - top);
+            }
+            const bool fits = values <= REGION;
+            for (int i = self; fits && i < values; i += TILE_WORDS) {
                 region[i] = source.logit(top + i / region_w, left + i % region_w);
             }
+            __syncthreads();
+            if (y >= strip && y < end && column < pitch) {
+                const int count = min((int)WORD_BITS, detection.width - column * WORD_BITS);
+                const MaskTap* first = across + column * WORD_BITS;
+                const unsigned bits = fits ? word_of(Region{region, top, left, region_w}, down[y], first, count, threshold)
+                                           : word_of(source, down[y], first, count, threshold);
+                words[detection.first_word + (long long)y * pitch + column] = bits;
+                if (bits != 0) atomicAdd(&area, __popc(bits));
+            }
+            __syncthreads();
         }
-        __syncthreads();
-        const int y = first_row + self / columns, column = first_column + self % columns;
-        if (y < end_row && column < pitch) {
-            const int count = min((int)WORD_BITS, detection.width - column * WORD_BITS);
-            const MaskTap* first = across + column * WORD_BITS;
-            const unsigned bits = values <= REGION
-                                      ? word_of(Region{region, top, left, region_w}, down[y], first, count, threshold)
-                                      : word_of(source, down[y], first, count, threshold);
-            words[detection.first_word + (long long)y * pitch + column] = bits;
-            if (bits != 0) atomicAdd(&area, __popc(bits));
-        }
-        __syncthreads();
         if (self == 0 && area > 0) atomicAdd(&detection.area, area);
     }
 }

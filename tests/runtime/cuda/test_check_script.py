@@ -51,9 +51,9 @@ def tools(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def _run(tools: dict[str, str], folder: Path, steps: str) -> tuple[int, str, dict[str, str]]:
+def _run(tools: dict[str, str], folder: Path, steps: str, *more: str) -> tuple[int, str, dict[str, str]]:
     """Exit status, output, and step → how it ended."""
-    command = ["bash", str(ROOT / "scripts/gpu_check.sh"), "--output", str(folder), "--only", steps]
+    command = ["bash", str(ROOT / "scripts/gpu_check.sh"), "--output", str(folder), "--only", steps, *more]
     done = subprocess.run(command, env=tools, capture_output=True, text=True, timeout=300, check=False)
     _, _, summary = done.stdout.partition("== summary\n")
     lines = [line.split(maxsplit=1) for line in summary.splitlines()[:-1]]
@@ -80,6 +80,41 @@ def test_photographs_are_given_for_int8_alone(tools: dict[str, str], tmp_path: P
     assert set(ended.values()) == {"passed"}, output
     assert code == 0
     assert output.count("trtexec --onnx") >= 3
+
+
+def test_a_plan_is_measured_against_the_goals_of_its_model(tools: dict[str, str], tmp_path: Path):
+    from benchmarks.gpu_goals import size_of
+
+    (tmp_path / "FastSAM-x-fp16.plan").touch()
+    code, output, ended = _run(tools, tmp_path, "speed-fp16,speed-int8", "--model", "models/FastSAM-x.onnx")
+    assert (code, ended) == (0, {"speed-fp16": "passed", "speed-int8": "skipped"})
+    plan = output.partition("--model ")[2].split()[0]
+    assert plan == str(tmp_path / "FastSAM-x-fp16.plan") and size_of(Path(plan)) == "x"
+
+
+def test_the_sanitizer_of_a_toolkit_off_the_path_is_taken(tools: dict[str, str], tmp_path: Path):
+    toolkit = tmp_path / "cuda/bin"
+    toolkit.mkdir(parents=True)
+    (tmp_path / "tools/compute-sanitizer").rename(toolkit / "compute-sanitizer")
+    for home, state in ((tmp_path / "cuda", "passed"), (tmp_path / "none", "skipped")):
+        _, output, ended = _run({**tools, "CUDA_HOME": str(home)}, tmp_path / "out", "memcheck")
+        assert ended == {"memcheck": state}, output
+
+
+def test_requirements_name_what_is_missing_and_how_to_get_it(tools: dict[str, str], tmp_path: Path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("nothing is missing here")
+    code, output, ended = _run(tools, tmp_path, "requirements,speed-fp16")
+    assert (code, ended) == (1, {"requirements": "failed", "speed-fp16": "skipped"})
+    assert "no CUDAExecutionProvider; run: pip uninstall -y onnxruntime onnxruntime-gpu && pip install" in output
+    hidden = (
+        "import importlib.util as u\nreal = u.find_spec\nu.find_spec = lambda n: None if n == 'hypothesis' else real(n)"
+    )
+    (tmp_path / "tools/sitecustomize.py").write_text(hidden, encoding="utf-8")
+    code, output, ended = _run(tools, tmp_path, "requirements,speed-fp16")
+    assert (code, ended) == (1, {"requirements": "failed", "speed-fp16": "skipped"})
+    assert 'hypothesis is missing: it comes with the extra [dev]\nrun: pip install ".[dev]"' in output
 
 
 def test_what_is_missing_is_named_first(tools: dict[str, str], tmp_path: Path):
