@@ -22,7 +22,7 @@ from .libraries import measured_environment
 from .workers import Contender, worker_of
 
 STAGES = ("before", "network", "after", "total")
-LEAST = {"bf16": (0.95, 0.97), "fp16": (0.95, 0.98), "int8": (0.9, 0.94)}
+LEAST = {"mixed": (0.95, 0.98), "bf16": (0.95, 0.97), "fp16": (0.95, 0.98), "int8": (0.9, 0.94)}
 """Precision → share of masks that must have a partner, and the mean overlap of those that have."""
 _SETTLE_S = 0.02
 """Waited before a contender is asked: thread pools of the one before still spin for some milliseconds."""

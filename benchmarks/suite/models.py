@@ -14,13 +14,22 @@ import sys
 from pathlib import Path
 
 from fastsam_deploy.runtime.system.atomic import rename_synced, scratch_beside
+from fastsam_deploy.runtime.system.cpu import adds_bytes_in_16_bits, name_and_flags
 from fastsam_deploy.runtime.system.packages import version_of
 
 from ..photographs import ROOT
 
 DEMO = {"checkpoint": ROOT / "models/fastsam-demo.pt", "onnx": ROOT / "models/fastsam-demo.onnx"}
-KINDS = ("checkpoint", "onnx", "undecoded", "int8", "ultralytics_onnx", "ultralytics_openvino")
-"""Of the demo model only: "undecoded", which leaves the boxes to the runtime, and "int8", that file in INT8."""
+KINDS = (
+    *("checkpoint", "onnx", "undecoded", "int8_onnxruntime", "int8_openvino"),
+    *("ultralytics_onnx", "ultralytics_openvino"),
+)
+"""Of the demo model only: "undecoded", which leaves the boxes to the runtime, and that file in INT8 for an engine."""
+_INT8 = {
+    "int8_onnxruntime": "cpu" if adds_bytes_in_16_bits(name_and_flags()[1]) else "vnni",
+    "int8_openvino": "openvino",
+}
+"""Kind → target of `fastsam-export quantize`."""
 SIZES = ("n", "s", "x")
 FASTSAM_BINS = 26
 """Bins of each box side in the official FastSAM-s and FastSAM-x; stock YOLOv8-seg has 16."""
@@ -37,12 +46,12 @@ class ModelFiles:
         if size == "n" and kind in DEMO:
             return DEMO[kind]
         path = self._folder / _name(size, kind)
-        if kind == "int8":
+        if kind in _INT8:
             path = path.with_name(f"{path.stem}-{_quantizer()}.onnx")
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            made_of = {"checkpoint": None, "int8": "undecoded"}.get(kind, "checkpoint")
-            source = None if made_of is None else self.path(size, made_of)
+            made_of = "undecoded" if kind in _INT8 else "checkpoint"
+            source = None if kind == "checkpoint" else self.path(size, made_of)
             print(f"making {path.name}", file=sys.stderr, flush=True)
             # In a process of its own: the parent of a measurement should be small.
             maker = multiprocessing.get_context("spawn").Process(target=_make, args=(size, kind, source, path))
@@ -59,7 +68,8 @@ def _name(size: str, kind: str) -> str:
         "checkpoint": f"random-{size}.pt",
         "onnx": f"random-{size}.onnx",
         "undecoded": f"ours-{size}-undecoded.onnx",
-        "int8": f"ours-{size}-int8.onnx",
+        "int8_onnxruntime": f"ours-{size}-int8.onnx",
+        "int8_openvino": f"ours-{size}-int8-openvino.onnx",
         "ultralytics_onnx": f"ultralytics-{size}.onnx",
         "ultralytics_openvino": f"ultralytics-{size}_openvino_model",
     }[kind]
@@ -90,8 +100,8 @@ def _make(size: str, kind: str, source: Path | None, target: Path) -> None:
             _export(source, draft)
         elif kind == "undecoded":
             _export_undecoded(source, draft)
-        elif kind == "int8":
-            _quantize(source, draft)
+        elif kind in _INT8:
+            _quantize(source, draft, kind)
         else:
             _export_with_ultralytics(source, "openvino" if kind.endswith("openvino") else "onnx", draft)
         rename_synced(draft, target)
@@ -158,12 +168,12 @@ def _export_undecoded(checkpoint: Path, path: Path) -> None:
     export_direct(checkpoint, path, decoded=False)
 
 
-def _quantize(model: Path, path: Path) -> None:
-    """For processors, as `fastsam-export quantize` does it. What INT8 costs in masks is another part's question: so
+def _quantize(model: Path, path: Path, kind: str) -> None:
+    """For this processor, as `fastsam-export quantize` does it. What INT8 costs in masks is another part's question: so
     few photographs serve for the ranges and for the comparison."""
     from fastsam_deploy.export.quantize.to_int8 import quantize_model
 
-    quantize_model(model, path, ROOT / "examples/images", target="cpu")
+    quantize_model(model, path, ROOT / "examples/images", target=_INT8[kind])
 
 
 def _export_with_ultralytics(checkpoint: Path, form: str, path: Path) -> None:

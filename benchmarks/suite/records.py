@@ -24,6 +24,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from fastsam_deploy.runtime.system.cpu import name_and_flags
+
 from ..photographs import RESULTS, photographs
 from .machine import KINDS, kind_of
 from .models import ModelFiles
@@ -142,18 +144,28 @@ def segmenters(settings: Settings, threads: int) -> dict[str, Contender]:
 
 
 def variants(settings: Settings, threads: int) -> dict[str, Contender]:
-    """Ours with other files of the demo model: boxes left to the runtime, and that in INT8."""
+    """Ours with other files of the demo model: boxes left to the runtime, and that in INT8.
+
+    Where OpenVINO computes in BF16, also with some layers in FP32.
+    """
     if settings.quick:
         return {}
-    files = {kind: str(settings.models.path("n", kind)) for kind in ("undecoded", "int8")}
-    return {
-        f"ours_{engine}_{kind}": Contender(
-            f"ours_{engine}_{kind}", f"ours, {title}, {about}", files[kind], True, engine, threads=threads,
-            imgsz=settings.imgsz, precision="int8" if kind == "int8" else None,
-        )
-        for engine, title in (("onnxruntime", "ONNX Runtime"), ("openvino", "OpenVINO"))
-        for kind, about in (("undecoded", "undecoded"), ("int8", "undecoded INT8"))
-    }  # fmt: skip
+    named = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+    found = []
+    for engine, title in named.items():
+        files = {kind: str(settings.models.path("n", kind)) for kind in ("undecoded", f"int8_{engine}")}
+        common = {"ours": True, "engine": engine, "threads": threads, "imgsz": settings.imgsz}
+        start = f"ours_{engine}"
+        found += [
+            Contender(f"{start}_undecoded", f"ours, {title}, undecoded", files["undecoded"], **common),
+            Contender(
+                f"{start}_int8", f"ours, {title}, undecoded INT8", files[f"int8_{engine}"], precision="int8", **common
+            ),
+        ]
+        if engine == "openvino" and name_and_flags()[1] & {"avx512_bf16", "amx_bf16"}:
+            mixed = f"ours, {title}, undecoded, mixed"
+            found.append(Contender(f"{start}_mixed", mixed, files["undecoded"], asked_precision="mixed", **common))
+    return {contender.name: contender for contender in found}
 
 
 def photograph_sizes(folder: Path, megapixels: Sequence[float], names: int | None = None) -> dict[str, np.ndarray]:

@@ -27,6 +27,7 @@ class Contender:
         as_it_comes: of ultralytics: leave PyTorch the threads that ultralytics chooses, which are one fewer than the
             processors of the machine.
         precision: of the file, where the engine does not say it; None: what the engine says.
+        asked_precision: of ours, a setting of the engine; None: its own.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Contender:
     max_det: int = 300
     as_it_comes: bool = False
     precision: str | None = None
+    asked_precision: str | None = None
 
     @property
     def missing(self) -> str | None:
@@ -59,6 +61,8 @@ class Ours:
         from fastsam_deploy.runtime import FastSAM
 
         chosen = {} if contender.engine is None else {"engine": contender.engine}
+        if contender.asked_precision is not None:
+            chosen["precision"] = contender.asked_precision
         settings = {"imgsz": contender.imgsz, "conf": contender.conf, "iou": contender.iou}
         self._model = FastSAM(
             contender.source, threads=contender.threads, max_det=contender.max_det, **settings, **chosen

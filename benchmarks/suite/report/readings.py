@@ -57,7 +57,7 @@ def precision_of(row: dict[str, Any]) -> str:
 
 def network_floor_ms(results: Results, size: str, threads: int, precision: str = "fp32") -> float | None:
     """Operations of the network over the measured peak of the processor in that precision."""
-    name = "gflops" if precision == "fp32" else f"{precision}_gflops"
+    name = "gflops" if precision == "fp32" else f"{'bf16' if precision == 'mixed' else precision}_gflops"
     for row in rows_of(results, "network", size=size, threads=threads):
         peak = results["network"]["environment"]["peak"][str(threads)].get(name)
         return None if peak is None else float(row["gflop"] / peak * 1000)
