@@ -204,7 +204,7 @@ def test_links_lead_somewhere(document: Path):
 @pytest.mark.parametrize(
     ("script", "name", "table", "page"),
     [
-        ("suite.report", "avx2/suite_end_to_end", "readme_table", "performance"),
+        ("suite.report", "avx512-bf16/suite_end_to_end", "readme_table", "performance"),
         ("triton_load", "triton_load", "summary", "performance"),
         ("web_page", "web_page", "summary", "app"),
     ],

@@ -2,7 +2,7 @@
 
     python scripts/dev/make_figures.py
 
-The chart has the figures of benchmarks/results/avx2/suite_end_to_end.json. Run it again when that file changes;
+The chart has the figures of benchmarks/results/avx512-bf16/suite_end_to_end.json. Run it again when that file changes;
 tests/test_readme.py compares.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "benchmarks/results/avx2/suite_end_to_end.json"
+RESULTS = ROOT / "benchmarks/results/avx512-bf16/suite_end_to_end.json"
 OURS, PEER = "ours_onnxruntime", "ultralytics"
 BARS = ((OURS, "this library, ONNX Runtime", "#2a7f62"), (PEER, "ultralytics, PyTorch, full-size masks", "#b0b7bf"))
 IMAGES = ("cat 931×698", "cat 2000×1500")

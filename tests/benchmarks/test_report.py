@@ -19,7 +19,7 @@ def _as_a_script(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
 
 
-PARTS = {"network", "end_to_end", "prompts", "memory", "startup", "scaling", "stream", "gpu_host"}
+PARTS = {"network", "end_to_end", "prompts", "memory", "startup", "scaling", "stream", "gpu_host", "compiled"}
 
 
 def test_the_report_is_that_of_the_results():

@@ -153,9 +153,23 @@ def _compiled(results: Results) -> Iterator[Goal]:
     for row in rows_of(results, "compiled"):
         case, is_compiled = row["case"], row["contender"] == "ours_compiled"
         if is_compiled and is_near(case["megapixels"], 24.0) and row["masks"] == 300:
-            yield Goal(f"300 masks, {case['image']}", 60, row["ms"]["after"]["median"], False, " ms", "around")
+            yield Goal(
+                f"300 masks, {case['image']}, conf {case['conf']:g}",
+                60,
+                row["ms"]["after"]["median"],
+                False,
+                " ms",
+                "around",
+            )
         if is_compiled and is_near(case["megapixels"], LARGE) and row["masks"] >= 100:
-            yield Goal(f"RLE of 100 masks, {case['image']}", 5, row["ms"]["rle"]["median"], False, " ms", "around")
+            yield Goal(
+                f"RLE of 100 masks, {case['image']}, conf {case['conf']:g}",
+                5,
+                row["ms"]["rle"]["median"],
+                False,
+                " ms",
+                "around",
+            )
 
 
 def _against_pytorch(results: Results, precision: str, wanted: float) -> Goal:

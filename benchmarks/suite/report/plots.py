@@ -26,6 +26,11 @@ _ENGINE_COLORS = {
 }
 
 
+def _color(row: dict[str, Any]) -> str:
+    other = _OURS if row["contender"].startswith("ours") else _THEIRS
+    return _ENGINE_COLORS.get(row["contender"], other)
+
+
 def draw(results: Results, folder: Path) -> list[Path]:
     """The plots that the results have figures for; their paths."""
     import matplotlib as mpl
@@ -75,7 +80,7 @@ def _end_to_end(results: Results) -> Figure:
         rows = by_size.setdefault(row["case"]["megapixels"], [])
         if not rows or rows[0]["case"]["image"] == row["case"]["image"]:
             rows.append(row)
-    figure, axes = _figure(5 * len(by_size), 3.2, len(by_size), sharey=True)
+    figure, axes = _figure(7 * len(by_size), 4, len(by_size), sharey=True)
     for axis, rows in zip(axes, by_size.values(), strict=True):
         names = [row["title"].replace("¹", "") for row in rows]
         left = [0.0] * len(rows)
@@ -102,12 +107,12 @@ def _networks(results: Results) -> Figure:
         rows = list(rows_of(results, "network", size=size, threads=threads))
         names = [row["title"] for row in rows]
         values = [row["ms"]["network"]["median"] for row in rows]
-        axis.barh(names, values, color=[_ENGINE_COLORS[row["contender"]] for row in rows])
+        axis.barh(names, values, color=[_color(row) for row in rows])
         for name, value in zip(names, values, strict=True):
             axis.annotate(f" {value:.0f}", (value, name), va="center")
         floor = network_floor_ms(results, size, threads)
         if floor is not None:
-            axis.axvline(floor, color="black", linewidth=1, linestyle="--", label="floor")
+            axis.axvline(floor, color="black", linewidth=1, linestyle="--", label="floor of FP32")
             axis.legend(loc="upper right", bbox_to_anchor=(1, 1.18), frameon=False, fontsize=8)
         axis.invert_yaxis()
         axis.margins(x=0.15)
@@ -123,7 +128,7 @@ def _prompts(results: Results) -> Figure:
         own = [row for row in rows if row["contender"] == name]
         counts = [row["case"]["count"] for row in own]
         times = [row["ms"]["total"]["median"] for row in own]
-        axis.plot(counts, times, "o-", color=_ENGINE_COLORS[name], label=own[0]["title"])
+        axis.plot(counts, times, "o-", color=_color(own[0]), label=own[0]["title"])
     axis.set_xscale("log")
     counts = sorted({row["case"]["count"] for row in rows})
     axis.set_xticks(counts, [str(count) for count in counts])

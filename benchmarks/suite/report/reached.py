@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .goals import TRIED, Goal, goals
-from .readings import Results
+from .readings import LARGE, Results, is_near
 from .tables import table
 
 _MISSED = (
@@ -40,8 +40,21 @@ def reached(kind: str, results: Results) -> str:
     if not has_equal_threads(results):
         lines += [_FIRST_ROWS, ""]
     lines.append(table(["", "reached", "goal", "met", "the floor allows"], cells))
+    lines += ["", text] if (text := _as_it_comes(results)) else []
     missed = [goal for goal in found if goal.met is False]
     return "\n".join([*lines, *(_profiles(missed) if missed else [])])
+
+
+def _as_it_comes(results: Results) -> str:
+    """The same against ultralytics with the threads that it chooses itself; "" where that was not measured."""
+    least: dict[str, float] = {}
+    for ratio in results.get("end_to_end", {"ratios": []})["ratios"]:
+        if ratio["of"] == "ultralytics_as_it_comes" and is_near(ratio["case"]["megapixels"], LARGE):
+            least[ratio["over"]] = min(least.get(ratio["over"], ratio["values"]["total"]), ratio["values"]["total"])
+    titles = {row["contender"]: row["title"] for row in results.get("end_to_end", {"rows": []})["rows"]}
+    shown = ", ".join(f"{short(value)}× ({titles[name].removeprefix('ours, ')})" for name, value in least.items())
+    how = "By itself ultralytics gives PyTorch one thread fewer than the machine has processors. Against that, at"
+    return f"{how} {LARGE:g} MP: {shown}." if shown else ""
 
 
 def has_equal_threads(results: Results) -> bool:

@@ -208,7 +208,7 @@ def _title(row: dict[str, Any]) -> str:
     precision = precision_of(row)
     return (
         row["title"]
-        if precision == "fp32" or precision.upper() in row["title"]
+        if precision == "fp32" or precision in row["title"].lower()
         else f"{row['title']} ({precision.upper()})"
     )
 
