@@ -5,6 +5,7 @@
 // pixel in the lowest bit.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #if defined(_WIN32)

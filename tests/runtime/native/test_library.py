@@ -109,3 +109,15 @@ def test_a_library_of_another_version_is_an_error(monkeypatch: pytest.MonkeyPatc
 def test_the_version_is_that_of_the_sources() -> None:
     header = (Path(__file__).resolve().parents[3] / "runtime/native/source/api.h").read_text(encoding="utf-8")
     assert f"#define FASTSAM_ABI {module.ABI}\n" in header
+
+
+@pytest.mark.parametrize("compiler", ["aarch64-linux-gnu-g++", "x86_64-w64-mingw32-g++-posix"])
+def test_it_compiles_for_other_systems(compiler: str, tmp_path: Path) -> None:
+    """With the warnings of a missing header: `pip install` would go on without the library."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler}")
+    sources = sorted((Path(__file__).resolve().parents[3] / "runtime/native/source").glob("*.cpp"))
+    flags = ["-std=c++17", "-O0", "-ffp-contract=off", "-shared", *([] if "mingw" in compiler else ["-fPIC"])]
+    command = [compiler, *flags, *map(str, sources), "-o", str(tmp_path / "library")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
