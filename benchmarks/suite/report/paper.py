@@ -70,8 +70,10 @@ def about_precisions(results: Results) -> str:
         return ""
     settings, judging = part["settings"], part["judging"]
     seconds = judging["mean_cpu_seconds"]
+    every, data = settings["every"], settings["data"]
+    which = f"All images of {data}" if every == 1 else f"Each {every}th image of {data} by name"
     return (
-        f"Each {settings['every']}th image of {settings['data']} by name, {settings['thresholds']} thresholds. Judging "
+        f"{which}, {settings['thresholds']} thresholds. Judging "
         f"an edge map takes {seconds:.1f} s of processor time ({judging['thresholds']} thresholds, mean of "
         f"{judging['images']} images): {200 * seconds / 2 / 60:.1f} minutes for 200 images on two processors that do "
         "nothing else."
