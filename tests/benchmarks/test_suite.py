@@ -61,7 +61,8 @@ def test_the_whole_suite_runs_once_and_small(tmp_path: Path):
     for plot in ("end_to_end", "networks", "prompts", "memory", "size", "masks"):
         assert f"plots/{kind}/{plot}.png" in report
         assert (tmp_path / f"plots/{kind}/{plot}.png").read_bytes().startswith(b"\x89PNG")
-    assert all(part["environment"]["unset_variables"] == {"OPENBLAS_CORETYPE": "Haswell"} for part in parts.values())
+    unset = [part["environment"]["unset_variables"] for part in parts.values()]
+    assert all(names.get("OPENBLAS_CORETYPE") == "Haswell" for names in unset), "and what else this machine has set"
     libraries = parts["suite_network"]["environment"]["math_libraries"]
     assert "OpenBLAS of NumPy" in libraries and "oneDNN of PyTorch" in libraries
     assert not list(tmp_path.glob("models/*/random-*")), "a quick run makes no models"
