@@ -71,7 +71,7 @@ def about_precisions(results: Results) -> str:
     settings, judging = part["settings"], part["judging"]
     seconds = judging["mean_cpu_seconds"]
     every, data = settings["every"], settings["data"]
-    which = f"All images of {data}" if every == 1 else f"Each {every}th image of {data} by name"
+    which = f"All images of {data}" if every == 1 else f"1 of every {every} images of {data}, by name"
     return (
         f"{which}, {settings['thresholds']} thresholds. Judging "
         f"an edge map takes {seconds:.1f} s of processor time ({judging['thresholds']} thresholds, mean of "
