@@ -239,7 +239,7 @@ def test_rows_stand_in_the_layout_of_the_paper_beside_its_own():
     part["judging"] = {"images": 10, "thresholds": 99, "mean_cpu_seconds": 3.0}
     part["settings"] = {"every": 6, "data": "BSDS500 val", "thresholds": 33}
     text = paper.about_precisions({"precisions": part})
-    assert "Each 6th image of BSDS500 val" in text and "3.0 s" in text and "5.0 minutes" in text
+    assert "1 of every 6 images of BSDS500 val" in text and "3.0 s" in text and "5.0 minutes" in text
     part["settings"]["every"] = 1
     assert "All images of BSDS500 val, 33 thresholds" in paper.about_precisions({"precisions": part})
     assert paper.precisions({}) == paper.about_precisions({}) == ""
