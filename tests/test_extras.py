@@ -98,6 +98,7 @@ def combinations() -> list[tuple[str, ...]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # four hundred combinations, a second or two each
 def test_the_index_resolves_every_combination_to_one_build(tmp_path: Path) -> None:
     """Nothing is installed. uv resolves as pip does."""
     pytest.importorskip("uv", reason="needs uv")
