@@ -204,7 +204,7 @@ def test_the_report_depends_on_the_results_alone(results: dict[str, Any]):
     assert table[3] == "|  |  | ultralytics | 5.0 | 200.0 | 1295.0 | 1500.0 | 65× | 15.0× |"
     shown = readme_table(results["end_to_end"])
     assert shown.startswith("\n".join(table))
-    assert "medians of 5 to 5 runs taken in turn; Some CPU (avx2), 2 threads" in shown
+    assert "medians of 5 runs taken in turn; Some CPU (avx2), 2 threads" in shown
 
 
 def test_plots_are_drawn_for_what_there_is(results: dict[str, Any], tmp_path: Path):

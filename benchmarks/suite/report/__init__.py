@@ -167,8 +167,9 @@ def readme_table(part: dict[str, Any]) -> str:
     found, settings = part["environment"], part["settings"]
     versions = ", ".join(f"{name} {found['packages'][name]}" for name in _README_PACKAGES if found["packages"][name])
     runs = [row["runs"] for row in rows_of(results, "end_to_end", threads=threads_of(results), batch=1)]
+    count = f"{min(runs)}" if min(runs) == max(runs) else f"{min(runs)} to {max(runs)}"
     how = (
-        f"Milliseconds, medians of {min(runs)} to {max(runs)} runs taken in turn; {found['cpu']} "
+        f"Milliseconds, medians of {count} runs taken in turn; {found['cpu']} "
         f"({', '.join(found['cpu_flags'])}), {threads_of(results)} threads; imgsz {settings['imgsz']}, conf "
         f"{settings['conf']}, iou {settings['iou']}, {_limit(settings)}{versions}. {found['date']}. Ratios: "
         "over ours with ONNX Runtime."
