@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 
 class TuningTarget(Enum):
-    """What the model is tuned for."""
+    """What the model is tuned for.
+
+    Example:
+        >>> TuningTarget("triton")
+        <TuningTarget.TRITON: 'triton'>
+    """
 
     PYTHON = "python"
     TRITON = "triton"
@@ -75,6 +80,9 @@ def measure_served(
 
     Raises:
         FastSamError: none of ONNX Runtime meets the limits.
+
+    Example:
+        >>> best, loads = measure_served(measured, plan, [1, 2], console)  # doctest: +SKIP
     """
     from ..batch.console import say
     from ..system.cpu import usable_cpus
@@ -94,6 +102,9 @@ def write_repository(report: TuningReport, best: Measured, folder: Path) -> None
 
     Raises:
         FastSamError: no load is fast enough, or it could not be written; the exporter has said why.
+
+    Example:
+        >>> write_repository(report, best, Path("model_repository"))  # doctest: +SKIP
     """
     from ..batch.console import open_console
     from .exporter import run_exporter
