@@ -11,10 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter, defaultdict
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -36,6 +34,7 @@ from fastsam_deploy.runtime.spec import METADATA_KEY
 from fastsam_deploy.runtime.stages.letterbox import fit, letterbox
 from fastsam_deploy.runtime.system.cpu import name_and_flags
 
+from .networks import network_ms
 from .photographs import RESULTS, ROOT, write_report
 from .suite.machine import environment
 
@@ -150,24 +149,16 @@ def measure(
     files: dict[str, Path], images: NDArray[np.float32], rounds: int, threads: int
 ) -> dict[str, dict[str, float]]:
     """Name of a way → milliseconds of the network, all in turn."""
-    spent: dict[str, list[float]] = defaultdict(list)
-    with ExitStack() as stack:
-        engines = {
-            name: stack.enter_context(open_engine(files[file], EngineSettings(threads=threads, **settings)))
-            for name, (file, settings) in ways().items()
-        }
-        for turn in range(rounds + 2):
-            for name in sorted(engines, reverse=turn % 2 == 0):
-                start = perf_counter()
-                engines[name].run(images)
-                if turn >= 2:
-                    spent[name].append((perf_counter() - start) * 1000)
+    chosen = {
+        name: (files[file], EngineSettings(threads=threads, **settings)) for name, (file, settings) in ways().items()
+    }
+    spent = network_ms(chosen, images, rounds)
     first = spent[next(iter(WAYS))]
     return {
         name: {
-            "least_ms": round(min(spent[name]), 1),
+            "least_ms": round(float(spent[name].min()), 1),
             "median_ms": round(float(np.median(spent[name])), 1),
-            "ratio": round(float(np.median(np.array(spent[name]) / np.array(first))), 3),
+            "ratio": round(float(np.median(spent[name] / first)), 3),
         }
         for name in spent
     }

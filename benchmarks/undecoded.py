@@ -11,7 +11,6 @@ import argparse
 import tempfile
 from itertools import product
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,8 @@ import numpy as np
 from fastsam_deploy.export.direct.to_onnx import export_direct
 from fastsam_deploy.export.quantize.to_int8 import quantize_model
 from fastsam_deploy.runtime import EngineSettings
-from fastsam_deploy.runtime.engines import open_engine
-from fastsam_deploy.runtime.engines.interface import Engine
 
+from .networks import network_ms
 from .photographs import RESULTS, ROOT, write_report
 from .suite.machine import environment
 
@@ -64,19 +62,8 @@ def _files(checkpoint: Path, folder: Path) -> dict[str, dict[str, Path]]:
 
 def _row(engine: str, precision: str, files: dict[str, Path], settings: EngineSettings, rounds: int) -> dict[str, Any]:
     images = np.random.default_rng(0).random(SHAPE, dtype=np.float32)
-    opened: dict[str, Engine] = {way: open_engine(path, settings) for way, path in files.items()}
-    times: dict[str, list[float]] = {way: [] for way in opened}
-    try:
-        for turn in range(rounds + 2):
-            for way in sorted(opened, reverse=turn % 2 == 0):
-                start = perf_counter()
-                opened[way].run(images)
-                if turn >= 2:
-                    times[way].append((perf_counter() - start) * 1000)
-    finally:
-        for each in opened.values():
-            each.close()
-    ratios = np.array(times["undecoded"]) / np.array(times["decoded"])
+    times = network_ms({way: (path, settings) for way, path in files.items()}, images, rounds)
+    ratios = times["undecoded"] / times["decoded"]
     medians = {f"{way}_ms": round(float(np.median(values)), 2) for way, values in times.items()}
     return {"engine": engine, "precision": precision, **medians, "ratio": round(float(np.median(ratios)), 3)}
 
