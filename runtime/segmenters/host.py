@@ -55,7 +55,8 @@ class LocalSegmenter:
             rect: the input is the smallest rectangle around the image; False: a square.
             owns_engine: close the engine with this object.
             clip: for text prompts; it is not closed with this object.
-            runs_at_once: number of parallel runs of the network in a stream; None: the number that the engine suggests.
+            runs_at_once: number of parallel runs of the network in a stream; None: what the engine says to gain from,
+                its `description["streams"]`, or 1.
 
         Raises:
             ParameterError: imgsz does not fit the model.
@@ -67,7 +68,7 @@ class LocalSegmenter:
         self._owns_engine = owns_engine
         self._clip = clip
         self.rect = rect
-        self._useful_runs = _useful_runs(engine)
+        self._useful_runs: int = engine.description.get("streams", 1)
         self._runs_at_once: int = runs_at_once or self._useful_runs
         self._turn: AbstractContextManager[Any] = nullcontext()
         try:
@@ -155,18 +156,6 @@ class LocalSegmenter:
         for timing in timings:
             timing["engine"] = engine_ms
         return raw, timings
-
-
-def _useful_runs(engine: Engine) -> int:
-    """Number of parallel runs of the network that the engine gains from.
-
-    OpenVINO says it. Two runs of ONNX Runtime on a processor fill each other's gaps, in which an operator works on a
-    single thread (docs/adr/0009).
-    """
-    description = engine.description
-    shares = engine.device == "cpu" and description.get("engine") == "onnxruntime" and description.get("threads", 1) > 1
-    streams: int = description.get("streams", 2 if shares else 1)
-    return streams
 
 
 def _hw(pixels: NDArray[np.uint8]) -> tuple[int, int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ from numpy.typing import NDArray
 from ...errors import DeviceError, ModelError, ParameterError, one_onnx_runtime
 from ...settings import EngineSettings
 from ...system.cpu import usable_cpus
-from ...system.fork import PerProcess
 from ...system.scratch import scratch_folder
 from ..model_cache import ModelCache, Prepared
 from ..reopening import reopening
 from ..telemetry import without_telemetry
 from .provider import CPU, CUDA, checked_precision, cuda_options, preload_cuda, refuse_overflow
+from .sessions import Sessions
 from .tensors import tensor_infos
 
 with without_telemetry():
@@ -34,9 +35,15 @@ class OnnxRuntimeNetwork:
         """
         device, threads = settings.device, settings.threads
         provider = _provider(settings)
-        reopen = reopening(path, settings, lambda path, settings: _session(path, settings, provider)[0])
+
+        def opening(settings: EngineSettings) -> Callable[[], ort.InferenceSession]:
+            return reopening(path, settings, lambda path, settings: _session(path, settings, provider)[0])
+
+        reopen, open_single = opening(settings), opening(replace(settings, threads=1))
         session, kept = _session(path, settings, provider)
-        self._session: PerProcess[ort.InferenceSession] = PerProcess(session, reopen)
+        is_cpu = provider[0] == CPU
+        used = threads or usable_cpus()
+        self._sessions = Sessions(session, used if is_cpu else 1, reopen, open_single if is_cpu else None)
         active = session.get_providers()[0]
         if active != provider[0]:
             raise DeviceError(
@@ -51,29 +58,30 @@ class OnnxRuntimeNetwork:
             "engine": "onnxruntime",
             "version": ort.__version__,
             "provider": active,
-            "threads": threads or usable_cpus(),
+            "threads": used,
+            **({"streams": self._sessions.runs_at_once} if is_cpu else {}),
             **({} if kept is None else {"cache": kept}),
         }
         self.inputs = tensor_infos(session.get_inputs())
         self.outputs = tensor_infos(session.get_outputs())
         precision = checked_precision(settings, self.metadata, self.inputs, path.name)
-        if provider[0] == CPU:
+        if is_cpu:
             refuse_overflow(self.metadata, path.name)
         else:
             self.description |= {"precision": precision, "cudnn_search": settings.search or "heuristic"}
 
     def run(self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See `Network.run`."""
-        session = self._session.get()
-        if session is None:
-            raise ModelError(f"{self.name}: the engine is closed; open the model again")
-        # No I/O binding: arrays go in and out of `run` without a copy already (docs/adr/0009).
-        arrays: list[NDArray[Any]] = session.run(list(outputs), dict(feed))
+        with self._sessions.lend() as (session, options):
+            if session is None:
+                raise ModelError(f"{self.name}: the engine is closed; open the model again")
+            # No I/O binding: arrays go in and out of `run` without a copy already (docs/adr/0009).
+            arrays: list[NDArray[Any]] = session.run(list(outputs), dict(feed), options)
         return arrays
 
     def close(self) -> None:
-        """Free the session."""
-        self._session.take()
+        """Free the sessions."""
+        self._sessions.close()
 
     def __enter__(self) -> OnnxRuntimeNetwork:
         return self
