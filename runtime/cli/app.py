@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from .config import with_config
 from .groups import with_groups
 from .options import ModelOption, NetworkOptions, network_option, option
 
@@ -54,6 +55,7 @@ class PageOptions:
         )
 
 
+@with_config
 @with_groups
 def app(
     *,

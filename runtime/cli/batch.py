@@ -40,7 +40,7 @@ class BatchGroup(TyperGroup):
         return super().parse_args(context, with_address(arguments))
 
 
-app = typer.Typer(
+batch = typer.Typer(
     name="batch",
     cls=BatchGroup,
     help="Segment a million images into Parquet parts; restartable. fastsam batch SOURCE --output DIR",
@@ -103,7 +103,7 @@ class RunOptions:
         return LocalExecutor(*shares_of_cpus(self.workers, threads, device))
 
 
-@app.command("run")
+@batch.command("run")
 @with_groups
 def run(
     source: Annotated[
@@ -168,7 +168,7 @@ def _prompts_json(prompt: Any) -> str | None:
     return dump(prompts) if prompts else None
 
 
-@app.command()
+@batch.command()
 def status(
     output: OutputArgument,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
@@ -184,7 +184,7 @@ def status(
     typer.echo(json.dumps(current.to_json()) if as_json else "\n".join(map(printable, str(current).splitlines())))
 
 
-@app.command()
+@batch.command()
 def export(
     output: OutputArgument,
     folder: Annotated[Path, option("Folder of the data set.", "--output", "-o", metavar="FOLDER")],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 
 from ..errors import ParameterError
@@ -84,8 +85,10 @@ def with_address(arguments: Sequence[str]) -> list[str]:
     Example:
         >>> with_address(["photos", "--ray", "--output", "out"])
         ['photos', '--ray', 'local', '--output', 'out']
+        >>> with_address([])
+        []
     """
     completed = []
-    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+    for argument, following in pairwise([*arguments, "-"]):
         completed += [argument, _LOCAL] if argument == _RAY and following.startswith("-") else [argument]
     return completed

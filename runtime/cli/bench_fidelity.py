@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..measure.gate import FidelityLimits
     from ..measure.report import Report
 
-app = typer.Typer(name="bench", help="Measure models on your own images.", no_args_is_help=True, add_completion=False)
-
 NOT_KEPT = 1
 """Exit code if a limit is not met. Errors exit with 2, so that a pipeline can distinguish them."""
 
@@ -94,12 +92,6 @@ class GateOptions:
         )
 
 
-@app.callback()
-def _commands() -> None:
-    """Measure models on your own images."""
-
-
-@app.command()
 @with_groups
 def fidelity(
     context: typer.Context,

@@ -15,11 +15,6 @@ import typer
 from ..errors import ParameterError
 from .parameters import added_option, parameters_of, with_parameters
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 Result = TypeVar("Result")
 
 COMMANDS = ("segment", "video", "serve", "app")
@@ -69,6 +64,10 @@ def _read(context: typer.Context, path: Path | None) -> Path | None:
 
 
 def _contents(path: Path) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
     try:
         contents: dict[str, Any] = tomllib.loads(path.read_bytes().decode())
     except OSError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import io
 import os
 import sys
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 FAILED = 2
 """Exit code of every expected failure."""
+
+START_UP_OBJECTS = 200_000
+"""What a command makes before Python looks for unused cycles; importing its libraries makes half of it."""
 
 _STREAM_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -71,6 +76,7 @@ def run_command(name: str, command: Callable[[], object]) -> int:
         >>> run_command("fastsam", lambda: None)
         0
     """
+    _postpone_collections()
     with _usable_streams():
         try:
             with exit_on_signals(), warnings_shown(name):
@@ -97,6 +103,26 @@ def run_command(name: str, command: Callable[[], object]) -> int:
 def _failed(name: str, message: str) -> int:
     complain(name, message)
     return FAILED
+
+
+def _postpone_collections() -> None:
+    """Have Python search for unused cycles later: what libraries make while they are loaded is in use to the end.
+
+    A short command ends before the first search. After it, Python searches as it always does. At the exit, which would
+    begin with a search, there is none: Python ends its threads, and frees what its modules hold.
+    """
+    usual = gc.get_threshold()
+    if usual[0] == START_UP_OBJECTS:
+        return
+
+    def go_on_as_usual(phase: str, _: object) -> None:
+        if phase == "stop":
+            gc.set_threshold(*usual)
+            gc.callbacks.remove(go_on_as_usual)
+
+    gc.callbacks.append(go_on_as_usual)
+    gc.set_threshold(START_UP_OBJECTS, *usual[1:])
+    atexit.register(gc.freeze)
 
 
 def _forget_output() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..connection import is_address
 from ..errors import FastSamError, ParameterError
+from .config import with_config
 from .groups import with_groups
 from .image_options import ReadingOptions, TileOptions
 from .options import (
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..stages.reading.decoded import Selection
 
 
+@with_config
 @with_groups
 def segment(
     images: ImagesArgument,

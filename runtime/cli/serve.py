@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from ..errors import MissingDependencyError, ParameterError, pip_install
+from .config import with_config
 from .groups import with_groups
 from .options import ModelOption, NetworkOptions, network_option, option
 
@@ -88,6 +89,7 @@ class LimitOptions:
     ] = None
 
 
+@with_config
 @with_groups
 def serve(
     *,

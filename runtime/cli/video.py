@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .config import with_config
 from .groups import with_groups
 from .image_options import TileOptions
 from .options import ContoursOption, JsonLinesOption, ModelOption, NetworkOptions, PromptOptions, option, reading_option
@@ -55,6 +56,7 @@ TrackOption = Annotated[
 ]
 
 
+@with_config
 @with_groups
 def video(
     source: VideoArgument,

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -98,9 +99,10 @@ def test_the_shell_completes(name: str, words: str, expected: str) -> None:
 
 def test_every_command_has_the_options() -> None:
     names = {}
-    for group, prefix in ((app, ""), *((group.typer_instance, "bench ") for group in app.registered_groups)):
-        for command in group.registered_commands:
-            names[prefix + (command.name or command.callback.__name__)] = command.callback.__signature__.parameters
-    assert {"segment", "video", "download", "doctor", "bench speed", "bench fidelity"} <= names.keys()
-    assert all({"quiet", "verbose"} <= parameters.keys() for parameters in names.values())
-    assert isinstance(app, typer.Typer)
+    root: Any = typer.main.get_command(app)
+    for word, command in root.commands.items():
+        for name, part in getattr(command, "commands", {"": command}).items():
+            names[f"{word} {name}".strip()] = {option for parameter in part.params for option in parameter.opts}
+    expected = {"segment", "video", "download", "doctor", "bench speed", "bench fidelity", "batch run", "batch status"}
+    assert expected <= names.keys()
+    assert all({"--quiet", "-q", "--verbose", "-v"} <= options for options in names.values())

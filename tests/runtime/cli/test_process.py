@@ -1,13 +1,21 @@
-"""Streams that are full, broken or closed: results that are lost are an error, messages that are lost are not."""
+"""A command as a process.
+
+Streams that are full, broken or closed: results that are lost are an error, messages that are lost are not. And when
+unused cycles are searched for.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from fastsam_deploy.runtime import FastSAM, Points
+from fastsam_deploy.runtime.cli.process import START_UP_OBJECTS, run_command
 
 START = "import sys; from fastsam_deploy.runtime.cli.main import main; sys.exit(main())"
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -64,3 +72,52 @@ def test_a_closed_stream_is_never_a_file(tmp_path: Path) -> None:
     command = ["bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash", sys.executable, "-c", code]
     assert subprocess.run(command, cwd=tmp_path, check=False, timeout=60).returncode == 0
     assert (tmp_path / "data").read_bytes() == b"data"
+
+
+def test_a_short_command_ends_before_the_first_search_for_cycles(tmp_path: Path, coffee: Path) -> None:
+    """Not even at the exit: what was registered before the command began finds everything exempt from searches."""
+    code = (
+        "import atexit, gc, sys; from fastsam_deploy.runtime.cli.main import main\n"
+        "gc.collect(); searches = []; gc.callbacks.append(lambda phase, info: searches.append(phase))\n"
+        "atexit.register(lambda: print(searches, gc.get_freeze_count() > 50_000, len(gc.get_objects()) < 1_000))\n"
+        "sys.exit(main())"
+    )
+    command = [sys.executable, "-c", code, "segment", str(coffee), "--imgsz", "64", "--quiet"]
+    done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "[] True True\n")
+
+
+def test_a_long_command_searches_for_cycles_as_any_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, callbacks, seen = gc.get_threshold(), list(gc.callbacks), []
+    monkeypatch.setattr("atexit.register", seen.append)
+
+    def command() -> None:
+        seen.append(gc.get_threshold())
+        kept: list[list[None]] = []
+        while gc.get_threshold() != usual:
+            kept.append([])
+        assert len(kept) > START_UP_OBJECTS / 2
+
+    for _ in range(2):
+        assert run_command("fastsam", command) == 0
+        assert (gc.get_threshold(), gc.callbacks) == (usual, callbacks)
+    assert seen == [gc.freeze, (START_UP_OBJECTS, *usual[1:])] * 2
+    for _ in range(2):
+        assert run_command("fastsam", lambda: None) == 0
+    assert len(gc.callbacks) == len(callbacks) + 1
+    gc.collect()
+    assert (gc.get_threshold(), gc.callbacks) == (usual, callbacks)
+
+
+def test_segmenting_leaves_no_cycles_that_hold_images(coffee: Path, demo_onnx: Path) -> None:
+    """Before the first search for cycles they would pile up."""
+    with FastSAM(demo_onnx, imgsz=64, threads=1) as model:
+        model.segment(coffee)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                model.segment(coffee, Points([[300, 200]]))
+            assert gc.collect() < 30
+        finally:
+            gc.enable()

@@ -15,8 +15,8 @@ from pycocotools import mask as coco
 from typer.testing import CliRunner, Result
 
 from fastsam_deploy.runtime import FastSAM, Masks, Segments, load_image
-from fastsam_deploy.runtime.cli import bench_fidelity as cli_bench
 from fastsam_deploy.runtime.cli import main as cli
+from fastsam_deploy.runtime.cli.bench import bench
 from fastsam_deploy.runtime.errors import FastSamError, ImageError, ParameterError
 from fastsam_deploy.runtime.masks.overlap import boundary_f, mask_iou, mask_ious
 from fastsam_deploy.runtime.masks.store import concatenate
@@ -388,7 +388,7 @@ def test_a_single_pixel_is_seen_in_a_large_picture() -> None:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli_bench.app, ["fidelity", *map(str, arguments)])
+    return CliRunner().invoke(bench, ["fidelity", *map(str, arguments)])
 
 
 @pytest.mark.parametrize(
