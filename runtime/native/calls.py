@@ -96,22 +96,35 @@ def kept_rows(library: Library, boxes_xyxy: NDArray[np.float32], threshold: floa
 
 
 def write_planes(library: Library, pixels: NDArray[np.uint8], planes: NDArray[np.float32]) -> None:
-    """(h, w, 3) uint8 pixels / 255 into (3, h, w) float32 planes. Twin: the end of `letterbox`.
+    """(h, w, 3) uint8 pixels / 255 into (3, h, w) float32 planes. Twin: the end of `write_input`.
 
     Rows of both may lie apart, their values may not.
     """
+    pixels, (plane, row) = _checked_image(pixels), _checked_planes(planes)
     height, width, _ = pixels.shape
-    if planes.shape != (3, height, width) or pixels.shape[2] != 3 or planes.dtype != np.float32:
-        raise ValueError(f"pixels are {pixels.shape}, planes {planes.dtype} {planes.shape}")
-    pixels = (
-        pixels if pixels.strides[1:] == (3, 1) and pixels.dtype == np.uint8 else np.ascontiguousarray(pixels, np.uint8)
-    )
-    plane, row, value = (stride // planes.itemsize for stride in planes.strides)
-    if value != 1 or any(stride % planes.itemsize for stride in planes.strides):
-        raise ValueError(f"planes have strides {planes.strides}, expected values side by side")
+    if planes.shape[1:] != (height, width):
+        raise ValueError(f"pixels are {pixels.shape}, planes {planes.shape}")
     library.functions.fastsam_planes(
         *(_at(pixels), height, width, pixels.strides[0]), *(_at(planes), row, plane, library.level)
     )
+
+
+def write_resized(library: Library, pixels: NDArray[np.uint8], planes: NDArray[np.float32]) -> None:
+    """(h, w, 3) uint8 pixels, resized to (H, W), / 255 into (3, H, W) float32 planes. Twin: `write_input`.
+
+    Rows of both may lie apart, their values may not.
+
+    Raises:
+        ValueError: the arrays are of other shapes.
+        MemoryError: there is not enough memory.
+    """
+    pixels, (plane, row) = _checked_image(pixels), _checked_planes(planes)
+    result = library.functions.fastsam_resized(
+        *(_at(pixels), *pixels.shape[:2], pixels.strides[0], *planes.shape[1:]),
+        *(_at(planes), row, plane, library.level),
+    )
+    if result == _NO_MEMORY:
+        raise MemoryError
 
 
 def rle_text(
@@ -171,6 +184,24 @@ def count_shared(
         *(*_addresses(crops), *_addresses(others)), *(_at(pairs), len(pairs), _at(box), _at(pixels), library.level)
     )
     return pixels
+
+
+def _checked_image(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise ValueError(f"pixels are {pixels.shape}, expected (h, w, 3)")
+    if pixels.strides[1:] == (3, 1) and pixels.dtype == np.uint8:
+        return pixels
+    return np.ascontiguousarray(pixels, np.uint8)
+
+
+def _checked_planes(planes: NDArray[np.float32]) -> tuple[int, int]:
+    """Values from a plane to the next, and from a row to the next."""
+    if planes.ndim != 3 or len(planes) != 3 or planes.dtype != np.float32:
+        raise ValueError(f"planes are {planes.dtype} {planes.shape}, expected float32 (3, H, W)")
+    plane, row, value = (stride // planes.itemsize for stride in planes.strides)
+    if value != 1 or any(stride % planes.itemsize for stride in planes.strides):
+        raise ValueError(f"planes have strides {planes.strides}, expected values side by side")
+    return plane, row
 
 
 def _checked_axis(first: NDArray[np.int32], shares: NDArray[np.float32], source: int) -> int:

@@ -19,7 +19,7 @@ from ..errors import MissingDependencyError, ParameterError
 VARIABLE = "FASTSAM_NATIVE"
 """0 switches the compiled code off; a name of LEVELS chooses among its instruction sets, for comparisons."""
 
-ABI = 2
+ABI = 3
 """FASTSAM_ABI of `source/api.h` that this module was written for."""
 
 LEVELS: Final = ("portable", "neon", "avx2", "avx512")
@@ -48,6 +48,7 @@ _FUNCTIONS: Final = {
     ),
     "fastsam_nms": (_I64, (_POINTER, _I64, _F32, _I64, _POINTER, _I32)),
     "fastsam_planes": (_I32, (_POINTER, _I64, _I64, _I64, _POINTER, _I64, _I64, _I32)),
+    "fastsam_resized": (_I32, (_POINTER, *(_I64,) * 5, _POINTER, _I64, _I64, _I32)),
     "fastsam_rle": (_I64, (_POINTER, _I64, _I64, _I64, _I64, _I64, _I64, _POINTER, _I64)),
     "fastsam_inside": (_I32, (*(_POINTER, _POINTER, _POINTER, _I64), *(_POINTER, _I64, _POINTER, _I32))),
     "fastsam_shared": (_I32, (*(_POINTER,) * 6, *(_POINTER, _I64, _POINTER, _POINTER, _I32))),
@@ -71,6 +72,11 @@ class Library:
     def level_name(self) -> str:
         """The instruction set: "avx512", "avx2", "neon" or "portable"."""
         return LEVELS[self.level]
+
+    @property
+    def has_resize(self) -> bool:
+        """Whether its resizing is worth it: at other levels it is right, and slower than OpenCV."""
+        return self.level_name in ("avx2", "avx512")
 
 
 def library() -> Library | None:

@@ -11,6 +11,7 @@ mixing. Both give the same pixels (docs/adr/0032).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,7 @@ def assemble(
         >>> masks.boxes_xyxy().tolist()
         [[16.0, 0.0, 32.0, 4.0]]
     """
-    axes = mask_resampling(place, (prototypes.shape[1], prototypes.shape[2]))
+    axes = _axes(place, (prototypes.shape[1], prototypes.shape[2]))
     corners = np.ceil(boxes_xyxy).astype(np.int64)
     crops = PackedCrops.blank(np.maximum(corners[:, 2:] - corners[:, :2], 0))
     compiled = library()
@@ -89,6 +90,15 @@ def assemble(
             "image: use the FP32 one"
         )
     return PackedMasks(place.image_hw, crops, corners[:, :2])
+
+
+@lru_cache(maxsize=4)
+def _axes(place: Letterbox, prototypes_hw: tuple[int, int]) -> tuple[Resampling, Resampling]:
+    """Kept for images of the same size, such as frames: 16 bytes for each pixel of a side."""
+    axes = mask_resampling(place, prototypes_hw)
+    for axis in axes:
+        axis.first.flags.writeable = axis.shares.flags.writeable = False  # shared by all who ask for them
+    return axes
 
 
 def snap_to_border(boxes_xyxy: NDArray[np.float32], image_hw: tuple[int, int]) -> NDArray[np.float32]:

@@ -11,14 +11,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..limits import check_sides
-from ..native.calls import write_planes
-from ..native.library import library
 from ..spec import PROTOTYPE_STRIDE, ModelSpec
+from .resize import write_input
 
 PADDING_VALUE = 114
 """Gray round the image, of 255, here and on the device."""
@@ -208,15 +206,7 @@ def letterbox(
     border = border_value()
     out[:, :top] = out[:, top + content_h :] = border
     out[:, :, :left] = out[:, :, left + content_w :] = border
-    if place.drawn_hw != place.image_hw:
-        image = cv2.resize(image, (content_w, content_h), interpolation=cv2.INTER_LINEAR)
-    planes = out[:, top : top + content_h, left : left + content_w]
-    compiled = library()
-    if compiled is None:
-        for plane, channel in zip(planes, cv2.split(image), strict=True):
-            np.divide(channel, np.float32(255), out=plane)
-    else:
-        write_planes(compiled, image, planes)
+    write_input(image, out[:, top : top + content_h, left : left + content_w])
     return out
 
 

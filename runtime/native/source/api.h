@@ -15,7 +15,7 @@
 #endif
 
 // Raised whenever a function below changes: a library of other sources is then refused.
-#define FASTSAM_ABI 2
+#define FASTSAM_ABI 3
 
 enum FastsamResult : int32_t {
     FASTSAM_OK = 0,
@@ -62,12 +62,21 @@ FASTSAM_API int32_t fastsam_masks(const float* coefficients, int64_t n, int64_t 
 FASTSAM_API int64_t fastsam_nms(const float* boxes, int64_t n, float threshold, int64_t most, int64_t* kept,
                                 int32_t level);
 
-// RGB pixels as three planes of value / 255. Twin: the end of `letterbox` of `stages/letterbox.py`.
+// RGB pixels as three planes of value / 255. Twin: `write_input` of `stages/resize.py`.
 //
 // pixels        (height, width, 3), rows `pitch` bytes apart
 // planes        the first value of the first plane; rows and planes lie `row` and `plane` values apart
 FASTSAM_API int32_t fastsam_planes(const uint8_t* pixels, int64_t height, int64_t width, int64_t pitch, float* planes,
                                    int64_t row, int64_t plane, int32_t level);
+
+// RGB pixels at another size, bilinear as OpenCV's `resize` computes bytes, as three planes of value / 255.
+// Twin: `write_input` of `stages/resize.py`, with OpenCV. Not for both sides halved, where OpenCV takes means
+// of four.
+//
+// pixels, …     as in fastsam_planes; planes of out_height × out_width
+FASTSAM_API int32_t fastsam_resized(const uint8_t* pixels, int64_t height, int64_t width, int64_t pitch,
+                                    int64_t out_height, int64_t out_width, float* planes, int64_t row, int64_t plane,
+                                    int32_t level);
 
 // COCO RLE of one mask as text; returns its length, or -1 without memory. A number above `capacity` says that nothing was
 // written, and which capacity is enough.

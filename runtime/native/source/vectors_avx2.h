@@ -15,6 +15,28 @@ inline uint32_t bits_of(Vector a) { return static_cast<uint32_t>(_mm256_movemask
 inline uint32_t above(Vector a, Vector b) { return bits_of(_mm256_cmp_ps(a, b, _CMP_GT_OQ)); }
 inline uint32_t not_above(Vector a, Vector b) { return bits_of(_mm256_cmp_ps(a, b, _CMP_LE_OQ)); }
 
+// The vector part of `stretch_row`: how many pixels of `count` are done, four at a time. It reads 8 bytes of each.
+inline __m256i two_means(const uint8_t* row, const int32_t* at, __m256i shares) {
+    const __m256i pairs =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11, 12, 13, 14, 15));
+    const __m128i bytes = _mm_unpacklo_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(row + at[0])),
+                                             _mm_loadl_epi64(reinterpret_cast<const __m128i*>(row + at[2])));
+    return _mm256_srai_epi32(_mm256_madd_epi16(_mm256_shuffle_epi8(_mm256_cvtepu8_epi16(bytes), pairs), shares), 4);
+}
+inline int64_t stretch_pixels(const uint8_t* row, const int32_t* offsets, const int32_t* shares, int64_t count,
+                              int16_t* words) {
+    const __m256i even = _mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2), odd = _mm256_setr_epi32(1, 1, 1, 1, 3, 3, 3, 3);
+    int64_t x = 0;
+    for (; x + 4 <= count; x += 4) {
+        const __m256i each =
+            _mm256_castsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(shares + x)));
+        const __m256i a = two_means(row, offsets + x, _mm256_permutevar8x32_epi32(each, even));
+        const __m256i b = two_means(row, offsets + x + 1, _mm256_permutevar8x32_epi32(each, odd));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(words + 4 * x), _mm256_packs_epi32(a, b));
+    }
+    return x;
+}
+
 // Three neighbours of each of 8 pixels from a row of logits, mixed: row[first[i] - base + t] × shares[t][i].
 struct Taps {
     __m256i places;

@@ -19,6 +19,9 @@ inline uint32_t bits_of(uint32x4_t lanes) {
 inline uint32_t above(Vector a, Vector b) { return bits_of(vcgtq_f32(a, b)); }
 inline uint32_t not_above(Vector a, Vector b) { return bits_of(vcleq_f32(a, b)); }
 
+// No vector part of `stretch_row`.
+inline int64_t stretch_pixels(const uint8_t*, const int32_t*, const int32_t*, int64_t, int16_t*) { return 0; }
+
 // Three neighbours of each of 4 pixels from a row of logits, mixed: row[first[i] - base + t] × shares[t][i].
 struct Taps {
     int32_t places[4];

@@ -33,6 +33,9 @@ inline uint32_t not_above(Vector a, Vector b) {
     return bits;
 }
 
+// No vector part of `stretch_row`.
+inline int64_t stretch_pixels(const uint8_t*, const int32_t*, const int32_t*, int64_t, int16_t*) { return 0; }
+
 // Three neighbours of each of 4 pixels from a row of logits, mixed: row[first[i] - base + t] × shares[t][i].
 struct Taps {
     int32_t places[LANES];

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from fastsam_deploy.runtime.native.calls import (
     rle_text,
     write_masks,
     write_planes,
+    write_resized,
 )
 from fastsam_deploy.runtime.native.library import Library
 from fastsam_deploy.runtime.stages import assemble, decode
@@ -122,6 +124,22 @@ def check_planes(library: Library, rng: np.random.Generator) -> None:
     write_planes(library, pixels, part)
     expected = np.zeros_like(planes)
     expected[:, 1:-1, :w] = np.moveaxis(pixels / np.float32(255), 2, 0)
+    np.testing.assert_array_equal(planes, expected)
+
+
+def check_resized(library: Library, rng: np.random.Generator) -> None:
+    """Pixels of any size, whose rows lie apart, at any other size inside larger planes: as OpenCV resizes them."""
+    (h, w), (height, width) = rng.integers(1, 90, (2, 2)).tolist()
+    margin = int(rng.integers(0, 9))
+    if (h, w) == (2 * height, 2 * width):  # not promised
+        height += 1
+    pixels = rng.choice([0, 255, 1], (h, w + margin, 3)).astype(np.uint8)
+    pixels = (pixels if rng.random() < 0.3 else rng.integers(0, 256, pixels.shape, np.uint8))[:, margin:]
+    planes = np.zeros((3, height + 2, width + margin), np.float32)
+    write_resized(library, pixels, planes[:, 1:-1, :width])
+    expected = np.zeros_like(planes)
+    resized = cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=cv2.INTER_LINEAR)
+    expected[:, 1:-1, :width] = np.moveaxis(resized / np.float32(255), 2, 0)
     np.testing.assert_array_equal(planes, expected)
 
 
