@@ -41,9 +41,9 @@ from fastsam_deploy.runtime.batch.parts.planning import Cut, planned
 from fastsam_deploy.runtime.batch.parts.run import run_chunks
 from fastsam_deploy.runtime.batch.parts.sources.search import source_images
 from fastsam_deploy.runtime.engines import open_engine
-from fastsam_deploy.runtime.pipeline import demo_model_path
 from fastsam_deploy.runtime.settings import EngineSettings
 from fastsam_deploy.runtime.spec import ModelSpec
+from fastsam_deploy.runtime.weights.demo import demo_model_path
 
 from .photographs import RESULTS, ROOT, as_json, processor
 

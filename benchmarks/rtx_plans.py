@@ -47,7 +47,7 @@ def _exported(folder: Path, **settings: Any) -> Path:
 
 
 def _with_nms(folder: Path) -> Path:
-    from fastsam_deploy.runtime.spec import Suppression
+    from fastsam_deploy.runtime.suppression import Suppression
 
     return _exported(folder, suppression=Suppression(0.001, 0.9, 300))
 

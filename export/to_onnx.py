@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 
 from ..runtime.engines.registry import require_engine
-from ..runtime.spec import Suppression
+from ..runtime.suppression import Suppression
 from ..runtime.system.atomic import draft_of
 from ..runtime.system.identity import check_outputs
 from .checkpoint.load import load_checkpoint

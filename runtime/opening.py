@@ -8,9 +8,10 @@ from typing import Any
 
 from .connection import is_address
 from .engines.registry import engines_for
-from .pipeline import FastSAM, demo_model_path
+from .pipeline import FastSAM
 from .settings import EngineSettings, Thresholds, refuse_settings
 from .weights.cache import cached_model, is_published
+from .weights.demo import demo_model_path
 
 _LOCAL_ONLY = ("device", "threads")
 

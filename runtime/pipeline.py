@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +12,12 @@ from numpy.typing import NDArray
 from .clip.encoders import Clip
 from .connection import Connection
 from .engines.interface import Engine
-from .errors import ModelError, ParameterError
-from .segmenters.interface import Segmenter
+from .errors import ParameterError
+from .lifetime import OpenModel
 from .segmenters.open import open_segmenter
 from .segmenters.stream import PromptedImage, StreamItem, StreamSource, segment_stream
 from .segments import Prompt, Segments
 from .settings import EngineSettings, Thresholds
-from .spec import ModelSpec
 from .stages.image import ImageSource
 from .tiling.grid import Tiles
 from .tiling.image import segment_image
@@ -30,25 +26,10 @@ from .tracking.foreign import DetectionsTracker
 from .tracking.tracker import Tracker
 from .tuned import TUNED, as_tuned
 from .weights.cache import find_model, is_published
+from .weights.demo import demo_model_path
 
 
-def demo_model_path() -> Path:
-    """Path of the ONNX file of the demo model in this package.
-
-    Raises:
-        ModelError: the package was installed without it.
-
-    Example:
-        >>> demo_model_path().name  # doctest: +SKIP
-        'fastsam-demo.onnx'
-    """
-    path = Path(str(files("fastsam_deploy.models") / "fastsam-demo.onnx"))
-    if not path.is_file():
-        raise ModelError(f"{path}: the demo model is missing; install the package again, or name a model file")
-    return path
-
-
-class FastSAM:
+class FastSAM(OpenModel):
     """Segments everything in an image; prompts select from the segments. Safe to use from many threads at once.
 
     Example:
@@ -128,54 +109,6 @@ class FastSAM:
             clip,
             settings,
         )
-
-    def _start(
-        self,
-        segmenter_with: Callable[[Clip | None], Segmenter],
-        thresholds: Thresholds,
-        clip: str | Path | Clip | None,
-        settings: EngineSettings,
-    ) -> None:
-        """Open the CLIP and the segmenter. If one cannot be opened, the other is closed.
-
-        Args:
-            segmenter_with: opens the segmenter, with the CLIP for its text prompts.
-            thresholds: defaults for all calls.
-            clip: see `FastSAM`.
-            settings: device and threads of a CLIP that is opened here.
-        """
-        self.thresholds = thresholds
-        with ExitStack() as stack:
-            if isinstance(clip, (str, Path)):
-                clip = stack.enter_context(Clip.open(clip, settings.device, settings.threads))
-            self.clip = clip
-            self._hold(segmenter_with(clip), stack)
-
-    def _hold(self, segmenter: Segmenter, stack: ExitStack) -> None:
-        """Use this segmenter. `close` closes it, then the content of the stack, even if one of them fails."""
-        stack.callback(segmenter.close)
-        self._segmenter = segmenter
-        self._owned = stack.pop_all()
-
-    @property
-    def spec(self) -> ModelSpec:
-        """Inputs and outputs of the model."""
-        return self._segmenter.spec
-
-    @property
-    def device(self) -> str:
-        """Where the network runs: "cpu", "cuda:0", or the host of the server."""
-        return self._segmenter.device
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """Library, version and settings of the network, for reports."""
-        return self._segmenter.description
-
-    @property
-    def imgsz(self) -> int:
-        """Longest side of the network's input, pixels."""
-        return self._segmenter.imgsz
 
     def segment(
         self,
@@ -355,30 +288,3 @@ class FastSAM:
             tiles=tiles,
         ):
             yield item if item.segments is None else replace(item, segments=follower.update(item.segments, item.index))
-
-    def __repr__(self) -> str:
-        """Model, engine, precision, device, and what computes masks on the host."""
-        try:
-            known = {"precision": self.spec.precision, **self.description, "device": self.device}
-        except ModelError:  # of a closed network on a GPU nothing is known
-            return f"{type(self).__name__}(closed)"
-        known["model"] = known.get("file") or known.get("address")
-        names = ("model", "engine", "precision", "device", "masks")
-        shown = [f"{name}={known[name]!r}" for name in names if known.get(name)]
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-    def close(self) -> None:
-        """Close the engine and the CLIP if they were opened by this object, or the connection to the server."""
-        self._owned.close()
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"an open {type(self).__name__} cannot be pickled or copied; give the path of the model to the other "
-            "process and open it there"
-        )
-
-    def __enter__(self) -> FastSAM:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -18,12 +18,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from numbers import Real
 from typing import Any
 
 from .documents import parse, quoted
 from .errors import ModelError, ParameterError
-from .settings import Thresholds
+from .input_size import MAX_IMGSZ, MAX_INPUT_PIXELS, check_imgsz
+from .suppression import Suppression
 
 METADATA_KEY = "fastsam_deploy"
 """Key in an ONNX file's metadata_props under which the JSON text of a ModelSpec is stored."""
@@ -46,62 +46,10 @@ SPLIT_OUTPUTS = ("boxes", "scores", "classes", "coefficients")
 COUNT_OUTPUT = "num_dets"
 """Output of the layout `split`: (b, 1) int32, the number of detections; the rows after them are zero."""
 
-MAX_INPUT_PIXELS = 2**28
-"""Limit of batch x H x W of a network's input, 3.2 GB in FP32: 16384 x 16384 pixels of one image. A network takes some
-fifty times as much to run on it. Checked before any memory is asked for."""
-
-MAX_IMGSZ = 16_384
-"""Limit of the longest side of a network's input, pixels."""
-
 _LAYOUTS = ("raw", "distributions", "nms", "split")
 _MOST_BINS, _MOST_STRIDES = 1024, 8
 FLOATS = ("float32", "float16")
 """dtypes of a network's image input."""
-
-
-@dataclass(frozen=True, slots=True)
-class Suppression(Thresholds):
-    """The thresholds of a graph that contains NMS. Detections that the graph drops cannot be recovered.
-
-    Example:
-        >>> Suppression(conf=0.4, iou=0.8, max_det=50).max_det
-        50
-    """
-
-    def nearest(self, thresholds: Thresholds) -> Thresholds:
-        """The thresholds nearest to `thresholds` that the graph can serve.
-
-        Example:
-            >>> Suppression(0.4, 0.8, 50).nearest(Thresholds(0.25, 0.9, 100))
-            Thresholds(conf=0.4, iou=0.8, max_det=50)
-        """
-        return Thresholds(max(thresholds.conf, self.conf), self.iou, min(thresholds.max_det, self.max_det))
-
-    def check(self, thresholds: Thresholds) -> None:
-        """Refuse thresholds for which the graph drops too much.
-
-        Raises:
-            ParameterError: names the threshold and the graph's value.
-
-        Example:
-            >>> Suppression(0.4, 0.8, 50).check(Thresholds(conf=0.5, iou=0.8, max_det=20))
-        """
-        conf, iou, max_det = thresholds.conf, thresholds.iou, thresholds.max_det
-        if conf < self.conf:
-            raise ParameterError(
-                f"conf is {conf}, the model suppresses in its graph and keeps scores above {self.conf} only; "
-                f"use {self.conf} or more, or export it again with --conf {conf}"
-            )
-        if iou != self.iou:
-            raise ParameterError(
-                f"iou is {iou}, the model suppresses in its graph with {self.iou} and no other; "
-                f"pass iou={self.iou}, or export it again with --iou {iou}"
-            )
-        if max_det > self.max_det:
-            raise ParameterError(
-                f"max_det is {max_det}, the model gives at most {self.max_det}; "
-                f"use {self.max_det} or fewer, or export it again with --max-det {int(max_det)}"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,34 +245,6 @@ def parameters_of(config: Mapping[str, Any]) -> dict[str, str]:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def check_imgsz(imgsz: int, stride: int = 32) -> int:
-    """Return `imgsz` if it is a positive multiple of `stride`, and at most `MAX_IMGSZ`.
-
-    Raises:
-        ParameterError: it is not; the message suggests the nearest multiples.
-
-    Example:
-        >>> check_imgsz(640)
-        640
-        >>> check_imgsz(600)
-        Traceback (most recent call last):
-        ...
-        fastsam_deploy.runtime.errors.ParameterError: imgsz is 600, expected a multiple of the network's stride 32; \
-use 576 or 608
-    """
-    given: object = imgsz
-    if isinstance(given, bool) or not isinstance(given, Real):
-        raise ParameterError(f"imgsz is {imgsz!r:.60}, expected a whole number of pixels; use 640 or 1024")
-    if imgsz > MAX_IMGSZ:
-        raise ParameterError(f"imgsz is {imgsz}, expected {MAX_IMGSZ} pixels or fewer; more do not fit into memory")
-    if not imgsz >= stride or int(imgsz) != imgsz or imgsz % stride:  # NaN is not above anything
-        below = max(stride, int(max(0, imgsz)) // stride * stride)
-        raise ParameterError(
-            f"imgsz is {imgsz}, expected a multiple of the network's stride {stride}; use {below} or {below + stride}"
-        )
-    return int(imgsz)
 
 
 def imgsz_for(spec: ModelSpec, imgsz: int | None) -> int:

@@ -107,6 +107,3 @@ class TRTFastSAM(FastSAM):
         settings = EngineSettings(self.device)
         other._start(lambda _: self._segmenter.clone(), self.thresholds, self.clip, settings)
         return other
-
-    def __enter__(self) -> TRTFastSAM:
-        return self

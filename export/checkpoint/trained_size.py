@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...runtime.spec import MAX_IMGSZ
+from ...runtime.input_size import MAX_IMGSZ
 
 
 def trained_px(train_args: Mapping[Any, Any], stride: int) -> int | None:

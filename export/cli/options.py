@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ...runtime.errors import ParameterError
-from ...runtime.spec import Suppression
+from ...runtime.suppression import Suppression
 
 PhotographsOption = Annotated[
     Path | None, typer.Option(help="Folder of photographs to compare on; default: those in the package.")

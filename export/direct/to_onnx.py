@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ...runtime.engines import open_engine
 from ...runtime.engines.registry import require_engine
 from ...runtime.errors import ParameterError
-from ...runtime.spec import ModelSpec, Suppression
+from ...runtime.spec import ModelSpec
+from ...runtime.suppression import Suppression
 from ...runtime.system.atomic import draft_of
 from ...runtime.system.identity import check_outputs
 from ...runtime.system.packages import version_of

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from ...runtime.errors import ParameterError
-from ...runtime.spec import ModelSpec, Suppression, check_imgsz
+from ...runtime.input_size import check_imgsz
+from ...runtime.spec import ModelSpec
+from ...runtime.suppression import Suppression
 from .finish import DEFAULT_OPSET
 from .suppression import check_suppression
 

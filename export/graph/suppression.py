@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ...runtime.errors import ParameterError
-from ...runtime.spec import METADATA_KEY, SPLIT_OUTPUTS, ModelSpec, Suppression
+from ...runtime.spec import METADATA_KEY, SPLIT_OUTPUTS, ModelSpec
 from ...runtime.stages.decode import CLASS_OFFSET_PX, largest_float32_below
+from ...runtime.suppression import Suppression
 from ..errors import ExportError
 
 TOP_K_LIMIT = 3840

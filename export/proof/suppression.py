@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ...runtime.engines import open_engine
 from ...runtime.engines.interface import Engine
 from ...runtime.measure.findings import Finding
-from ...runtime.spec import Suppression
 from ...runtime.stages.decode import Detections, decode
+from ...runtime.suppression import Suppression
 from ...runtime.system.scratch import scratch_folder
 from ..errors import ExportError
 from ..graph.suppression import spec_with_suppression, with_suppression

@@ -10,10 +10,11 @@ from pathlib import Path
 from ..clip.encoders import Clip
 from ..connection import is_address
 from ..engines import open_engine
+from ..input_size import MAX_IMGSZ
 from ..opening import ModelSettings, is_plan, open_model
-from ..pipeline import FastSAM, demo_model_path
-from ..spec import MAX_IMGSZ
+from ..pipeline import FastSAM
 from ..weights.cache import find_model, is_published
+from ..weights.demo import demo_model_path
 
 LARGEST_CHOICE = 1536
 """Longest input side that can be chosen, unless the model is opened with a larger one."""

@@ -75,7 +75,7 @@ def edges(
     from ..accuracy.bsds import image_files
     from ..accuracy.edge_maps import write_edge_maps
     from ..accuracy.run import evaluate_edges
-    from ..pipeline import demo_model_path
+    from ..weights.demo import demo_model_path
 
     _check_libraries()
     _check_thresholds(network)
@@ -222,7 +222,7 @@ def _measured(
     from ..accuracy.run import for_each_image
     from ..batch.records import describe_model
     from ..opening import open_model
-    from ..pipeline import demo_model_path
+    from ..weights.demo import demo_model_path
 
     source = str(model or demo_model_path())
     with open_model(source, network.settings()) as opened:

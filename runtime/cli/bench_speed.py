@@ -85,7 +85,7 @@ def _arguments(models: list[str], engines: list[str]) -> list[ModelArgument]:
         ParameterError: two models have the same name, or a setting is unknown.
     """
     from ..measure.run import ModelArgument, parse_model, refuse_equal_names
-    from ..pipeline import demo_model_path
+    from ..weights.demo import demo_model_path
 
     arguments = []
     for model in [parse_model(text) for text in models] or [parse_model(str(demo_model_path()))]:

@@ -142,7 +142,7 @@ def _try_engine(model: Path | None, entry: EngineEntry, device: str) -> dict[str
     try:
         # Imported here, because OpenCV may be missing, and the report should say so.
         from ..engines import open_engine
-        from ..pipeline import demo_model_path
+        from ..weights.demo import demo_model_path
 
         engine = open_engine(model or demo_model_path(), EngineSettings(device, engine=entry.name))
     except FastSamError as error:
@@ -252,7 +252,7 @@ def _cpu() -> dict[str, Any]:
 
 def _describe_model(model: Path | None, engines: list[dict[str, Any]]) -> dict[str, Any] | None:
     try:
-        from ..pipeline import demo_model_path
+        from ..weights.demo import demo_model_path
 
         path = model or demo_model_path()
         content = path.read_bytes()

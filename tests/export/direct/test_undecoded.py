@@ -24,7 +24,8 @@ from fastsam_deploy.runtime import FastSAM, Segments
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.errors import ParameterError
 from fastsam_deploy.runtime.masks.overlap import mask_iou
-from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec, Suppression
+from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec
+from fastsam_deploy.runtime.suppression import Suppression
 
 pytestmark = pytest.mark.export
 

@@ -20,7 +20,7 @@ from fastsam_deploy.export.quantize.judge import Judge
 from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.measure.fidelity import fidelity
 from fastsam_deploy.runtime.pipeline import FastSAM
-from fastsam_deploy.runtime.spec import Suppression
+from fastsam_deploy.runtime.suppression import Suppression
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,9 @@ from fastsam_deploy.runtime.errors import ModelError, ParameterError
 from fastsam_deploy.runtime.measure.fidelity import fidelity
 from fastsam_deploy.runtime.network import TensorInfo
 from fastsam_deploy.runtime.pipeline import FastSAM
-from fastsam_deploy.runtime.spec import ModelSpec, Suppression
+from fastsam_deploy.runtime.spec import ModelSpec
 from fastsam_deploy.runtime.stages.decode import Detections, decode
+from fastsam_deploy.runtime.suppression import Suppression
 
 # Of TensorRT's published operator table (onnx-tensorrt, docs/operators.md).
 TENSORRT_OPERATORS = {

@@ -33,7 +33,7 @@ from fastsam_deploy.runtime.errors import ModelError, ParameterError
 from fastsam_deploy.runtime.measure.fidelity import compare
 from fastsam_deploy.runtime.measure.findings import failures
 from fastsam_deploy.runtime.pipeline import FastSAM
-from fastsam_deploy.runtime.spec import Suppression
+from fastsam_deploy.runtime.suppression import Suppression
 
 IMGSZ = 256
 

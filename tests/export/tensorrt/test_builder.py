@@ -225,7 +225,8 @@ def test_a_graph_with_nms_is_compared_by_its_detections(
     newest: World, demo_onnx: Path, tmp_path: Path, images: Path
 ) -> None:
     from fastsam_deploy.export.graph.suppression import spec_with_suppression, with_suppression
-    from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec, Suppression
+    from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec
+    from fastsam_deploy.runtime.suppression import Suppression
 
     graph, suppression = onnx.load(demo_onnx), Suppression(0.01, 0.8, 50)
     spec = ModelSpec.from_json(next(e.value for e in graph.metadata_props if e.key == METADATA_KEY))

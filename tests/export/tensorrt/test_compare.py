@@ -22,7 +22,7 @@ from fastsam_deploy.runtime.engines import open_engine
 from fastsam_deploy.runtime.engines.interface import Engine
 from fastsam_deploy.runtime.engines.tensorrt.record import ShapeRange
 from fastsam_deploy.runtime.measure.findings import Finding
-from fastsam_deploy.runtime.spec import Suppression
+from fastsam_deploy.runtime.suppression import Suppression
 
 Outputs = dict[str, NDArray[Any]]
 

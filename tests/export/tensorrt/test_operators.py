@@ -85,7 +85,8 @@ def test_its_fp16_graph(demo: onnx.ModelProto) -> None:
 
 def test_its_graph_with_nms(demo: onnx.ModelProto) -> None:
     from fastsam_deploy.export.graph.suppression import with_suppression
-    from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec, Suppression
+    from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec
+    from fastsam_deploy.runtime.suppression import Suppression
 
     spec = ModelSpec.from_json(next(e.value for e in demo.metadata_props if e.key == METADATA_KEY))
     graph = with_suppression(demo, spec, Suppression(0.001, 0.9, 300))

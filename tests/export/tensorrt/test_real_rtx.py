@@ -41,7 +41,8 @@ from fastsam_deploy.runtime.engines.tensorrt.log import tensorrt_log
 from fastsam_deploy.runtime.engines.tensorrt.plan_file import read_plan
 from fastsam_deploy.runtime.engines.tensorrt.record import NOT_COMPARED, ShapeRange
 from fastsam_deploy.runtime.errors import ParameterError
-from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec, Suppression
+from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec
+from fastsam_deploy.runtime.suppression import Suppression
 
 Graph = Any
 ROOT = Path(__file__).resolve().parents[3]

@@ -95,7 +95,8 @@ def quantized(graph: onnx.ModelProto, target: str) -> onnx.ModelProto:
 
 def suppressed(graph: onnx.ModelProto) -> onnx.ModelProto:
     from fastsam_deploy.export.graph.suppression import spec_with_suppression, with_suppression
-    from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec, Suppression
+    from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec
+    from fastsam_deploy.runtime.suppression import Suppression
 
     spec = ModelSpec.from_json(next(e.value for e in graph.metadata_props if e.key == METADATA_KEY))
     made = with_suppression(graph, spec, Suppression(0.01, 0.8, 50))

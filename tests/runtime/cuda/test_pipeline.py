@@ -255,7 +255,7 @@ def test_a_file_with_nms_inside(open_network: Callable, demo_onnx: Path, photos:
     """Its outputs are separate, and its thresholds its own."""
     onnx = pytest.importorskip("onnx", reason="the file is made here")
     from fastsam_deploy.export.graph.suppression import with_suppression
-    from fastsam_deploy.runtime.spec import Suppression
+    from fastsam_deploy.runtime.suppression import Suppression
 
     with FastSAM(demo_onnx) as usual:
         spec = usual.spec

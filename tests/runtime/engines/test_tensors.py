@@ -6,8 +6,9 @@ import pytest
 
 from fastsam_deploy.runtime.engines.tensors import spec_from_tensors
 from fastsam_deploy.runtime.errors import ModelError, ParameterError
+from fastsam_deploy.runtime.input_size import check_imgsz
 from fastsam_deploy.runtime.network import TensorInfo
-from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec, check_imgsz, imgsz_for
+from fastsam_deploy.runtime.spec import METADATA_KEY, ModelSpec, imgsz_for
 
 IMAGES = TensorInfo("images", "float32", (None, 3, None, None))
 RAW = TensorInfo("output0", "float32", (None, 37, None))
