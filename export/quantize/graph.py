@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -21,6 +22,7 @@ from ..graph.fp16 import computed_in_fp16, decoding_nodes
 from .integers import joined_ranges, with_rounding
 from .placement import Placement, placement_for
 from .signed import with_signed_pairs
+from .weights import RoundedWeights
 
 TARGETS = ("tensorrt", "cpu", "vnni", "openvino")
 
@@ -216,6 +218,7 @@ def with_qdq(
     target: str,
     *,
     half: bool = False,
+    weights: Mapping[str, RoundedWeights] = MappingProxyType({}),
 ) -> onnx.ModelProto:
     """Copy a graph so that some layers compute in INT8.
 
@@ -231,6 +234,7 @@ def with_qdq(
             computes it in 8 bits (see `placement_for`); weights have 7 bits (see `WEIGHT_BITS`). "vnni": the same with
             weights of 8 bits. "openvino": unsigned activations, results of layers are not rounded; weights of 7 bits.
         half: what is not INT8 computes in FP16, up to the head (see `computed_in_fp16`); the graph becomes opset 19.
+        weights: name of a convolution → its rounded weights, for processors; others are rounded to the nearest.
 
     Example:
         >>> plain = with_folded_weights(onnx.load("fastsam.onnx"))  # doctest: +SKIP
@@ -238,8 +242,8 @@ def with_qdq(
         >>> with_qdq(plain, chosen, ranges, "tensorrt")  # doctest: +SKIP
     """
     if target != "tensorrt":
-        rounded = with_rounding(model, _placement(model, layers, target), ranges, weight_bits=WEIGHT_BITS[target])
-        return _standard(rounded, 0)
+        placement, bits = _placement(model, layers, target), WEIGHT_BITS[target]
+        return _standard(with_rounding(model, placement, ranges, weight_bits=bits, weights=weights), 0)
     nodes, sources = [layer.node for layer in layers], {layer.source for layer in layers}
     quantized = with_signed_pairs(model, nodes, sources - {layer.result for layer in layers}, ranges)
     if half:

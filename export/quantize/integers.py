@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from .placement import Placement
+from .weights import RoundedWeights
 
 Range = tuple[float, float]
 
@@ -35,7 +37,12 @@ def scale_and_zero(limits: Range) -> tuple[np.float32, np.uint8]:
 
 
 def with_rounding(
-    model: onnx.ModelProto, placement: Placement, ranges: Mapping[str, Range], *, weight_bits: int
+    model: onnx.ModelProto,
+    placement: Placement,
+    ranges: Mapping[str, Range],
+    *,
+    weight_bits: int,
+    weights: Mapping[str, RoundedWeights] = MappingProxyType({}),
 ) -> onnx.ModelProto:
     """Copy a graph and put QuantizeLinear and DequantizeLinear around what computes in 8 bits.
 
@@ -46,13 +53,14 @@ def with_rounding(
         placement: see `placement_for`.
         ranges: (lowest, highest) of the tensors of `Placement.calibrated`; those of one group are joined.
         weight_bits: 8; or 7 for processors that add two products in 16 bits.
+        weights: name of a convolution → its rounded weights; those of others are rounded to the nearest.
 
     Example:
         >>> with_rounding(plain, placement, ranges, weight_bits=8)  # doctest: +SKIP
     """
     result = onnx.ModelProto.FromString(model.SerializeToString())
     graph = result.graph
-    writer = _Writer(graph, joined_ranges(model, placement, ranges), 2 ** (weight_bits - 1) - 1)
+    writer = _Writer(graph, joined_ranges(model, placement, ranges), 2 ** (weight_bits - 1) - 1, weights)
     made_in_8_bits = {output for node in graph.node if node.name in placement.nodes for output in node.output}
     nodes = [pair for value in graph.input if value.name in writer.scales for pair in writer.pair(value.name)]
     for original in graph.node:
@@ -96,11 +104,18 @@ def joined_ranges(model: onnx.ModelProto, placement: Placement, ranges: Mapping[
 class _Writer:
     """Writes pairs and rounded weights, and their constants into the graph."""
 
-    def __init__(self, graph: onnx.GraphProto, ranges: Mapping[str, Range], most_weight: int) -> None:
+    def __init__(
+        self,
+        graph: onnx.GraphProto,
+        ranges: Mapping[str, Range],
+        most_weight: int,
+        rounded: Mapping[str, RoundedWeights],
+    ) -> None:
         self.scales = {name: scale_and_zero(limits) for name, limits in ranges.items()}
         self._graph = graph
         self._weights = {tensor.name: tensor for tensor in graph.initializer}
         self._most_weight = most_weight
+        self._rounded = rounded
         self._written: set[str] = set()
 
     def pair(self, name: str) -> list[NodeProto]:
@@ -116,13 +131,18 @@ class _Writer:
     def weights(self, node: NodeProto, source: str) -> list[NodeProto]:
         """Rounds weights, and the bias in 32 bits with the scale of the products; the node then reads these."""
         values = numpy_helper.to_array(self._weights[node.input[1]]).astype(np.float64)
-        scale = np.abs(values).reshape(len(values), -1).max(1) / self._most_weight
+        given = self._rounded.get(node.name)
+        scale = given.steps if given else np.abs(values).reshape(len(values), -1).max(1) / self._most_weight
         least, bias = np.full(len(values), 1e-10), None
         if len(node.input) > 2 and node.input[2] in self._weights:
             bias = numpy_helper.to_array(self._weights[node.input[2]]).astype(np.float64)
+            bias = bias + given.shift if given else bias
             least = np.maximum(least, np.abs(bias) / (_MOST_BIAS * float(self.scales[source][0])))
         steps: NDArray[np.float32] = np.maximum(scale, least).astype(np.float32)
-        rounded = np.rint(values / steps.reshape(-1, 1, 1, 1)).clip(-self._most_weight, self._most_weight)
+        column = steps.reshape(-1, 1, 1, 1)
+        rounded = np.rint(values / column).clip(-self._most_weight, self._most_weight)
+        if given:  # but where the bias needs larger steps
+            rounded = np.where(column == given.steps.reshape(column.shape), given.whole, rounded)
         made = [self._whole(node, 1, rounded.astype(np.int8), steps)]
         if bias is not None:
             products = (self.scales[source][0] * steps).astype(np.float32)

@@ -109,7 +109,7 @@ def histograms(
         (-1.0, 3.0, 2)
     """
     source = model.graph.input[0].name
-    session, wanted = _session_giving(model, sorted(set(names) - {source}))
+    session, wanted = session_giving(model, sorted(set(names) - {source}))
 
     def values() -> Iterator[tuple[str, Floats]]:
         for blob in inputs():
@@ -129,14 +129,31 @@ def histograms(
     return {name: Histogram(*_wide(ranges[name]), counts[name]) for name in names}
 
 
-def _session_giving(model: onnx.ModelProto, names: Sequence[str]) -> tuple[ort.InferenceSession, list[str]]:
-    """A session of the graph with these tensors among its outputs."""
+def session_giving(
+    model: onnx.ModelProto, names: Sequence[str], *, as_written: bool = False
+) -> tuple[ort.InferenceSession, list[str]]:
+    """Open a graph with these tensors among its outputs.
+
+    Args:
+        model: the graph, which stays as it is.
+        names: of the tensors.
+        as_written: see `Judge.judge`.
+
+    Returns:
+        The session, and the names in the order in which it is to be asked.
+
+    Example:
+        >>> session, names = session_giving(model, ["silu"])  # doctest: +SKIP
+        >>> session.run(names, {"images": images})  # doctest: +SKIP
+    """
     opened = onnx.ModelProto.FromString(model.SerializeToString())
     outputs = {output.name for output in opened.graph.output}
     opened.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in outputs)
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = usable_cpus()
+    if as_written:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = ort.InferenceSession(opened.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return session, list(names)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,27 +12,16 @@ import onnx
 from ...runtime.engines import open_engine
 from ...runtime.errors import ParameterError
 from ...runtime.measure.findings import Finding, failures
-from ...runtime.spec import METADATA_KEY, ModelSpec, imgsz_for
+from ...runtime.spec import ModelSpec, imgsz_for
 from ...runtime.stages.image import SUFFIXES
 from ...runtime.system.atomic import draft_of, scratch_beside, write_atomically
 from ...runtime.system.identity import check_outputs
 from ...runtime.system.packages import version_of
 from ..errors import ExportError
-from ..graph.fp16 import rounded_like_fp16
-from .enlarging import with_plain_enlargement
-from .graph import (
-    TARGETS,
-    Layer,
-    layers_named,
-    layers_of,
-    ranges_for_any_part,
-    tensors_to_calibrate,
-    with_folded_weights,
-    with_qdq,
-)
+from .calibrated import Calibration, calibrate
+from .graph import TARGETS, Layer, layers_named
 from .judge import Judge, Likeness, QuantizationLimits
-from .placement import read_by_silu
-from .ranges import METHODS, Floats, histograms, network_inputs, range_before_silu, range_of
+from .ranges import METHODS, network_inputs
 from .sweep import Sweep, kept_in, sweep
 
 _CHECKED = 12
@@ -125,7 +114,8 @@ def quantize_model(
     step("opening the FP32 file")
     spec = _fp32_spec(source)
     side = imgsz_for(spec, imgsz)
-    calibrated = _calibrate(onnx.load(source), lambda: network_inputs(seen, spec, side), target, method, step)
+    calibration = Calibration(lambda: network_inputs(seen, spec, side), len(seen), target, method)
+    calibrated = calibrate(onnx.load(source), calibration, step)
     swept = None
     if run_sweep:
         judge = Judge(source, compared[:_SWEPT], side)
@@ -139,6 +129,7 @@ def quantize_model(
     if not chosen:
         raise ParameterError("every convolution is kept in floating point, none is left for INT8; keep fewer")
     step("quantizing")
+    calibrated = calibrated.with_corrected_scores(chosen)
     int8_spec = replace(spec, precision="int8", tools={**spec.tools, **_tools(target, method, len(seen), half=half)})
     graph = calibrated.finished(chosen, int8_spec, half=half)
     step("comparing with the FP32 file")
@@ -150,68 +141,6 @@ def quantize_model(
     likeness = min(likenesses, key=lambda variant: variant.quality)
     names = tuple(layer.name for layer in chosen), tuple(x.name for x in calibrated.layers if x.name in kept)
     return Quantized(goal, int8_spec, likeness, findings, *names, len(seen), not set(seen) & set(compared), swept)
-
-
-@dataclass(frozen=True)
-class _Calibrated:
-    """An FP32 graph and the ranges of its tensors.
-
-    Attributes:
-        plain: the graph, with weights in FP32.
-        layers: the convolutions that can be quantized.
-        ranges: (lowest, highest) of each tensor that is quantized.
-        target: one of `TARGETS`.
-    """
-
-    plain: onnx.ModelProto
-    layers: tuple[Layer, ...]
-    ranges: dict[str, tuple[float, float]]
-    target: str
-
-    @property
-    def as_written(self) -> bool:
-        """See `Judge.judge`."""
-        return self.target in ("tensorrt", "openvino")
-
-    def quantized(self, layers: Collection[Layer], *, half: bool = False) -> onnx.ModelProto:
-        """The graph in which these layers compute in INT8."""
-        return with_qdq(self.plain, layers, self.ranges, self.target, half=half)
-
-    def finished(self, layers: Collection[Layer], spec: ModelSpec, *, half: bool) -> onnx.ModelProto:
-        """The quantized graph with its metadata, checked."""
-        graph = self.quantized(layers, half=half)
-        entries = {entry.key: entry.value for entry in self.plain.metadata_props}
-        onnx.helper.set_model_props(graph, entries | {METADATA_KEY: spec.to_json()})
-        onnx.checker.check_model(graph, full_check=True)
-        return graph
-
-    def likenesses(
-        self, judge: Judge, graph: onnx.ModelProto, layers: Collection[Layer], *, half: bool
-    ) -> list[Likeness]:
-        """Agreement of the finished graph, and of what it would be in true FP16.
-
-        ONNX Runtime leaves much of the rounding to FP16 out, so the finished graph alone would be flattered.
-        """
-        variants = [graph, rounded_like_fp16(self.quantized(layers))] if half else [graph]
-        return [judge.judge(variant, as_written=self.as_written) for variant in variants]
-
-
-def _calibrate(
-    model: onnx.ModelProto,
-    inputs: Callable[[], Iterable[Floats]],
-    target: str,
-    method: str,
-    step: Callable[[str], None],
-) -> _Calibrated:
-    plain = with_folded_weights(model)
-    if target in ("cpu", "vnni"):
-        plain = with_plain_enlargement(plain)
-    layers = layers_of(plain)
-    counted = histograms(plain, tensors_to_calibrate(plain, layers, target), inputs, step)
-    ranges = {name: range_of(histogram, method, signed=target == "tensorrt") for name, histogram in counted.items()}
-    if target != "tensorrt" and method == "percentile":
-        ranges |= {name: range_before_silu(counted[name]) for name in read_by_silu(plain) & {*counted}}
-    return _Calibrated(plain, layers, ranges_for_any_part(plain, layers, target, ranges), target)
 
 
 def _check(goal: Path, target: str, method: str, *, half: bool, count: int, ways: Sequence[bool]) -> None:
@@ -278,9 +207,10 @@ def _kept(layers: Sequence[Layer], keep: Collection[str], keep_from: Path | None
 
 def _tools(target: str, method: str, count: int, *, half: bool) -> dict[str, str]:
     rest = "fp16" if half else "fp32"
+    corrected = "" if target == "tensorrt" else "weights by GPTQ, scores corrected, "
     return {
         "onnxruntime": version_of("onnxruntime") or "unknown",
-        "int8": f"for {target}, calibrated by {method} on {count} images, the rest {rest}",
+        "int8": f"for {target}, calibrated by {method} on {count} images, {corrected}the rest {rest}",
     }
 
 

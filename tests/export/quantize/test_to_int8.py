@@ -20,10 +20,10 @@ from onnx import TensorProto, helper, numpy_helper
 from fastsam_deploy.export.errors import ExportError
 from fastsam_deploy.export.graph.fp16 import decoding_nodes
 from fastsam_deploy.export.graph.suppression import with_suppression
-from fastsam_deploy.export.proof.inputs import load_photographs
-from fastsam_deploy.export.quantize import to_int8 as module
+from fastsam_deploy.export.quantize import calibrated as module
+from fastsam_deploy.export.quantize import to_int8
 from fastsam_deploy.export.quantize.enlarging import with_plain_enlargement
-from fastsam_deploy.export.quantize.graph import layers_named, layers_of, with_folded_weights, with_qdq
+from fastsam_deploy.export.quantize.graph import layers_named, layers_of, with_qdq
 from fastsam_deploy.export.quantize.judge import Judge, Likeness, QuantizationLimits
 from fastsam_deploy.export.quantize.ranges import Histogram, histograms, network_inputs, range_before_silu, range_of
 from fastsam_deploy.export.quantize.sweep import kept_in, sweep
@@ -39,20 +39,6 @@ IMGSZ = 256
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory, coffee: Path, cat: Path) -> Path:
-    """A folder with eight pieces of three photographs."""
-    from PIL import Image
-
-    folder = tmp_path_factory.mktemp("photos")
-    for i, pixels in enumerate(load_photographs()):
-        height, width = pixels.shape[:2]
-        for j, rows in enumerate((slice(0, None), slice(0, height * 3 // 4), slice(height // 4, None))):
-            Image.fromarray(pixels[rows]).resize((width, 300)).save(folder / f"{j}{i}.png")
-    (folder / "notes.txt").write_text("not a photograph")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def made(demo_onnx: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Quantized]:
     """The demo model for both targets, calibrated on six photographs and compared on the other three."""
     folder = tmp_path_factory.mktemp("int8")
@@ -61,11 +47,6 @@ def made(demo_onnx: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory
         target: quantize_model(demo_onnx, folder / f"{target}.onnx", photos, target=target, **settings)
         for target in ("tensorrt", "cpu", "vnni", "openvino")
     }
-
-
-@pytest.fixture(scope="module")
-def plain(demo_onnx: Path) -> onnx.ModelProto:
-    return with_folded_weights(onnx.load(demo_onnx))
 
 
 @pytest.mark.parametrize("target", ["tensorrt", "cpu", "vnni", "openvino"])
@@ -489,7 +470,7 @@ def test_every_variant_is_held_to_every_limit(
     good = Likeness(0.97, 0.99, 0.9, 100, 100, 0.8, 4)
     likenesses = [good, good]
     likenesses[variant] = replace(good, quality=0.95, **short)
-    monkeypatch.setattr(module, "Judge", lambda *_: SimpleNamespace(judge=lambda *_, **__: likenesses.pop(0)))
+    monkeypatch.setattr(to_int8, "Judge", lambda *_: SimpleNamespace(judge=lambda *_, **__: likenesses.pop(0)))
     (name,) = short
     with pytest.raises(ExportError, match=f"{name.replace('mean_iou', 'mean mask IoU')} is 0.9, expected at least"):
         quantize_model(demo_onnx, tmp_path / "m.onnx", photos, count=2, imgsz=64, half=True)
