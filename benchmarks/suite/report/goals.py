@@ -49,7 +49,8 @@ TRIED = {
     "page-locked memory once, the masks not at all; tables and records are made once for a size. What is left of a "
     "small image is Python: some 15 calls of the driver, and the checks of `Segments` and `Masks`. Calls follow each "
     "other, as in a stream; `cold` in suite_gpu_host.json is a call after something else has had the caches.",
-    "startup": "Most of it is loading NumPy, OpenCV and ONNX Runtime; all else is imported when it is used.",
+    "startup": "Most of it is loading NumPy, OpenCV, ONNX Runtime and, in the command, pydantic; all else is imported "
+    "when it is used (docs/adr/0046-start-of-a-command.md).",
     "stream": "Two runs of ONNX Runtime share the processors; OpenVINO does so with hint='throughput'.",
     "prompts": "Points are looked up as bits, all masks and points at once (PackedMasks.contain); making masks for "
     "chosen points only was not taken (docs/adr/0013-packed-masks.md).",
