@@ -83,6 +83,44 @@ def write_masks(
     return bool(result != _NOT_FINITE)
 
 
+def decoded_rows(
+    library: Library,
+    output: NDArray[np.float32],
+    conf: float,
+    score_rounding: float,
+    iou: float,
+    max_candidates: int,
+    max_det: int,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]] | None:
+    """Boxes, scores and coefficients of one image of one class. Twin: `decode` of `stages/decode.py`.
+
+    Args:
+        output: (5 + mask_dim, anchors) float32, the values of a row side by side.
+        score_rounding: scores may be as far outside [0, 1].
+
+    Returns:
+        (n, 4), (n,) and (n, mask_dim) float32. None: the twin has an error to raise, or a limit to apply.
+
+    Raises:
+        ValueError: the output is of another shape.
+        MemoryError: there is not enough memory.
+    """
+    pitch, value = (stride // output.itemsize for stride in output.strides)
+    if output.ndim != 2 or len(output) < 5 or output.dtype != np.float32 or value != 1 or output.strides[0] % 4:
+        raise ValueError(f"the output is {output.dtype} {output.shape}, strides {output.strides}")
+    depth, anchors = len(output) - 5, output.shape[1]
+    most = min(max_det, anchors)
+    boxes, scores = np.empty((most, 4), np.float32), np.empty(most, np.float32)
+    coefficients = np.empty((most, depth), np.float32)
+    count = library.functions.fastsam_decode(
+        *(_at(output), anchors, pitch, depth, conf, score_rounding, iou, max_candidates, most),
+        *(_at(boxes), _at(scores), _at(coefficients), library.level),
+    )
+    if count == -1:
+        raise MemoryError
+    return None if count < 0 else (boxes[:count], scores[:count], coefficients[:count])
+
+
 def kept_rows(library: Library, boxes_xyxy: NDArray[np.float32], threshold: float, most: int) -> NDArray[np.int64]:
     """Rows of (n, 4) float32 boxes, best score first, that are kept. Twin: `nms` of `stages/decode.py`."""
     boxes = np.ascontiguousarray(boxes_xyxy, np.float32)

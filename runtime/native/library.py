@@ -19,7 +19,7 @@ from ..errors import MissingDependencyError, ParameterError
 VARIABLE = "FASTSAM_NATIVE"
 """0 switches the compiled code off; a name of LEVELS chooses among its instruction sets, for comparisons."""
 
-ABI = 3
+ABI = 4
 """FASTSAM_ABI of `source/api.h` that this module was written for."""
 
 LEVELS: Final = ("portable", "neon", "avx2", "avx512")
@@ -46,6 +46,7 @@ _FUNCTIONS: Final = {
             *(_F32, _POINTER, _POINTER, _POINTER, _I32),
         ),
     ),
+    "fastsam_decode": (_I64, (*(_POINTER, _I64, _I64, _I64), *(_F32,) * 3, _I64, _I64, *(_POINTER,) * 3, _I32)),
     "fastsam_nms": (_I64, (_POINTER, _I64, _F32, _I64, _POINTER, _I32)),
     "fastsam_planes": (_I32, (_POINTER, _I64, _I64, _I64, _POINTER, _I64, _I64, _I32)),
     "fastsam_resized": (_I32, (_POINTER, *(_I64,) * 5, _POINTER, _I64, _I64, _I32)),

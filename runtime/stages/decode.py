@@ -7,13 +7,13 @@ Equal to ultralytics' `non_max_suppression` (8.4): score strictly above `conf`, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
-from ..native.calls import kept_rows
+from ..native.calls import decoded_rows, kept_rows
 from ..native.library import library
 from ..settings import Thresholds
 from ..spec import MAX_CLASSES, SCORE_ROUNDING, ModelSpec
@@ -79,6 +79,9 @@ def decode(
         kept = output[output[:, 4] > np.float32(conf)][:max_det].astype(np.float32)
         _refuse_nonfinite(kept)
         return Detections(kept[:, :4], kept[:, 4], class_numbers(kept[:, 5]), kept[:, 6:])
+    plain = _decoded_at_once(output, spec, thresholds)
+    if plain is not None:
+        return plain
     first = spec.box_values
     scores, classes, columns = _candidates(output[first : first + spec.class_count], conf)
     if spec.layout == "distributions":
@@ -90,6 +93,23 @@ def decode(
     coefficients = output[first + spec.class_count :, columns[kept_rows]].T.astype(np.float32)
     _refuse_nonfinite(coefficients)
     return Detections(boxes[kept_rows], scores[kept_rows], classes[kept_rows], coefficients)
+
+
+def _decoded_at_once(output: NDArray[np.floating], spec: ModelSpec, thresholds: Thresholds) -> Detections | None:
+    """The usual case in compiled code, one call instead of some fifty; None: another case, or one with an error."""
+    compiled = library()
+    if compiled is None or spec.layout != "raw" or spec.class_count != 1 or not _has_plain_rows(output):
+        return None
+    conf, iou = float(np.float32(thresholds.conf)), float(largest_float32_below(thresholds.iou))
+    rows = decoded_rows(compiled, output, conf, SCORE_ROUNDING, iou, MAX_CANDIDATES, int(thresholds.max_det))
+    if rows is None:
+        return None
+    boxes, scores, coefficients = rows
+    return Detections(boxes, scores, np.zeros(len(scores), np.int64), coefficients)
+
+
+def _has_plain_rows(output: NDArray[np.floating]) -> TypeGuard[NDArray[np.float32]]:
+    return output.dtype == np.float32 and output.size > 0 and output.strides[1] == 4 and output.strides[0] > 0
 
 
 def class_numbers(column: NDArray[np.number[Any]]) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@
 #endif
 
 // Raised whenever a function below changes: a library of other sources is then refused.
-#define FASTSAM_ABI 3
+#define FASTSAM_ABI 4
 
 enum FastsamResult : int32_t {
     FASTSAM_OK = 0,
@@ -61,6 +61,18 @@ FASTSAM_API int32_t fastsam_masks(const float* coefficients, int64_t n, int64_t 
 // boxes         (n, 4): x1, y1, x2, y2, best score first
 FASTSAM_API int64_t fastsam_nms(const float* boxes, int64_t n, float threshold, int64_t most, int64_t* kept,
                                 int32_t level);
+
+// Detections of one image of one class, best score first: candidates, boxes, NMS, coefficients. Returns their number; -1
+// without memory, -2 where the twin, `decode` of `stages/decode.py`, has something to say: a number that is not finite or a
+// score that is none, or too many candidates.
+//
+// output        (5 + depth, anchors): cx, cy, w, h, score, coefficients; rows `pitch` values apart
+// conf          a score is above it; `rounding`: scores may be as far outside [0, 1]
+// limit         candidates at most
+// most          rows of boxes (most, 4) x1, y1, x2, y2, scores (most,) and coefficients (most, depth), written
+FASTSAM_API int64_t fastsam_decode(const float* output, int64_t anchors, int64_t pitch, int64_t depth, float conf,
+                                   float rounding, float threshold, int64_t limit, int64_t most, float* boxes,
+                                   float* scores, float* coefficients, int32_t level);
 
 // RGB pixels as three planes of value / 255. Twin: `write_input` of `stages/resize.py`.
 //

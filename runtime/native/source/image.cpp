@@ -61,32 +61,36 @@ struct Kernels {
 #define FASTSAM_KERNELS "image_kernels.h"
 #include "kernels_by_level.h"
 
+// The boxes that are kept, of n, best score first; see fastsam_nms.
+int64_t kept_boxes(const float* boxes, int64_t n, float threshold, int64_t most, int64_t* kept, const Kernels& kernels) {
+    const auto count = static_cast<size_t>(n);
+    std::vector<float> sides(5 * count);
+    std::vector<uint8_t> alive(count, 1);
+    float *x1 = sides.data(), *y1 = x1 + n, *x2 = y1 + n, *y2 = x2 + n, *areas = y2 + n;
+    for (int64_t i = 0; i < n; i++, boxes += 4) {
+        x1[i] = boxes[0];
+        y1[i] = boxes[1];
+        x2[i] = boxes[2];
+        y2[i] = boxes[3];
+        areas[i] = (x2[i] - x1[i]) * (y2[i] - y1[i]);
+    }
+    const Boxes columns{x1, y1, x2, y2, areas};
+    int64_t found = 0;
+    for (int64_t i = 0; i < n && found < most; i++) {
+        if (!alive[static_cast<size_t>(i)]) continue;
+        kept[found++] = i;
+        kernels.suppress({x1[i], y1[i], x2[i], y2[i], areas[i]}, columns, i + 1, n, threshold, alive.data());
+    }
+    return found;
+}
+
 }  // namespace
 }  // namespace fastsam
 
 int64_t fastsam_nms(const float* boxes, int64_t n, float threshold, int64_t most, int64_t* kept, int32_t level) {
     using namespace fastsam;
-    const Kernels& kernels = kernels_of(resolved_level(level));
     try {
-        const auto count = static_cast<size_t>(n);
-        std::vector<float> sides(5 * count);
-        std::vector<uint8_t> alive(count, 1);
-        float *x1 = sides.data(), *y1 = x1 + n, *x2 = y1 + n, *y2 = x2 + n, *areas = y2 + n;
-        for (int64_t i = 0; i < n; i++, boxes += 4) {
-            x1[i] = boxes[0];
-            y1[i] = boxes[1];
-            x2[i] = boxes[2];
-            y2[i] = boxes[3];
-            areas[i] = (x2[i] - x1[i]) * (y2[i] - y1[i]);
-        }
-        const Boxes columns{x1, y1, x2, y2, areas};
-        int64_t found = 0;
-        for (int64_t i = 0; i < n && found < most; i++) {
-            if (!alive[static_cast<size_t>(i)]) continue;
-            kept[found++] = i;
-            kernels.suppress({x1[i], y1[i], x2[i], y2[i], areas[i]}, columns, i + 1, n, threshold, alive.data());
-        }
-        return found;
+        return kept_boxes(boxes, n, threshold, most, kept, kernels_of(resolved_level(level)));
     } catch (const std::bad_alloc&) {
         return -1;
     }
@@ -136,5 +140,52 @@ int32_t fastsam_resized(const uint8_t* pixels, int64_t height, int64_t width, in
         return FASTSAM_OK;
     } catch (const std::bad_alloc&) {
         return FASTSAM_NO_MEMORY;
+    }
+}
+
+int64_t fastsam_decode(const float* output, int64_t anchors, int64_t pitch, int64_t depth, float conf, float rounding,
+                       float threshold, int64_t limit, int64_t most, float* boxes, float* scores, float* coefficients,
+                       int32_t level) {
+    using namespace fastsam;
+    const float* all = output + 4 * pitch;
+    const float low = -rounding, high = 1.0F + rounding;
+    int64_t right = 0, count = 0;
+    for (int64_t i = 0; i < anchors; i++) {
+        right += (all[i] >= low) & (all[i] <= high);  // NaN is neither
+        count += all[i] > conf;
+    }
+    if (right != anchors || count > limit) return -2;
+    try {
+        std::vector<int64_t> order, kept(static_cast<size_t>(count));
+        order.reserve(static_cast<size_t>(count));
+        for (int64_t i = 0; i < anchors; i++) {
+            if (all[i] > conf) order.push_back(i);
+        }
+        std::stable_sort(order.begin(), order.end(), [all](int64_t a, int64_t b) { return all[a] > all[b]; });
+        std::vector<float> sorted(static_cast<size_t>(4 * count));
+        float check = 0.0F;  // stays 0: a number that is not finite gives NaN × 0
+        float* box = sorted.data();
+        for (const int64_t i : order) {
+            const float *x = output + i, *y = x + pitch, *w = y + pitch, *h = w + pitch;
+            const float across = *w / 2.0F, down = *h / 2.0F;
+            for (const float side : {*x - across, *y - down, *x + across, *y + down}) {
+                *box++ = side;
+                check += side * 0.0F;
+            }
+        }
+        const Kernels& kernels = kernels_of(resolved_level(level));
+        const int64_t n = kept_boxes(sorted.data(), count, threshold, most, kept.data(), kernels);
+        for (int64_t k = 0; k < n; k++, boxes += 4, coefficients += depth) {
+            const int64_t place = kept[static_cast<size_t>(k)], i = order[static_cast<size_t>(place)];
+            std::copy_n(sorted.data() + 4 * place, 4, boxes);
+            scores[k] = all[i];
+            for (int64_t q = 0; q < depth; q++) {
+                coefficients[q] = all[(q + 1) * pitch + i];
+                check += coefficients[q] * 0.0F;
+            }
+        }
+        return check == 0.0F ? n : -2;
+    } catch (const std::bad_alloc&) {
+        return -1;
     }
 }

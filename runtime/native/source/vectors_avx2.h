@@ -28,6 +28,7 @@ inline int64_t stretch_pixels(const uint8_t* row, const int32_t* offsets, const 
     const __m256i even = _mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2), odd = _mm256_setr_epi32(1, 1, 1, 1, 3, 3, 3, 3);
     int64_t x = 0;
     for (; x + 4 <= count; x += 4) {
+        _mm_prefetch(reinterpret_cast<const char*>(row) + offsets[x] + 8192, _MM_HINT_T0);  // a row or so ahead
         const __m256i each =
             _mm256_castsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(shares + x)));
         const __m256i a = two_means(row, offsets + x, _mm256_permutevar8x32_epi32(each, even));

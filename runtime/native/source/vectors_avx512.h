@@ -31,6 +31,7 @@ inline int64_t stretch_pixels(const uint8_t* row, const int32_t* offsets, const 
     const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
     int64_t x = 0;
     for (; x + 8 <= count; x += 8) {
+        _mm_prefetch(reinterpret_cast<const char*>(row) + offsets[x] + 8192, _MM_HINT_T0);  // a row or so ahead
         const __m512i each =
             _mm512_zextsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(shares + x)));
         const __m512i a = four_means(row, offsets + x, _mm512_permutexvar_epi32(even, each));

@@ -12,7 +12,16 @@ import numpy as np
 
 from fastsam_deploy.runtime.native.library import LEVELS, Library, _loaded
 
-from .cases import check_boxes, check_overlaps, check_planes, check_resized, check_runs, masks_equal, random_masks
+from .cases import (
+    check_boxes,
+    check_decoded,
+    check_overlaps,
+    check_planes,
+    check_resized,
+    check_runs,
+    masks_equal,
+    random_masks,
+)
 
 
 def main() -> None:
@@ -29,7 +38,7 @@ def main() -> None:
             library, rng = Library(functions, level), np.random.default_rng((given.seed, number))
             try:
                 few, many = masks_equal(library, *random_masks(rng))
-                for check in (check_boxes, check_planes, check_resized, check_runs, check_overlaps):
+                for check in (check_boxes, check_decoded, check_planes, check_resized, check_runs, check_overlaps):
                     check(library, rng)
             except AssertionError:
                 print(f"case {number} of seed {given.seed}, {library.level_name}")

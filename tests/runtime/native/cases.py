@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fastsam_deploy.runtime.errors import ModelError
 from fastsam_deploy.runtime.masks import rle
 from fastsam_deploy.runtime.masks.overlap import shared_in_pairs
 from fastsam_deploy.runtime.masks.packed import PackedCrops
@@ -16,15 +18,19 @@ from fastsam_deploy.runtime.masks.store import Masks, PackedMasks
 from fastsam_deploy.runtime.native.calls import (
     count_inside,
     count_shared,
+    decoded_rows,
     kept_rows,
     rle_text,
     write_masks,
     write_planes,
     write_resized,
 )
-from fastsam_deploy.runtime.native.library import Library
+from fastsam_deploy.runtime.native.library import VARIABLE, Library
+from fastsam_deploy.runtime.settings import Thresholds
+from fastsam_deploy.runtime.spec import SCORE_ROUNDING, ModelSpec
 from fastsam_deploy.runtime.stages import assemble, decode
 from fastsam_deploy.runtime.stages.letterbox import Letterbox, Resampling, fit, fit_rectangle, mask_resampling
+from fastsam_deploy.runtime.system.variables import variables
 
 SPACE = 2.0**-24
 """Half the distance between 1 and the next float32: what a rounding may change, as a share."""
@@ -113,6 +119,30 @@ def check_boxes(library: Library, rng: np.random.Generator) -> None:
     most = int(rng.choice([1, 10, 300]))
     expected = decode._kept_rows(boxes, threshold, most)
     np.testing.assert_array_equal(kept_rows(library, boxes, float(threshold), most), expected)
+
+
+def check_decoded(library: Library, rng: np.random.Generator) -> None:
+    """Detections of one class: equal scores, boxes that repeat, none at all, parts of larger outputs, wrong numbers."""
+    anchors, depth = int(rng.integers(1, 300)), int(rng.integers(1, 34))
+    whole = rng.normal(size=(5 + depth, anchors + 3)).astype(np.float32)
+    whole[:2] = rng.integers(0, 60, whole[:2].shape)
+    whole[2:4] = rng.integers(0, 30, whole[:2].shape) + rng.choice([0, 0.1])
+    whole[4] = np.round(rng.random(anchors + 3), int(rng.choice([1, 3, 7])))
+    output = whole[:, 1 : anchors + 1]
+    if rng.random() < 0.2:
+        output[rng.integers(len(output)), rng.integers(anchors)] = rng.choice([np.nan, np.inf, -np.inf, -0.02, 1.02])
+    conf, iou = float(rng.choice([0, 0.3, 0.9])), float(rng.choice([0.01, 0.1, 0.7, 0.9, 1]))
+    spec, limits = ModelSpec(mask_dim=depth), Thresholds(conf, iou, int(rng.choice([1, 10, 300])))
+    expected: decode.Detections | None = None
+    with variables({VARIABLE: "0"}), suppress(ModelError):
+        expected = decode.decode(output, spec, limits)
+    threshold = float(decode.largest_float32_below(iou))
+    rows = decoded_rows(library, output, conf, SCORE_ROUNDING, threshold, decode.MAX_CANDIDATES, limits.max_det)
+    if rows is None or expected is None:
+        assert rows is None and expected is None
+        return
+    for row, wanted in zip(rows, (expected.boxes_xyxy, expected.scores, expected.coefficients), strict=True):
+        np.testing.assert_array_equal(row, wanted)
 
 
 def check_planes(library: Library, rng: np.random.Generator) -> None:

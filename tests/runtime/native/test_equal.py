@@ -14,7 +14,16 @@ from fastsam_deploy.runtime.native.library import LEVELS, PATH, Library, _loaded
 from fastsam_deploy.runtime.stages.decode import decode
 from fastsam_deploy.runtime.stages.letterbox import fit_model, letterbox
 
-from .cases import check_boxes, check_overlaps, check_planes, check_resized, check_runs, masks_equal, random_masks
+from .cases import (
+    check_boxes,
+    check_decoded,
+    check_overlaps,
+    check_planes,
+    check_resized,
+    check_runs,
+    masks_equal,
+    random_masks,
+)
 
 if not PATH.is_file():
     pytest.skip("the compiled code was not built", allow_module_level=True)
@@ -66,7 +75,7 @@ def test_large_images_have_the_twins_masks(library: Library, seed: int) -> None:
     masks_equal(library, *random_masks(np.random.default_rng((1, seed)), largest=3000))
 
 
-@pytest.mark.parametrize("check", [check_boxes, check_planes, check_resized, check_runs, check_overlaps])
+@pytest.mark.parametrize("check", [check_boxes, check_decoded, check_planes, check_resized, check_runs, check_overlaps])
 def test_other_functions_have_the_twins_answers(library: Library, check) -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
