@@ -14,7 +14,7 @@ from pathlib import Path
 from fastsam_deploy.export.to_onnx import export_onnx
 from fastsam_deploy.runtime.errors import FastSamError
 
-MODELS = Path(__file__).resolve().parents[1] / "models"
+MODELS = Path(__file__).resolve().parents[2] / "models"
 MOST_BYTES = 8_000_000
 
 
@@ -24,7 +24,7 @@ def main() -> int:
     try:
         proof = export_onnx(MODELS / "fastsam-demo.pt", target, imgsz=640, compact=True)
     except FastSamError as error:
-        print(f"make_demo_onnx: {error}", file=sys.stderr)
+        print(f"scripts.demo_model.export: {error}", file=sys.stderr)
         return 2
     for finding in proof.findings:
         print(finding)
@@ -32,7 +32,7 @@ def main() -> int:
     print(f"{target}: {size} bytes, {proof.detections} detections compared, SHA-256 of the checkpoint "
           f"{proof.spec.checkpoint_sha256}")  # fmt: skip
     if size > MOST_BYTES:
-        print(f"make_demo_onnx: {size} bytes, expected at most {MOST_BYTES}; are its weights FP16?", file=sys.stderr)
+        print(f"scripts.demo_model.export: {size} bytes, expected at most {MOST_BYTES}; are its weights FP16?", file=sys.stderr)
         return 2
     return 0
 
