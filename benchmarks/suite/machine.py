@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -22,6 +23,8 @@ PACKAGES = {
     **{name: name for name in ("fastsam-deploy", "numpy", "onnxruntime", "openvino", "torch", "ultralytics")},
 }
 """Name in the results → module."""
+
+DEMO_CHECKPOINT = Path(__file__).resolve().parents[2] / "models/fastsam-demo.pt"
 
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 KINDS = {
@@ -106,6 +109,7 @@ def environment(threads: Sequence[int], *, quick: bool, unset: Mapping[str, str]
         "packages": {package: version_of(module) for package, module in PACKAGES.items()},
         "math_libraries": math_libraries(),
         "unset_variables": dict(unset or {}),
+        "demo_model": hashlib.sha256(DEMO_CHECKPOINT.read_bytes()).hexdigest()[:8],
     }
     return {**machine, "peak": {str(count): peak(count, quick=quick) for count in threads}}
 

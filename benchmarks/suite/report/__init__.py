@@ -198,10 +198,11 @@ def _environment(found: dict[str, Any]) -> str:
     libraries = "; ".join(f"{name}: {text}" for name, text in found.get("math_libraries", {}).items())
     unset = found.get("unset_variables")
     steered = "" if unset is None else f" Variables unset: {', '.join(f'{a}={b}' for a, b in unset.items()) or 'none'}."
+    demo = f" Demo model {found['demo_model']}… (SHA-256 of the checkpoint)." if "demo_model" in found else ""
     return (
         f"{found['cpu']}, {found['processors']} processors ({', '.join(found['cpu_flags'])}), {found['memory_mb']} MB; "
         f"{found['system']}, Python {found['python']}, {packages}. {f'{libraries}.' if libraries else ''}{steered} "
-        f"Peak measured in the same run, {peak}. {found['date']}."
+        f"Peak measured in the same run, {peak}.{demo} {found['date']}."
     )
 
 
