@@ -122,7 +122,9 @@ def main() -> None:
     parser.add_argument("--confidence", type=float, default=0.1, help="least score of a mask on BSDS500")
     args = parser.parse_args()
     if not args.checkpoint.is_file():
-        raise SystemExit(f"found no checkpoint {args.checkpoint}; expected a .pt file, as scripts.demo_model.train writes")
+        raise SystemExit(
+            f"found no checkpoint {args.checkpoint}; expected a .pt file, as scripts.demo_model.train writes"
+        )
     model = FastSAM(str(args.checkpoint))
     if args.synthetic:
         print(average_precision(model, args.synthetic))

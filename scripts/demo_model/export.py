@@ -32,7 +32,10 @@ def main() -> int:
     print(f"{target}: {size} bytes, {proof.detections} detections compared, SHA-256 of the checkpoint "
           f"{proof.spec.checkpoint_sha256}")  # fmt: skip
     if size > MOST_BYTES:
-        print(f"scripts.demo_model.export: {size} bytes, expected at most {MOST_BYTES}; are its weights FP16?", file=sys.stderr)
+        print(
+            f"scripts.demo_model.export: {size} bytes, expected at most {MOST_BYTES}; are its weights FP16?",
+            file=sys.stderr,
+        )
         return 2
     return 0
 

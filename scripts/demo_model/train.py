@@ -15,7 +15,7 @@ import datetime
 import math
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 # On a shared machine a spinning thread starves the one it waits for (measured: a quarter of the speed).
@@ -29,6 +29,7 @@ from ultralytics.nn.tasks import SegmentationModel
 from fastsam_deploy.runtime.system.atomic import draft_of
 
 from .loss import RegionLoss
+from .parallel import Team, ThreadTuner, run_together
 from .scenes.pool import BatchMaker, Size, fill_pool
 
 LICENSE = "AGPL-3.0 (https://ultralytics.com/license)"
@@ -135,53 +136,15 @@ def save_checkpoint(average: SegmentationModel, path: Path, record: dict[str, ob
         torch.save(stored, draft)
 
 
-@dataclass
-class ThreadTuner:
-    """Chooses between one thread and all by trying both now and then: which is faster depends on the neighbours.
-
-    Attributes:
-        most: the larger number of threads.
-        period: steps between trials.
-        trial: steps of each number of threads in a trial; the first step of each is not counted.
-    """
-
-    most: int
-    period: int = 60
-    trial: int = 4
-    best: int = 0
-    step: int = 0
-    seconds: dict[int, float] = field(default_factory=dict)
-
-    def choose(self) -> int:
-        """Return the number of threads for the next step."""
-        place = self.step % self.period
-        if self.most == 1 or place >= 2 * self.trial:
-            return self.best or self.most
-        return 1 if place < self.trial else self.most
-
-    def report(self, threads: int, seconds: float) -> None:
-        """Take note of how long a step took."""
-        place = self.step % self.period
-        self.step += 1
-        if place >= 2 * self.trial:
-            return
-        if place % self.trial == 0:
-            self.seconds[threads] = 0.0
-        else:
-            self.seconds[threads] = self.seconds.get(threads, 0.0) + seconds
-        if place == 2 * self.trial - 1 and len(self.seconds) == 2:
-            self.best = min(self.seconds, key=lambda number: self.seconds[number])
-
-
 def wait_while_paused(pause: Path | None) -> None:
     """Sleep while the file `pause` exists, so that others can measure on this machine undisturbed."""
     while pause is not None and pause.exists():
         time.sleep(2)
 
 
-def step_once(model: SegmentationModel, loss: RegionLoss, optimizer: torch.optim.Optimizer,
+def gradients(model: SegmentationModel, loss: RegionLoss, optimizer: torch.optim.Optimizer,
               batch: dict[str, torch.Tensor], device: torch.device) -> torch.Tensor:  # fmt: skip
-    """Run one training step; returns the loss terms (box, mask, class, dfl) per image, float (4,)."""
+    """Set the gradients of a batch; returns the loss terms (box, mask, class, dfl) per image, float (4,)."""
     batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
     images = batch["img"].float().div_(255).contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16):
@@ -191,29 +154,30 @@ def step_once(model: SegmentationModel, loss: RegionLoss, optimizer: torch.optim
     terms, _ = loss(found, batch)
     optimizer.zero_grad(set_to_none=True)
     terms.sum().backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-    optimizer.step()
     return terms.detach()[:4] / len(images)
 
 
-def train(args: argparse.Namespace) -> dict[str, object]:
-    """Paint the pool, train until the time is up, and write the checkpoint; returns the run's record."""
+def take_step(model: SegmentationModel, optimizer: torch.optim.Optimizer) -> None:
+    """Follow the gradients, clipped."""
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+    optimizer.step()
+
+
+def train(team: Team, args: argparse.Namespace) -> None:
+    """Train until the time is up, and write the checkpoint; every process of the team calls it."""
     device = torch.device(args.device)
     stages = parse_stages(args.stages)
-    torch.manual_seed(args.seed)
+    torch.manual_seed(args.seed + team.rank)
     model = build_model(args.init, device).train()
-    paths = fill_pool(args.pool, args.first_seed, args.scenes, args.workers)
-    if args.photographs:
-        paths += sorted(args.photographs.glob("*.npz"))
-    maker = BatchMaker(paths, args.batch, args.seed, stages[0].size, threads=args.threads)
+    maker = BatchMaker(pool_of(args), args.batch, args.seed + team.rank, stages[0].size, threads=args.threads)
     loss, optimizer = RegionLoss(model, args.positive_weight), build_optimizer(model, args.decay)
     average = copy.deepcopy(model).eval()
     record = {name: str(value) for name, value in vars(args).items() if name not in ("out", "pool", "pause")}
     record["init"] = Path(args.init).name
     start = saved = logged = time.monotonic()
-    step, smooth = 0, torch.zeros(4, device=device)
+    step, progress, smooth = 0, 0.0, torch.zeros(4, device=device)
     batches, tuner = iter(maker), ThreadTuner(torch.get_num_threads())
-    while (progress := (time.monotonic() - start) / (args.minutes * 60)) < 1:
+    while progress < 1:
         wait_while_paused(args.pause)
         maker.target = next(stage.size for stage in stages if progress < stage.until or stage is stages[-1])
         for group in optimizer.param_groups:
@@ -221,23 +185,36 @@ def train(args: argparse.Namespace) -> dict[str, object]:
         batch = next(batches)
         threads, begun = tuner.choose(), time.monotonic()
         torch.set_num_threads(threads)
-        terms = step_once(model, loss, optimizer, batch, device)
+        terms = gradients(model, loss, optimizer, batch, device)
+        progress = team.average(model, min((time.monotonic() - start) / (args.minutes * 60), 1.0))
+        take_step(model, optimizer)
         tuner.report(threads, time.monotonic() - begun)
         step += 1
+        if not team.leads:
+            continue
         update_average(average, model, step)
         smooth = terms if step == 1 else smooth.lerp(terms, 0.03)
         now = time.monotonic()
         if now - logged > 30:
             logged = now
             shown = " ".join(f"{v:.3f}" for v in smooth.tolist())
-            speed = step * args.batch / (now - start)
+            speed = step * args.batch * team.size / (now - start)
             print(f"{progress:6.1%} step {step} {speed:.1f} img/s {threads} threads  loss {shown}", flush=True)
         if now - saved > args.save_minutes * 60:
             saved = now
             save_checkpoint(average, args.out, {**record, "steps": step, "finished": False})
-    record |= {"steps": step, "images": step * args.batch, "finished": True}
-    save_checkpoint(average, args.out, record)
-    return record
+    if team.leads:
+        views = step * args.batch * team.size
+        save_checkpoint(average, args.out, {**record, "steps": step, "images": views, "finished": True})
+        print(f"done: {step} steps, {views} views")
+
+
+def pool_of(args: argparse.Namespace) -> list[Path]:
+    """Paint the scenes that are missing; the files of scenes and photographs, the latter more than once if told so."""
+    paths = fill_pool(args.pool, args.first_seed, args.scenes, args.workers)
+    if args.photographs:
+        paths += sorted(args.photographs.glob("*.npz")) * args.photograph_weight
+    return paths
 
 
 def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -246,6 +223,7 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="checkpoint to write (.pt)")
     parser.add_argument("--pool", type=Path, required=True, help="folder of painted scenes, filled as needed")
     parser.add_argument("--photographs", type=Path, help="folder of labelled photographs (scripts.demo_model.guess)")
+    parser.add_argument("--photograph-weight", type=int, default=1, help="how often a photograph is in the pool")
     parser.add_argument("--scenes", type=int, default=8000, help="number of scenes")
     parser.add_argument("--first-seed", type=int, default=0, help="seed of the first scene")
     parser.add_argument("--minutes", type=float, default=60, help="training time, painting not counted")
@@ -259,14 +237,18 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that paint")
     parser.add_argument("--threads", type=int, default=1, help="threads that cut views")
+    parser.add_argument("--processes", type=int, default=1, help="processes that train, each with batches of its own")
     parser.add_argument("--save-minutes", type=float, default=3)
     parser.add_argument("--pause", type=Path, default=None, help="training sleeps while this file exists")
     args = parser.parse_args(words)
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise SystemExit("--device cuda: found no CUDA device; install a CUDA build of torch or pass --device cpu")
-    if args.scenes < 1 or args.batch < 1 or args.minutes <= 0:
-        raise SystemExit(f"found --scenes {args.scenes} --batch {args.batch} --minutes {args.minutes}; "
+    if min(args.scenes, args.batch, args.processes, args.photograph_weight) < 1 or args.minutes <= 0:
+        raise SystemExit(f"found --scenes {args.scenes} --batch {args.batch} --processes {args.processes} "
+                         f"--photograph-weight {args.photograph_weight} --minutes {args.minutes}; "
                          "expected positive numbers")  # fmt: skip
+    if args.processes > 1 and args.device != "cpu":
+        raise SystemExit(f"--processes {args.processes}: found --device {args.device}, expected cpu")
     if args.first_seed + args.scenes > HELD_OUT_SEED:
         raise SystemExit(f"--first-seed: scenes from {HELD_OUT_SEED} on are held out for evaluation; pass a lower seed")
     return args
@@ -274,8 +256,9 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     """Train from the command line."""
-    record = train(parse_arguments())
-    print(f"done: {record['steps']} steps, {record['images']} views")
+    args = parse_arguments()
+    pool_of(args)  # once, before there are several processes
+    run_together(train, args, args.processes)
 
 
 if __name__ == "__main__":

@@ -277,20 +277,23 @@ def test_scores_of_perfect_and_missing_masks() -> None:
 @pytest.mark.export
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_training_writes_a_loadable_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_training_writes_a_loadable_checkpoint(tmp_path: Path, processes: int) -> None:
     pytest.importorskip("ultralytics")
-    from scripts.demo_model.train import LICENSE, parse_arguments, train
+    from scripts.demo_model.train import LICENSE
 
     out = tmp_path / "demo.pt"
     words = ["--out", str(out), "--pool", str(tmp_path / "pool"), "--scenes", "12", "--minutes", "0.15"]
-    words += ["--batch", "2", "--stages", "128x192:0.5,160x224:1", "--workers", "1"]
-    record = train(parse_arguments(words))
-    assert record["steps"] > 0
+    words += ["--batch", "2", "--stages", "128x192:0.5,160x224:1", "--workers", "1", "--processes", str(processes)]
+    command = [sys.executable, "-m", "scripts.demo_model.train", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
     assert not list(tmp_path.glob(".*"))
     import torch
     from ultralytics import YOLO
 
     stored = torch.load(out, weights_only=False)
+    assert stored["recipe"]["images"] == stored["recipe"]["steps"] * 2 * processes > 0
     assert stored["license"] == LICENSE
     assert stored["model"].names == {0: "object"}
     assert next(stored["model"].parameters()).dtype == torch.float16
