@@ -9,6 +9,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,6 +24,7 @@ from ..native import library as native
 from ..settings import EngineSettings
 from ..system.cpu import name_and_flags, usable_cpus
 from ..system.packages import BUILDS, builds_of
+from ..weights.demo import demo_model_path
 
 _PACKAGES = (
     "numpy", *BUILDS["cv2"], "pillow", "pycocotools", *BUILDS["onnxruntime"], "openvino", "tensorrt", "pycuda",
@@ -140,9 +142,9 @@ def _try_engine(model: Path | None, entry: EngineEntry, device: str) -> dict[str
         "spec": None,
     }
     try:
-        # Imported here, because OpenCV may be missing, and the report should say so.
+        # OpenCV may be missing, without which nothing but the network runs, and the report should say so.
+        import_module("cv2")
         from ..engines import open_engine
-        from ..weights.demo import demo_model_path
 
         engine = open_engine(model or demo_model_path(), EngineSettings(device, engine=entry.name))
     except FastSamError as error:
@@ -252,11 +254,9 @@ def _cpu() -> dict[str, Any]:
 
 def _describe_model(model: Path | None, engines: list[dict[str, Any]]) -> dict[str, Any] | None:
     try:
-        from ..weights.demo import demo_model_path
-
         path = model or demo_model_path()
         content = path.read_bytes()
-    except (FastSamError, ImportError, OSError):  # the rows of the engines give the reason
+    except (FastSamError, OSError):  # the rows of the engines give the reason
         return None
     spec = next((engine["spec"] for engine in engines if engine["spec"]), None) or {}
     return {"path": str(path), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), **spec}
