@@ -26,6 +26,8 @@ from .report.readings import Results
 
 PARTS = ("end_to_end", "prompts", "memory", "gpu_host")
 FALL = 0.15
+SECONDS = 6.0
+"""Of a case; the committed rows have more rounds. Ratios of contenders that take turns need few."""
 LEAST_MB = 20
 """Smaller amounts of memory are not compared: some pages more or less are many percent of them."""
 
@@ -56,7 +58,8 @@ def main() -> int:
         )
         return 2
     with tempfile.TemporaryDirectory() as folder:
-        measured = load_results(arguments.measured or _measure(arguments.parts, Path(folder) / "first"))
+        first = arguments.measured or _measure(arguments.parts, Path(folder) / "first", arguments.seconds)
+        measured = load_results(first)
         reason = not_comparable(committed, measured)
         if reason is not None:
             print(f"not compared: {reason}")
@@ -65,7 +68,7 @@ def main() -> int:
         if worse and arguments.measured is None:
             parts = sorted({name.split(":", 1)[0] for name in worse})
             print(f"{len(worse)} figures fell; measuring {', '.join(parts)} once more")
-            again = load_results(_measure(parts, Path(folder) / "second"))
+            again = load_results(_measure(parts, Path(folder) / "second", arguments.seconds))
             worse = fallen(committed, [measured, again], arguments.fall)
     for name, text in worse.items():
         print(f"{name}: {text}")
@@ -130,10 +133,10 @@ def _case(row: dict[str, Any]) -> str:
     return json.dumps(row["case"], ensure_ascii=False, sort_keys=True)
 
 
-def _measure(parts: Sequence[str], folder: Path) -> Path:
-    """Run the suite into a folder."""
+def _measure(parts: Sequence[str], folder: Path, seconds: float) -> Path:
+    """Run the suite into a folder. A part makes the model files that it lacks: not all, which takes minutes."""
     command = [sys.executable, "-m", "benchmarks.suite", "--no-report", "--output", str(folder)]
-    subprocess.run([*command, "--parts", ",".join(["models", *parts])], check=True)
+    subprocess.run([*command, "--parts", ",".join(parts), "--seconds", str(seconds)], check=True)
     return folder
 
 
@@ -147,6 +150,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--measured", type=Path, help="folder of new rows; default: measured now")
     parser.add_argument("--parts", type=lambda text: text.split(","), default=list(PARTS))
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of a case, after which no round begins")
     parser.add_argument("--fall", type=float, default=FALL, help="allowed, 0.15 is 15 %%")
     return parser.parse_args()
 
