@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--files", type=Path, required=True, help="folder for the models; what is in it is used again")
     parser.add_argument("--checkpoint", type=Path, default=ROOT / "models/fastsam-demo.pt")
     parser.add_argument("--calibrate", type=int, default=16)
-    parser.add_argument("--compare", type=int, default=12)
+    parser.add_argument("--compare", type=int, default=24)
     parser.add_argument("--imgsz", type=int, nargs="+", default=[640, 1024])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)

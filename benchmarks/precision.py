@@ -93,7 +93,7 @@ def measure(model: Path, folder: Path, imgsz: int, calibrate: int, rounds: int, 
     files = {"fp32": model}
     with tempfile.TemporaryDirectory() as place:
         plans = {"int8 tensorrt": ("tensorrt", False), "int8 tensorrt, rest fp16": ("tensorrt", True)}
-        plans["int8 cpu"] = ("cpu", False)
+        plans |= {f"int8 {target}": (target, False) for target in ("cpu", "vnni", "openvino")}
         for name, (target, half) in plans.items():
             path = Path(place) / f"{name}.onnx"
             settings: dict[str, Any] = {"target": target, "half": half, "count": calibrate, "imgsz": imgsz}

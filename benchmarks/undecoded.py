@@ -31,6 +31,9 @@ ENGINES = {
 }
 """OpenVINO would compute in BF16 where the processor can."""
 
+TARGETS = {"ONNX Runtime": "cpu", "OpenVINO": "openvino"}
+"""INT8 files as each of them computes fastest."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Networks with and without the decoding of boxes.")
@@ -44,19 +47,21 @@ def main() -> None:
         files = _files(arguments.checkpoint, Path(folder))
         for engine, precision in product(ENGINES, ("fp32", "int8")):
             settings = EngineSettings(threads=arguments.threads, **ENGINES[engine])
-            rows.append(_row(engine, precision, files[precision], settings, arguments.rounds))
+            chosen = files["fp32" if precision == "fp32" else TARGETS[engine]]
+            rows.append(_row(engine, precision, chosen, settings, arguments.rounds))
     settings = {"checkpoint": arguments.checkpoint.name, "input": SHAPE, "rounds": arguments.rounds}
     report = {"environment": environment([arguments.threads], quick=True), "settings": settings, "rows": rows}
     write_report(arguments.output, "undecoded", report, markdown(report))
 
 
 def _files(checkpoint: Path, folder: Path) -> dict[str, dict[str, Path]]:
-    """Precision → way → file."""
-    files: dict[str, dict[str, Path]] = {"fp32": {}, "int8": {}}
+    """ "fp32" or a target of INT8 → way → file."""
+    files: dict[str, dict[str, Path]] = {kind: {} for kind in ("fp32", *TARGETS.values())}
     for way, decoded in WAYS.items():
         files["fp32"][way] = export_direct(checkpoint, folder / f"{way}.onnx", imgsz=640, decoded=decoded).path
-        files["int8"][way] = folder / f"{way}-int8.onnx"
-        quantize_model(files["fp32"][way], files["int8"][way], ROOT / "examples/images", target="cpu")
+        for target in TARGETS.values():
+            files[target][way] = folder / f"{way}-{target}.onnx"
+            quantize_model(files["fp32"][way], files[target][way], ROOT / "examples/images", target=target)
     return files
 
 

@@ -96,6 +96,14 @@ def test_openvino_takes_what_it_computes_rightly_and_refuses_the_rest(
     FastSAM(made["tensorrt"].path, **settings).close()
 
 
+def test_the_file_says_how_it_was_made(made: dict[str, Quantized]) -> None:
+    said = {target: one.spec.tools["int8"] for target, one in made.items()}
+    assert said["tensorrt"] == "for tensorrt, calibrated by percentile on 6 images, the rest fp32"
+    for target in ("cpu", "vnni", "openvino"):
+        how = "calibrated by percentile on 6 images, weights by GPTQ, scores corrected"
+        assert said[target] == f"for {target}, {how}, the rest fp32"
+
+
 def qdq_of(path: Path) -> tuple[onnx.GraphProto, dict[str, np.ndarray], list[onnx.NodeProto]]:
     graph = onnx.load(path).graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
