@@ -51,7 +51,8 @@ TRIED = {
     "other, as in a stream; `cold` in suite_gpu_host.json is a call after something else has had the caches.",
     "startup": "Most of it is loading NumPy, OpenCV, ONNX Runtime and, in the command, pydantic; all else is imported "
     "when it is used (docs/adr/0046-start-of-a-command.md).",
-    "stream": "Two runs of ONNX Runtime share the processors; OpenVINO does so with hint='throughput'.",
+    "stream": "Runs of ONNX Runtime at once have a thread each (docs/adr/0048-runs-at-once-on-a-processor.md); "
+    "OpenVINO does so with hint='throughput'.",
     "prompts": "Points are looked up as bits, all masks and points at once (PackedMasks.contain); making masks for "
     "chosen points only was not taken (docs/adr/0013-packed-masks.md).",
 }
