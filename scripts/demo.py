@@ -18,8 +18,8 @@ PHOTOGRAPHS = Path(__file__).parents[1] / "examples" / "images"
 PROMPTS: dict[str, dict[str, Prompt]] = {
     "coffee.jpg": {
         "everything": Everything(),
-        "points": Points([[290, 75], [365, 280]], mode="each"),
-        "boxes": Boxes([[325, 235, 410, 327], [195, 230, 255, 310]]),
+        "points": Points([[290, 75], [550, 100]], mode="each"),
+        "boxes": Boxes([[325, 235, 410, 327], [68, 10, 482, 395]]),
     },
     "cat.jpg": {
         "everything": Everything(),

@@ -1,4 +1,4 @@
-"""Train the demo model: YOLOv8n-seg, one class `object`, on synthetic scenes only.
+"""Train the demo model: YOLOv8n-seg, one class `object`, on painted scenes and self-labelled photographs.
 
     python -m scripts.demo_model.train --out demo.pt --pool pool --scenes 8000 --minutes 60 --init scratch
 

@@ -450,7 +450,7 @@ def test_the_cc_client_survives_any_byte(sanitized: Path, recorded: Recorded, co
     body, json_size = recorded.body()
     draw = random.Random(0)
     codes = []
-    for _ in range(80):
+    for _ in range(240):
         changed = bytearray(body)
         for _ in range(draw.randint(1, 3)):
             changed[draw.randrange(len(body))] = draw.randrange(256)

@@ -30,6 +30,8 @@ PHOTOGRAPH_SEED = 800_000_000  # pool files from here on are photographs, see sc
 LANDSCAPE: Size = (320, 480)
 JPEG_QUALITY = 92
 PORTRAIT_SHARE = 4  # one scene in four stands upright
+GREY = 114  # what networks' inputs are padded with
+PADDED_SHARE, WIDEST_PADDING = 0.6, 16  # of the views; pixels on each side
 OVERLAYS = ("pink", "fur", "ripple", "warped", "foliage", "strokes", "cloud")
 PROBE_SEEDS = (0, 1, 2)
 PROBE_SIZE: Size = (160, 240)
@@ -133,6 +135,14 @@ def jitter(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     return image
 
 
+def padding(rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Draw a view's padding: pixels (even) at the top, bottom, left and right; that of letterboxing is on two sides."""
+    if rng.random() > PADDED_SHARE:
+        return 0, 0, 0, 0
+    width = 2 * int(rng.integers(1, WIDEST_PADDING // 2 + 1))
+    return (width, width, 0, 0) if rng.random() < 0.7 else (0, 0, width, width)
+
+
 def cut_view(
     rng: np.random.Generator, image: np.ndarray, masks: np.ndarray, target: Size, min_area: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -145,12 +155,16 @@ def cut_view(
     height, width = target
     view = random_view(rng, image.shape[:2], target)
     shown = jitter(rng, cv2.warpAffine(image, view, (width, height), borderMode=cv2.BORDER_REFLECT))
+    top, bottom, left, right = padding(rng)
+    seen = np.zeros((height // 2, width // 2), np.uint8)  # no label reaches into it, or bands would be learnt
+    seen[top // 2 : (height - bottom) // 2, left // 2 : (width - right) // 2] = 255
+    shown[cv2.resize(seen, (width, height), interpolation=cv2.INTER_NEAREST) == 0] = GREY
     half = view.copy()  # masks are warped at half size: pixel centres move by a quarter
     half *= 0.5
     half[:, 2] += 0.5 * (view[:, 0] + view[:, 1]) * 0.5 - 0.25
     kept, boxes = [], []
     for mask in masks:
-        fine = cv2.warpAffine(mask * np.uint8(255), half, (width // 2, height // 2)) > 127
+        fine = cv2.bitwise_and(cv2.warpAffine(mask * np.uint8(255), half, (width // 2, height // 2)), seen) > 127
         if np.count_nonzero(fine) < min_area * fine.size:
             continue
         columns, rows = np.flatnonzero(fine.any(0)), np.flatnonzero(fine.any(1))

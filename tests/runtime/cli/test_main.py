@@ -618,7 +618,7 @@ def test_paths_and_numbers_that_nobody_expects(folder: Path, fastsam: Any, argum
 @pytest.mark.parametrize("source", ["/dev/stdin", "-", "/dev/fd/{}"])
 def test_pipes_are_read(folder: Path, source: str) -> None:
     reading, writing = os.pipe()
-    arguments = ["-m", "fastsam_deploy.runtime.cli", "segment", source.format(reading), "--imgsz", "160", "--json", "-"]
+    arguments = ["-m", "fastsam_deploy.runtime.cli", "segment", source.format(reading), "--imgsz", "320", "--json", "-"]
     with (folder / "photos/cat.jpg").open("rb") as photo:
         content = photo.read()
     writer = threading.Thread(target=lambda: (os.write(writing, content), os.close(writing)))

@@ -225,6 +225,27 @@ def test_a_pool_of_another_generator_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.export
+@pytest.mark.parametrize("sides", [(6, 6, 0, 0), (0, 0, 10, 10)])
+def test_padding_is_grey_and_has_no_label(
+    scenes: list[dead_leaves.Scene], sides: tuple[int, int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from scripts.demo_model.scenes import pool
+
+    monkeypatch.setattr(pool, "padding", lambda rng: sides)
+    masks = scenes[0].masks.astype(np.uint8)
+    image, small, boxes = pool.cut_view(np.random.default_rng(0), scenes[0].image, masks, (160, 224), 0.004)
+    top, bottom, left, right = sides
+    padded = np.ones(image.shape[:2], bool)
+    padded[top : 160 - bottom, left : 224 - right] = False
+    assert (image[padded] == pool.GREY).all() and len(boxes) > 3
+    assert not (small.any(0).repeat(4, 0).repeat(4, 1) & cv2.erode(padded.astype(np.uint8), np.ones((5, 5)))).any()
+    x, y, width, height = (boxes * [224, 160, 224, 160]).round(3).T
+    assert (x - width / 2).min() >= left and (y - height / 2).min() >= top
+    assert (x + width / 2).max() <= 224 - right and (y + height / 2).max() <= 160 - bottom
+
+
+@pytest.mark.export
 @pytest.mark.parametrize("text", ["448x640", "448:1", "450x640:1", "448x640:0.5", "x:1"])
 def test_bad_stages_are_refused(text: str) -> None:
     pytest.importorskip("ultralytics")
