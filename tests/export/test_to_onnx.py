@@ -177,7 +177,7 @@ def test_half_passes_at_the_size_of_fastsam(demo_checkpoint: Path, tmp_path: Pat
     worst = {finding.what: finding.worst for finding in proof.findings}
     assert proof.spec.imgsz == 1024
     assert worst["boxes (px)"] < 1.2
-    assert worst["boxes of detections (px)"] < 0.5
+    assert worst["boxes of detections (px)"] < 0.6
 
 
 def test_compact_halves_the_file_without_changing_a_number(

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fastsam_deploy.runtime import FastSAM, Points
-from fastsam_deploy.runtime.cli.process import START_UP_OBJECTS, run_command
+from fastsam_deploy.runtime.cli.process import START_UP_OBJECTS, _end_without_a_search, run_command
 
 START = "import sys; from fastsam_deploy.runtime.cli.main import main; sys.exit(main())"
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -87,6 +87,19 @@ def test_a_short_command_ends_before_the_first_search_for_cycles(tmp_path: Path,
     assert (done.returncode, done.stdout) == (0, "[] True True\n")
 
 
+def test_a_command_that_loads_onnx_or_torch_reports_no_leaks() -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("torch")
+    code = (
+        "from fastsam_deploy.runtime.cli.process import run_command\n"
+        "def command():\n    import importlib.util, onnx, torch\n"
+        "    importlib.util.find_spec('triton') and __import__('triton')\n"
+        "raise SystemExit(run_command('fastsam', command))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_long_command_searches_for_cycles_as_any_program(monkeypatch: pytest.MonkeyPatch) -> None:
     usual, callbacks, seen = gc.get_threshold(), list(gc.callbacks), []
     monkeypatch.setattr("atexit.register", seen.append)
@@ -101,7 +114,7 @@ def test_a_long_command_searches_for_cycles_as_any_program(monkeypatch: pytest.M
     for _ in range(2):
         assert run_command("fastsam", command) == 0
         assert (gc.get_threshold(), gc.callbacks) == (usual, callbacks)
-    assert seen == [gc.freeze, (START_UP_OBJECTS, *usual[1:])] * 2
+    assert seen == [_end_without_a_search, (START_UP_OBJECTS, *usual[1:])] * 2
     for _ in range(2):
         assert run_command("fastsam", lambda: None) == 0
     assert len(gc.callbacks) == len(callbacks) + 1

@@ -51,7 +51,7 @@ def test_yolo_labels_come_back_through_ultralytics_loader(answer, tmp_path: Path
     polygons, masks = _loaded_by_ultralytics(tmp_path / "ours", photo, segments.to_yolo())
     assert len(polygons) == len(segments) > 20
     ious = np.array([_iou(mask, segments.masks.full(i)) for i, mask in enumerate(masks)])
-    assert ious.mean() >= 0.985  # parts joined by lines: some masks have dozens
+    assert ious.mean() >= 0.97  # parts joined by lines: some masks have dozens
     single = [i for i, parts in enumerate(centre_lines(segments.masks)) if len(parts) == 1 and not parts[0].holes]
     assert single and (ious[single] == 1).all()  # one polygon: exact to the pixel
     segments.save(tmp_path / "a.txt")

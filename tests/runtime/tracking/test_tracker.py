@@ -179,7 +179,9 @@ def test_the_network_and_the_tracker_together(model: FastSAM, name: str):
 
 def test_prompts_of_the_first_frame_follow_with_the_network(model: FastSAM):
     scene = list(frames_of(SCENES["crossing"], 10))
-    items = list(model.track([seen.image for seen in scene], Points([[30, 80]])))
+    rows, columns = np.nonzero(scene[0].masks[0])
+    box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    items = list(model.track([seen.image for seen in scene], Boxes([box])))
     assert {tuple(item.result().track_ids.tolist()) for item in items} == {tuple(items[0].result().track_ids.tolist())}
     for seen, item in zip(scene, items, strict=True):
         (mask,) = item.result().masks.dense()
