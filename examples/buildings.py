@@ -65,21 +65,28 @@ class Place:
 
 
 def buildings(
-    segments: Segments, *, least_px: int = 60, largest_share: float = 0.05, least_fill: float = 0.82
+    segments: Segments,
+    *,
+    least_px: int = 60,
+    largest_share: float = 0.05,
+    least_fill: float = 0.82,
+    tile_px: int | None = None,
 ) -> Segments:
     """Those segments that look like roofs from above.
 
     Args:
         segments: everything.
         least_px: smaller ones are cars and trees.
-        largest_share: of the image; larger ones are fields and streets.
+        largest_share: of the image, or of a tile; larger ones are fields, blocks and streets.
         least_fill: of the smallest turned rectangle around the segment, so much is roof.
+        tile_px: side of the tiles that the image was cut into.
     """
     height, width = segments.image_hw
+    most = largest_share * min(height * width, (tile_px or max(height, width)) ** 2)
     kept = []
     for i, parts in enumerate(segments.masks.polygons(tolerance_px=1.0)):
         area = int(segments.areas[i])
-        if not parts or not least_px <= area <= largest_share * height * width:
+        if not parts or not least_px <= area <= most:
             continue
         corners = np.concatenate([part.outer for part in parts]).astype(np.float32)
         (_, (long, short), _) = cv2.minAreaRect(corners)
@@ -129,7 +136,7 @@ def main() -> None:
     with FastSAM(given.model) as model:
         # Roofs are smaller than a quarter of a tile. More overlap would find more of what is no roof: whole blocks.
         tiles = None if given.tiles is None else Tiles(given.tiles, overlap=0.25)
-        found = buildings(model.segment(given.image, tiles=tiles))
+        found = buildings(model.segment(given.image, tiles=tiles), tile_px=given.tiles)
     place = Place.of(given.image)
     given.output.write_text(json.dumps(geojson(found, place)), encoding="utf-8")
     if given.picture is not None:
