@@ -209,7 +209,7 @@ def test_int8_is_calibrated_on_the_photographs(
 ) -> None:
     target = tmp_path / "demo.plan"
     plan = build(
-        demo_onnx, target, images, precision="int8", calibration=coffee.parent, shapes=["1x320x320,1x320x320,1x320x320"]
+        demo_onnx, target, images, precision="int8", calibration=coffee.parent, shapes=["1x256x256,1x256x256,1x256x256"]
     )
     assert files(tmp_path) == {"demo.plan", "demo.json"}
     assert plan.record.spec.precision == "int8"

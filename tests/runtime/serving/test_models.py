@@ -187,8 +187,8 @@ class Fragile:
 
     def __init__(self, engine: Any, error: Exception) -> None:
         self._engine, self._error = engine, error
-        # On more threads the images of a batch have runs of their own.
-        self.spec, self.device, self.description = engine.spec, engine.device, {**engine.description, "threads": 1}
+        # Where several runs at once pay, the images of a batch have runs of their own.
+        self.spec, self.device, self.description = engine.spec, engine.device, {**engine.description, "streams": 1}
         self.runs: list[int] = []
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
