@@ -81,8 +81,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(cuda_device: Device, demo_onnx: Path, coffee: Path) -> Iterator[World]:
     made = World(cuda_device, demo_onnx, coffee)
-    assert len({len(wanted) for wanted in made.wanted}) > 1
-    assert not np.array_equal(made.wanted[0].areas, made.wanted[3].areas), "the answer depends on the pixels"
+    assert len({wanted.areas.tobytes() for wanted in made.wanted}) == len(made.wanted), "answers depend on the pixels"
     yield made
     made.network.close()
 
