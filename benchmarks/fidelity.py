@@ -39,6 +39,7 @@ from fastsam_deploy.runtime.system.atomic import write_atomically
 from fastsam_deploy.runtime.system.packages import version_of
 
 from .photographs import RESULTS, ROOT, processor
+from .suite.machine import demo_model
 
 LIMITS = FidelityLimits(recall=1, precision=1, mean_iou=0.999, min_iou=0.99, box_px=0.5, score=1e-3, at_iou=0.9)
 """What the same detections means."""
@@ -137,6 +138,7 @@ def parity(
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "cpu": processor(),
         **{package: version_of(package) for package in ("onnxruntime", "torch", "ultralytics")},
+        "demo_model": demo_model(),
         "checkpoint": checkpoint.name,
         "model": model.name,
         "imgsz": imgsz,

@@ -32,6 +32,7 @@ from fastsam_deploy.runtime.stages.letterbox import fit, letterbox
 from fastsam_deploy.runtime.system.atomic import write_atomically
 
 from .photographs import ROOT, as_json, processor
+from .suite.machine import demo_model
 
 SIZE_HW = (768, 1024)
 EVERYTHING = QuantizationLimits(0, 0)
@@ -134,6 +135,7 @@ def main() -> None:
     measured = measure(given.model, given.folder, given.imgsz, given.calibrate, given.rounds, given.threads)
     libraries = ("onnxruntime", "openvino", "onnx", "numpy")
     about = {
+        "demo_model": demo_model(),
         "model": given.model.name,
         "photographs": given.folder.name,
         "imgsz": given.imgsz,

@@ -48,6 +48,7 @@ from fastsam_deploy.runtime.tiling.grid import tile_boxes
 from fastsam_deploy.runtime.tiling.merge import placed
 
 from .photographs import RESULTS, ROOT, photographs, processor, write_report
+from .suite.machine import demo_model
 
 AT_IOU = (0.5, 0.75)
 SURE = 0.5
@@ -217,6 +218,7 @@ def _environment(arguments: argparse.Namespace, model: FastSAM, mosaic: Image, c
         "cpu": processor(),
         "processors": usable_cpus(),
         "onnxruntime": version("onnxruntime"),
+        "demo_model": demo_model(),
         "model": model.description.get("file"),
         "imgsz": model.imgsz,
         "conf": arguments.conf,

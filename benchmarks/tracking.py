@@ -27,6 +27,8 @@ from fastsam_deploy.runtime.tracking.foreign import ForeignTracker
 from fastsam_deploy.runtime.tracking.tracker import FrameTracker
 from tests.runtime.tracking.scenes import SCENES, detected, frames_of, share_kept, shifted
 
+from .suite.machine import demo_model
+
 SEEDS, FRAMES, CONF = 8, 50, 0.4
 
 
@@ -97,6 +99,7 @@ def measure() -> dict[str, Any]:
         "machine": platform.processor() or platform.machine(),
         "system": platform.platform(),
         "versions": {name: version(name) for name in ("numpy", "supervision", "trackers")},
+        "demo_model": demo_model(),
         "seeds": SEEDS,
         "frames": FRAMES,
         "rows": rows,

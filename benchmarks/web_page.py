@@ -27,6 +27,7 @@ from fastsam_deploy.runtime.stages.isolated import IsolatedLoader
 from fastsam_deploy.runtime.system.cpu import usable_cpus
 
 from .photographs import RESULTS, ROOT, processor, write_report
+from .suite.machine import demo_model
 
 PHOTO, SIZE_WH = ROOT / "examples/images/cat.jpg", (2000, 1500)
 GRID_WH = 10, 7
@@ -55,6 +56,7 @@ def environment(model: SizedModel) -> dict[str, Any]:
         "load_average": round(os.getloadavg()[0], 1),
         "gradio": version("gradio"),
         "onnxruntime": version("onnxruntime"),
+        "demo_model": demo_model(),
         "model": model.usual.description.get("file"),
         "imgsz": model.usual.imgsz,
         "image_wh": list(SIZE_WH),

@@ -109,9 +109,14 @@ def environment(threads: Sequence[int], *, quick: bool, unset: Mapping[str, str]
         "packages": {package: version_of(module) for package, module in PACKAGES.items()},
         "math_libraries": math_libraries(),
         "unset_variables": dict(unset or {}),
-        "demo_model": hashlib.sha256(DEMO_CHECKPOINT.read_bytes()).hexdigest()[:8],
+        "demo_model": demo_model(),
     }
     return {**machine, "peak": {str(count): peak(count, quick=quick) for count in threads}}
+
+
+def demo_model() -> str:
+    """The first digits of the SHA-256 of the demo model's checkpoint."""
+    return hashlib.sha256(DEMO_CHECKPOINT.read_bytes()).hexdigest()[:8]
 
 
 def peak(threads: int, *, quick: bool = False) -> dict[str, float]:
