@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -14,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from fastsam_deploy.runtime.system.cpu import name_and_flags
+from fastsam_deploy.runtime.system.digest import sha256_of_file
 from fastsam_deploy.runtime.system.packages import version_of
 
+from ..photographs import ROOT
 from .libraries import clean_environment, math_libraries
 
 PACKAGES = {
@@ -23,8 +24,6 @@ PACKAGES = {
     **{name: name for name in ("fastsam-deploy", "numpy", "onnxruntime", "openvino", "torch", "ultralytics")},
 }
 """Name in the results → module."""
-
-DEMO_CHECKPOINT = Path(__file__).resolve().parents[2] / "models/fastsam-demo.pt"
 
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 KINDS = {
@@ -116,7 +115,8 @@ def environment(threads: Sequence[int], *, quick: bool, unset: Mapping[str, str]
 
 def demo_model() -> str:
     """The first digits of the SHA-256 of the demo model's checkpoint."""
-    return hashlib.sha256(DEMO_CHECKPOINT.read_bytes()).hexdigest()[:8]
+    with (ROOT / "models/fastsam-demo.pt").open("rb") as file:
+        return sha256_of_file(file)[:8]
 
 
 def peak(threads: int, *, quick: bool = False) -> dict[str, float]:

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -55,21 +54,21 @@ class Team:
         return float(flat[-1])
 
 
-def run_together(work: Callable[[Team, Any], None], argument: Any, size: int) -> None:
-    """Call `work(team, argument)` in `size` processes of one thread each, or here if `size` is 1."""
+def run_together(work: Callable[[Team], None], size: int) -> None:
+    """Call `work(team)` in `size` processes of one thread each, or here if `size` is 1."""
     if size == 1:
-        work(Team(), argument)
+        work(Team())
         return
     with tempfile.TemporaryDirectory() as folder:
         meeting = (Path(folder) / "meeting").as_uri()
-        torch.multiprocessing.spawn(_work, (work, argument, size, meeting), nprocs=size)
+        torch.multiprocessing.spawn(_work, (work, size, meeting), nprocs=size)
 
 
-def _work(rank: int, work: Callable[[Team, Any], None], argument: Any, size: int, meeting: str) -> None:
+def _work(rank: int, work: Callable[[Team], None], size: int, meeting: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size)
     try:
-        work(Team(rank, size), argument)
+        work(Team(rank, size))
     finally:
         dist.destroy_process_group()
 

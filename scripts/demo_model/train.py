@@ -16,6 +16,7 @@ import math
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 # On a shared machine a spinning thread starves the one it waits for (measured: a quarter of the speed).
@@ -163,13 +164,13 @@ def take_step(model: SegmentationModel, optimizer: torch.optim.Optimizer) -> Non
     optimizer.step()
 
 
-def train(team: Team, args: argparse.Namespace) -> None:
+def train(team: Team, args: argparse.Namespace, paths: list[Path]) -> None:
     """Train until the time is up, and write the checkpoint; every process of the team calls it."""
     device = torch.device(args.device)
     stages = parse_stages(args.stages)
     torch.manual_seed(args.seed + team.rank)
     model = build_model(args.init, device).train()
-    maker = BatchMaker(pool_of(args), args.batch, args.seed + team.rank, stages[0].size, threads=args.threads)
+    maker = BatchMaker(paths, args.batch, args.seed + team.rank, stages[0].size, threads=args.threads)
     loss, optimizer = RegionLoss(model, args.positive_weight), build_optimizer(model, args.decay)
     average = copy.deepcopy(model).eval()
     record = {name: str(value) for name, value in vars(args).items() if name not in ("out", "pool", "pause")}
@@ -257,8 +258,7 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Train from the command line."""
     args = parse_arguments()
-    pool_of(args)  # once, before there are several processes
-    run_together(train, args, args.processes)
+    run_together(partial(train, args=args, paths=pool_of(args)), args.processes)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from fastsam_deploy.runtime.opening import ModelSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = {"width": 1180, "height": 740}
-BOXES = ((325, 235), (410, 327)), ((68, 10), (482, 395))  # as in scripts/demo.py
 sys.path.insert(0, str(ROOT))
 
 
@@ -25,6 +24,7 @@ def main() -> None:
     """Write docs/images/app.jpg."""
     from playwright.sync_api import sync_playwright
 
+    from scripts.demo import PROMPTS
     from tests.runtime.app.test_page import ARGUMENTS, CHROMIUM, User
 
     with (
@@ -35,8 +35,8 @@ def main() -> None:
         browser = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
         user = User(browser, url, viewport=SIZE)
         user.open(ROOT / "examples/images/coffee.jpg").mode("Boxes")
-        for start, end in BOXES:
-            user.drag(start, end)
+        for x0, y0, x1, y1 in PROMPTS["coffee.jpg"]["boxes"].xyxy.tolist():
+            user.drag((x0, y0), (x1, y1))
         user.page.mouse.move(5, 5)
         picture = Image.open(BytesIO(user.page.screenshot())).convert("RGB")
         browser.close()

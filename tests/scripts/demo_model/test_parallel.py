@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 PROGRAM = """
 import sys, torch
+from functools import partial
 from pathlib import Path
 from scripts.demo_model.parallel import run_together
 
@@ -26,7 +27,7 @@ def work(team, folder):
     (Path(folder) / str(team.rank)).write_text(" ".join(f"{value:.4f}" for value in values))
 
 if __name__ == "__main__":
-    run_together(work, sys.argv[1], int(sys.argv[2]))
+    run_together(partial(work, folder=sys.argv[1]), int(sys.argv[2]))
 """
 
 
